@@ -7,18 +7,20 @@ and meets the same `typed` afterwards.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from rlpipe import plugins
 from rlpipe.commandline import literals
 from rlpipe.commandline.explain import composing
-from rlpipe.errors import ConfigError, Problem, guess
+from rlpipe.errors import ConfigError, PluginError, Problem, guess
 from rlpipe.paths import conf_dir
 from rlpipe.schema import RunConfig
 
@@ -76,6 +78,34 @@ def typed(config: DictConfig) -> RunConfig:
         resolved = OmegaConf.to_object(config)
     assert isinstance(resolved, RunConfig)
     return resolved
+
+
+def restore(plain: Mapping[str, Any]) -> RunConfig:
+    """Return the config that `to_plain` wrote, as a run's `config.yaml` and manifest hold it.
+
+    Raises ConfigError for options and keys that this version of rlpipe does not have, all of them at once.
+    """
+    plugins.register()
+    config = OmegaConf.structured(RunConfig)
+    problems: list[Problem] = []
+    for key, value in plain.items():
+        try:
+            if key in plugins.SEVERAL:
+                config[key] = {name: _node(key, node) for name, node in value.items()}
+            elif key in plugins.KINDS:
+                config[key] = _node(key, value)
+            else:
+                OmegaConf.update(config, key, value)
+        except (OmegaConfBaseException, PluginError, KeyError, TypeError) as error:
+            what = f"the record does not fit this version of rlpipe: {str(error).splitlines()[0]}"
+            problems.append(Problem(key, what, "use the version that wrote the record, or start the run anew"))
+    if problems:
+        raise ConfigError(problems)
+    return typed(config)
+
+
+def _node(kind: str, plain: Mapping[str, Any]) -> Any:
+    return OmegaConf.merge(OmegaConf.structured(plugins.load(kind, plain["name"]).Config), plain)
 
 
 def _undeclared(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -7,7 +7,8 @@
     ├── PluginError             a plugin that cannot be found, imported, or that broke its contract
     ├── RecordError             a run directory that cannot be written, or that belongs to another run
     ├── StageError              a stage that failed to build or whose record is damaged
-    └── TrainingError           training that must not go on (a loss that is not a number)
+    ├── TrainingError           training that must not go on (a loss that is not a number)
+    └── LaunchError             a sweep that cannot be launched, or a scheduler that refuses it
 
     Stopped                     not an error: the run was asked to stop, has saved, and can go on
 
@@ -73,6 +74,10 @@ class StageError(RlpipeError):
 
 class TrainingError(RlpipeError):
     """Training that must not go on."""
+
+
+class LaunchError(RlpipeError):
+    """A sweep that cannot be launched, or a scheduler that refuses it."""
 
 
 class Stopped(Exception):

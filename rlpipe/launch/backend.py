@@ -1,0 +1,64 @@
+"""What a place that runs jobs must offer: the pool of this machine, or a cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from rlpipe.errors import Problem
+from rlpipe.sweep.folder import Job, Sweep
+
+
+class Phase(Enum):
+    """Where a backend sees a job."""
+
+    queued = "queued"
+    running = "running"
+    gone = "gone"
+    """It is not there any more: it ended, well or not (its outcome says so), or it was lost."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a backend knows of a job at this moment."""
+
+    phase: Phase
+    job_id: str | None = None
+    reason: str | None = None
+    """Why it waits, in the scheduler's word (`Priority`, `Resources`, `PartitionTimeLimit`), or how it was lost
+    (`OUT_OF_MEMORY`, `TIMEOUT`, `NODE_FAIL`, `exit 139 (SIGSEGV)`)."""
+    hopeless: bool = False
+    """It waits for what will never come."""
+    place: str | None = None
+    """The node or GPU that it runs on."""
+
+
+class Backend(ABC):
+    """Runs the frozen jobs of one sweep, each as `python -m rlpipe.launch.job FOLDER` or the same in-process."""
+
+    name: str
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+
+    @abstractmethod
+    def problems(self) -> list[Problem]:
+        """Return what speaks against running here, before anything is submitted (no sbatch, no such partition)."""
+
+    @abstractmethod
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Hand jobs over, those that others need first, and note it with `sweep.submitted`; returns at once.
+
+        A job starts when the jobs that it needs are done; when one of them fails or is cancelled it is cancelled,
+        and its outcome says why. Raises LaunchError.
+        """
+
+    @abstractmethod
+    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+        """Return what is known of jobs, by key; those never submitted are left out. Cheap: called every second."""
+
+    @abstractmethod
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """End jobs, running or not; their outcome says `cancelled`."""
