@@ -1,18 +1,13 @@
-"""The command line: `rlpipe` and `python -m rlpipe`.
-
-Exit codes: 0 done; 1 a bug (with its traceback); 2 something that the user can mend (one message, no
-traceback); 75 stopped on request with everything saved (the same command goes on; sysexits' EX_TEMPFAIL);
-130 interrupted before there was anything to save. `HYDRA_FULL_ERROR=1` shows tracebacks for 2 as well.
-"""
+"""The command line: `rlpipe` and `python -m rlpipe`. `commandline.exits` lists the exit codes."""
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import NoReturn, cast
 
 import hydra
@@ -23,33 +18,27 @@ from omegaconf import DictConfig, OmegaConf
 from rlpipe import distributed, plugins
 from rlpipe.commandline import literals
 from rlpipe.commandline.arguments import Arguments, parse
+from rlpipe.commandline.exits import DONE, MENDABLE, STOPPED, TRACEBACKS, exit_code, leave, say
 from rlpipe.commandline.explain import composing
 from rlpipe.commandline.options import refuse_shadowed
 from rlpipe.compose import VERSION_BASE, typed
-from rlpipe.errors import RlpipeError, Stopped
+from rlpipe.errors import Stopped
 from rlpipe.paths import conf_dir
 
-DONE, MENDABLE, STOPPED, INTERRUPTED, PIPE_CLOSED = 0, 2, 75, 130, 141
-
-_TRACEBACKS = "HYDRA_FULL_ERROR"
 _users_setting: ContextVar[str | None] = ContextVar("users_setting", default=None)
 
 
 def main() -> NoReturn:
     """Run the command line in `sys.argv` and exit."""
-    try:
-        code = status(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # `rlpipe --help | head`: nobody reads on, and the interpreter must not try to flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = PIPE_CLOSED
-    sys.exit(code)
+    leave(partial(_command, sys.argv[1:]))
 
 
 def status(argv: Sequence[str]) -> int:
     """Run a command line and return its exit code; bugs raise."""
-    show_tracebacks = os.environ.get(_TRACEBACKS) == "1"
+    return exit_code(partial(_command, argv))
+
+
+def _command(argv: Sequence[str]) -> int:
     try:
         arguments = parse(argv)
         plugins.register()
@@ -59,14 +48,6 @@ def status(argv: Sequence[str]) -> int:
                 _help(arguments)
             else:
                 _hydra(arguments)
-    except Stopped as stopped:
-        return _say(stopped, STOPPED)
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
-    except RlpipeError as error:
-        if show_tracebacks:
-            traceback.print_exc()
-        return _say(error, MENDABLE)
     finally:
         distributed.finish()
     return DONE
@@ -85,12 +66,12 @@ def task(config: DictConfig) -> float | None:
             return run(typed(config), overrides)
     except Stopped as stopped:
         # Hydra would go on with the next arm.
-        raise SystemExit(_say(stopped, STOPPED)) from stopped
+        raise SystemExit(say(stopped, STOPPED)) from stopped
     except Exception as error:
         if hydra_config.mode is RunMode.RUN:
             raise _Failed(error) from error
         # Hydra raises the first failure alone, after the last arm.
-        _say(f"arm {hydra_config.job.num} ({' '.join(overrides)}) failed: {type(error).__name__}: {error}", MENDABLE)
+        say(f"arm {hydra_config.job.num} ({' '.join(overrides)}) failed: {type(error).__name__}: {error}", MENDABLE)
         raise
 
 
@@ -113,7 +94,7 @@ def _help(arguments: Arguments) -> None:
 def _hydra(arguments: Arguments) -> None:
     """Hand the command line to Hydra, which raises its errors instead of printing them."""
     argv, sys.argv[1:] = sys.argv[1:], arguments.for_hydra()
-    token = _users_setting.set(os.environ.get(_TRACEBACKS))
+    token = _users_setting.set(os.environ.get(TRACEBACKS))
     try:
         with _tracebacks("1"):
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base=VERSION_BASE)(task)()
@@ -127,17 +108,12 @@ def _hydra(arguments: Arguments) -> None:
 @contextmanager
 def _tracebacks(value: str | None) -> Iterator[None]:
     """Set Hydra's switch for full errors for a while; None takes it away."""
-    before = os.environ.pop(_TRACEBACKS, None)
+    before = os.environ.pop(TRACEBACKS, None)
     if value is not None:
-        os.environ[_TRACEBACKS] = value
+        os.environ[TRACEBACKS] = value
     try:
         yield
     finally:
-        os.environ.pop(_TRACEBACKS, None)
+        os.environ.pop(TRACEBACKS, None)
         if before is not None:
-            os.environ[_TRACEBACKS] = before
-
-
-def _say(message: object, code: int) -> int:
-    print(f"rlpipe: {message}", file=sys.stderr)
-    return code
+            os.environ[TRACEBACKS] = before

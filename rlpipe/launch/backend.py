@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from rlpipe.errors import Problem
+from rlpipe.errors import LaunchError, Problem, guess
 from rlpipe.sweep.folder import Job, Sweep
+
+
+BACKENDS = {
+    "local": "rlpipe.launch.local.backend:LocalBackend",
+    "slurm": "rlpipe.launch.slurm.backend:SlurmBackend",
+}
+"""Where the jobs of each launcher run."""
 
 
 class Phase(Enum):
@@ -35,10 +44,24 @@ class Sighting:
     """The node or GPU that it runs on."""
 
 
-class Backend(ABC):
-    """Runs the frozen jobs of one sweep, each as `python -m rlpipe.launch.job FOLDER` or the same in-process."""
+BACKENDS = {"local": "rlpipe.launch.pool:Pool", "slurm": "rlpipe.launch.slurm.backend:Slurm"}
+"""Where the backend of each launcher is found, by the launcher's name in sweep.json."""
 
-    name: str
+
+def backend_of(sweep: Sweep) -> Backend:
+    """Return the backend that a sweep's jobs were handed to."""
+    module, _, name = BACKENDS[sweep.data["launcher"]].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), name)(sweep)
+    return backend
+
+
+class Backend(ABC):
+    """Runs the frozen jobs of one sweep, each as `python -m rlpipe.launch.job FOLDER` or the same in-process.
+
+    Everything that it needs to know stands in the sweep's folder, so that any process can make one later:
+    `sweep.data["settings"]` are the launcher's fields (`hydra.launcher.…`), `sweep.data["cwd"]` is where jobs start.
+    Jobs that end without writing an outcome, or that will never start, get theirs from `job.lost` and `job.cancelled`.
+    """
 
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
@@ -62,3 +85,13 @@ class Backend(ABC):
     @abstractmethod
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End jobs, running or not; their outcome says `cancelled`."""
+
+
+def backend_of(sweep: Sweep) -> Backend:
+    """Return where a sweep's jobs run. Raises LaunchError for a launcher that this rlpipe does not have."""
+    name = sweep.data["launcher"]
+    if name not in BACKENDS:
+        raise LaunchError(f"{sweep.folder}: its launcher '{name}' is none of rlpipe's; {guess(name, BACKENDS)}")
+    module, _, cls = BACKENDS[name].partition(":")
+    backend: Backend = getattr(importlib.import_module(module), cls)(sweep)
+    return backend

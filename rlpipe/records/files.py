@@ -20,6 +20,8 @@ from rlpipe.errors import RecordError
 
 Row = dict[str, Any]
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_TAIL = 2**16
+"""Bytes in which the last row of a file is looked for."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -140,6 +142,21 @@ def read_lines(path: Path) -> list[Row]:
                 f"{path}, line {number}: not JSON ({error})\n    → mend or delete that line, or use another run_dir"
             ) from error
     return rows
+
+
+def last_row(path: Path) -> Row | None:
+    """Return the last whole row of a JSONL file that may be growing, from its end alone; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines[1:] if size > _TAIL else lines):
+        with suppress(ValueError):
+            return json.loads(line)
+    return None
 
 
 def keep_rows(path: Path, keep: Callable[[Row], bool]) -> None:

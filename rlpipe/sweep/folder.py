@@ -145,6 +145,10 @@ class Sweep:
         """Return the folder with what the launcher needs of a job."""
         return self.folder / ".launch" / job.key
 
+    def frozen_config(self, job: Job) -> Path:
+        """Return the file of an arm's resolved config, which is there before the arm begins."""
+        return Path(job.run_dir) / "config.yaml"
+
     def outcome(self, job: Job) -> Outcome | None:
         """Return how a job's newest attempt stands, None when it never began."""
         return read_outcome(self.job_folder(job))

@@ -1,0 +1,148 @@
+"""What became of each job of a sweep, put together from its outcome, its run's record and the backend's view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rlpipe.console.display import is_number
+from rlpipe.launch.backend import Phase, Sighting
+from rlpipe.records.files import last_row, read_json
+from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep
+
+
+class State(Enum):
+    """Where a job stands."""
+
+    unsubmitted = "not submitted"
+    queued = "queued"
+    running = "running"
+    done = "done"
+    failed = "failed"
+    stopped = "stopped"
+    cancelled = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes by itself."""
+        return self not in (State.queued, State.running)
+
+
+RESUMABLE = (State.unsubmitted, State.failed, State.stopped, State.cancelled)
+"""What `resume` submits again."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one job stands."""
+
+    job: Job
+    state: State
+    detail: str = ""
+    """Why it waits, how it failed (the error's last line), or why it was cancelled."""
+    hopeless: bool = False
+    """It waits for what will never come."""
+    step: int | None = None
+    metric: tuple[str, float] | None = None
+    """The number that is worth showing, and its name."""
+    seconds: float | None = None
+    """What the run cost so far."""
+    place: str = ""
+    job_id: str = ""
+    attempts: int = 0
+
+
+def standings(sweep: Sweep, sightings: Mapping[str, Sighting]) -> list[Standing]:
+    """Return how every job of a sweep stands, in the sweep's order."""
+    submitted = _submitted(sweep)
+    return [_standing(sweep, job, sightings.get(job.key), submitted.get(job.key)) for job in sweep.jobs]
+
+
+def _submitted(sweep: Sweep) -> dict[str, float]:
+    """Return when each job was last handed over."""
+    return {key: row["time"] for row in sweep.submissions for key in row["keys"]}
+
+
+def _standing(sweep: Sweep, job: Job, seen: Sighting | None, submitted: float | None) -> Standing:
+    outcome = sweep.outcome(job)
+    state, detail = _state(outcome, seen, submitted)
+    run_dir = Path(job.run_dir)
+    step, metric = _progress(run_dir, sweep.data.get("objective")) if state is not State.unsubmitted else (None, None)
+    result = read_json(run_dir / "result.json") if state.over else None
+    if result is not None and state is State.done:
+        metric = headline(result.get("metrics", {}), sweep.data.get("objective")) or metric
+    return Standing(
+        job,
+        state,
+        detail,
+        hopeless=seen is not None and seen.hopeless and state is State.queued,
+        step=step,
+        metric=metric,
+        seconds=(result or {}).get("cost", {}).get("seconds"),
+        place=_place(seen, outcome) if state in (State.running, State.failed) else "",
+        job_id=(seen and seen.job_id) or (outcome and outcome.job_id) or "",
+        attempts=outcome.attempt if outcome else 0,
+    )
+
+
+def _state(outcome: Outcome | None, seen: Sighting | None, submitted: float | None) -> tuple[State, str]:
+    """Return a job's state and what there is to say of it.
+
+    An outcome that is older than the newest submission tells of an earlier attempt.
+    """
+    alive = seen is not None and seen.phase is not Phase.gone
+    if outcome is not None and submitted is not None and outcome.time < submitted and alive:
+        outcome = None
+    if outcome is not None and outcome.ended in (Ended.ok, Ended.failed, Ended.cancelled):
+        return _FINAL[outcome.ended], outcome.error or ""
+    if seen is None:
+        return (State.unsubmitted, "") if outcome is None else (State.stopped, _asleep(outcome))
+    if seen.phase is Phase.queued:
+        return State.queued, seen.reason or ""
+    if seen.phase is Phase.running:
+        return State.running, seen.reason or ""
+    if outcome is not None and outcome.ended is Ended.stopped:
+        return State.stopped, _asleep(outcome)
+    return State.failed, seen.reason or "it is gone and left no word"
+
+
+_FINAL = {Ended.ok: State.done, Ended.failed: State.failed, Ended.cancelled: State.cancelled}
+
+
+def _asleep(outcome: Outcome) -> str:
+    return outcome.error or ("stopped and saved" if outcome.ended is Ended.stopped else "its process is gone")
+
+
+def _place(seen: Sighting | None, outcome: Outcome | None) -> str:
+    return (seen and seen.place) or (outcome and outcome.host) or ""
+
+
+def _progress(run_dir: Path, objective: str | None) -> tuple[int | None, tuple[str, float] | None]:
+    """Return the last step that a run logged, and the number of that row that is worth showing."""
+    row = last_row(run_dir / "metrics.jsonl")
+    if row is None or "step" not in row:
+        return None, None
+    for name in (objective, "reward", "loss"):
+        if name is not None and is_number(row.get(name)):
+            return row["step"], (name, row[name])
+    return row["step"], None
+
+
+def headline(metrics: Mapping[str, Any], objective: str | None) -> tuple[str, float] | None:
+    """Return the one number of a finished run to show in a list: the objective, else its first accuracy or score."""
+    named = [objective] if objective else []
+    after = [name for name in metrics if name.startswith("after/")]
+    likely = [name for name in after if name.rpartition("/")[2] in ("accuracy", "win_rate", "reward_accuracy")]
+    for name in (*named, *likely, *after):
+        if is_number(metrics.get(name)):
+            return name, metrics[name]
+    return None
+
+
+def counts(standings: Sequence[Standing]) -> dict[State, int]:
+    """Return how many arms stand where, states that none is in left out."""
+    found = {state: sum(one.state is state for one in standings) for state in State}
+    return {state: number for state, number in found.items() if number}

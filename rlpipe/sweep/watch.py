@@ -1,0 +1,101 @@
+"""Watching a sweep until nothing more comes by itself: a live table on a terminal, a line a change elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.live import Live
+
+from rlpipe.console import display
+from rlpipe.launch.backend import Backend
+from rlpipe.sweep.folder import Kind, Sweep
+from rlpipe.sweep.states import Standing, State, standings
+from rlpipe.sweep.table import changes, detail, summary, table
+
+HOPELESS = 60.0
+"""Seconds after which nobody goes on watching when all that is left waits for what never comes."""
+MARGIN = 8
+"""Lines of the terminal that are not the table's."""
+
+
+def watch(sweep: Sweep, backend: Backend, interval: float = 1.0) -> list[Standing]:
+    """Show how a sweep gets on until every job is over, and return how all stand.
+
+    It also ends when everything that is left is hopeless, which the caller finds in what is returned. On Ctrl-C
+    the jobs go on: it says how to come back and raises KeyboardInterrupt.
+    """
+    try:
+        with _shown(sweep) as show:
+            hopeless_since: float | None = None
+            while True:
+                now = look(sweep, backend)
+                show(now)
+                left = [one for one in now if not one.state.over]
+                if not left:
+                    return now
+                if not all(one.hopeless for one in left):
+                    hopeless_since = None
+                elif hopeless_since is None:
+                    hopeless_since = time.monotonic()
+                elif time.monotonic() - hopeless_since > HOPELESS:
+                    return now
+                time.sleep(interval)
+    except KeyboardInterrupt:
+        display.say(f"\nno longer watching; the jobs go on\n{come_back(sweep)}")
+        raise
+
+
+def look(sweep: Sweep, backend: Backend) -> list[Standing]:
+    """Return how every job stands at this moment."""
+    return standings(sweep, backend.sightings(sweep.jobs))
+
+
+def come_back(sweep: Sweep) -> str:
+    """Return what to type to see, watch or end a sweep."""
+    command = f"python -m rlpipe.sweep {sweep.folder}"
+    return f"    → see how it gets on: {command} watch\n    → end it: {command} cancel"
+
+
+@contextmanager
+def _shown(sweep: Sweep) -> Iterator:
+    """Yield what draws standings: a live table on a terminal, else lines of what has changed."""
+    console = display.console()
+    if not console.is_terminal:
+        known: dict[str, Standing] = {}
+
+        def tell(now: Sequence[Standing]) -> None:
+            for line in changes(known, now):
+                display.say(line)
+            known.update({one.job.key: one for one in now})
+
+        yield tell
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def draw(now: Sequence[Standing]) -> None:
+            live.update(table(now, max(console.height - MARGIN, 5)), refresh=True)
+
+        yield draw
+
+
+def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
+    """Show how a sweep stands in the end, with every failure's error; return whether all arms are done."""
+    display.show(table(now))
+    unwell = [one for one in now if one.state in (State.failed, State.cancelled)]
+    for one in unwell:
+        log = sweep.job_folder(one.job) / "log.txt"
+        words = detail(one) or "it left no word"
+        display.say(f"{one.job.kind.value} {one.job.key} {one.state.value}: {words}\n    → its log: {log}")
+    hopeless = [one.job.key for one in now if one.hopeless]
+    if hopeless:
+        display.say(f"hopeless: {', '.join(hopeless)} wait for what will never come\n{come_back(sweep)}")
+    arms = [one for one in now if one.job.kind is Kind.arm]
+    well = all(one.state is State.done for one in arms)
+    if not well and all(one.state.over for one in now):
+        display.say(
+            f"not every arm is done ({summary(now)})\n"
+            f"    → run what is missing again: python -m rlpipe.sweep {sweep.folder} resume"
+        )
+    return well

@@ -1,0 +1,61 @@
+"""A sweep of four arms after one stage in a folder, and a backend that says what a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from rlpipe.launch.backend import Backend, Phase, Sighting
+from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep, write_outcome
+
+
+class Told(Backend):
+    """A backend whose view of jobs is what was put into `seen`; a submitted job is queued."""
+
+    name = "told"
+
+    def __init__(self, sweep: Sweep):
+        super().__init__(sweep)
+        self.seen: dict[str, Sighting] = {}
+
+    def problems(self):
+        return []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self.sweep.submitted(self.name, [job.key for job in jobs])
+        self.seen |= {job.key: Sighting(Phase.queued) for job in jobs}
+
+    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+        return {job.key: self.seen[job.key] for job in jobs if job.key in self.seen}
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.seen[job.key] = Sighting(Phase.gone)
+            write_outcome(self.sweep.job_folder(job), Outcome(Ended.cancelled, error="cancelled by hand"))
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    made = Sweep.create(tmp_path / "sweep", launcher="told", objective=None)
+    stage = Job("sft-chat-0123456789ab", Kind.stage, ("method=sft",), str(tmp_path / "store" / "sft"), steps=20)
+    arms = [
+        Job(
+            str(number),
+            Kind.arm,
+            ("method=dpo", f"seed={number}"),
+            str(made.folder / str(number)),
+            needs=(stage.key,),
+            fields={"seed": str(number)},
+            steps=10,
+        )
+        for number in range(4)
+    ]
+    made.add([stage, *arms])
+    return made
+
+
+@pytest.fixture
+def backend(sweep: Sweep) -> Told:
+    return Told(sweep)

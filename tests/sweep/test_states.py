@@ -1,0 +1,100 @@
+"""Where a job stands, from what it wrote itself and what the backend sees."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from rlpipe.launch.backend import Phase, Sighting
+from rlpipe.records.files import last_row
+from rlpipe.sweep.folder import Ended, Outcome, write_outcome
+from rlpipe.sweep.states import State, headline, standings
+from rlpipe.sweep.table import changes, summary
+
+GONE, QUEUED, RUNNING = Sighting(Phase.gone), Sighting(Phase.queued, reason="Priority"), Sighting(Phase.running)
+NEVER = Sighting(Phase.queued, reason="PartitionTimeLimit", hopeless=True)
+KILLED = Sighting(Phase.gone, reason="OUT_OF_MEMORY")
+
+
+@pytest.mark.parametrize(
+    ("ended", "seen", "state", "detail"),
+    [
+        (None, None, State.unsubmitted, ""),
+        (None, QUEUED, State.queued, "Priority"),
+        (None, NEVER, State.queued, "PartitionTimeLimit"),
+        (None, RUNNING, State.running, ""),
+        (None, KILLED, State.failed, "OUT_OF_MEMORY"),
+        (None, GONE, State.failed, "it is gone and left no word"),
+        (Ended.running, RUNNING, State.running, ""),
+        (Ended.running, QUEUED, State.queued, "Priority"),
+        (Ended.running, KILLED, State.failed, "OUT_OF_MEMORY"),
+        (Ended.running, None, State.stopped, "its process is gone"),
+        (Ended.ok, GONE, State.done, ""),
+        (Ended.ok, None, State.done, ""),
+        (Ended.failed, RUNNING, State.failed, "boom"),
+        (Ended.stopped, GONE, State.stopped, "stopped and saved"),
+        (Ended.stopped, QUEUED, State.queued, "Priority"),
+        (Ended.cancelled, None, State.cancelled, "by hand"),
+    ],
+)
+def test_states(sweep, ended, seen, state, detail):
+    job = sweep.arms[0]
+    if ended is not None:
+        said = {Ended.failed: "boom", Ended.cancelled: "by hand"}.get(ended)
+        write_outcome(sweep.job_folder(job), Outcome(ended, error=said))
+    found = standings(sweep, {job.key: seen} if seen else {})[1]
+    assert (found.state, found.detail, found.hopeless) == (state, detail, seen is NEVER)
+
+
+@pytest.mark.parametrize("ended", [Ended.failed, Ended.cancelled, Ended.ok])
+def test_what_was_submitted_again_is_queued_whatever_came_of_it_before(sweep, ended):
+    job = sweep.arms[0]
+    write_outcome(sweep.job_folder(job), Outcome(ended, time=time.time() - 60))
+    sweep.submitted("told", [job.key])
+    assert standings(sweep, {job.key: QUEUED})[1].state is State.queued
+    write_outcome(sweep.job_folder(job), Outcome(ended, time=time.time() + 1))
+    assert standings(sweep, {job.key: GONE})[1].state in (State.failed, State.cancelled, State.done)
+
+
+def test_progress_is_the_last_row_even_while_it_is_written(sweep):
+    job = sweep.arms[1]
+    folder = Path(job.run_dir)
+    folder.mkdir()
+    rows = "".join(json.dumps({"step": step, "loss": 1 / step, "note": "x" * 300}) + "\n" for step in range(1, 600))
+    (folder / "metrics.jsonl").write_text(rows + '{"step": 600, "lo')
+    assert last_row(folder / "metrics.jsonl")["step"] == 599
+    found = standings(sweep, {job.key: RUNNING})[2]
+    assert (found.step, found.metric) == (599, ("loss", 1 / 599))
+    sweep.data["objective"] = "step"
+    assert standings(sweep, {job.key: RUNNING})[2].metric == ("step", 599)
+
+
+def test_no_rows_are_no_progress(tmp_path):
+    assert last_row(tmp_path / "absent") is None
+    (tmp_path / "torn").write_text('{"step": 1')
+    assert last_row(tmp_path / "torn") is None
+
+
+def test_the_headline_is_the_objective_or_an_accuracy():
+    metrics = {"before/a/accuracy": 0.1, "after/a/length": 7.0, "after/a/accuracy": 0.5, "after/b/win_rate": None}
+    assert headline(metrics, None) == ("after/a/accuracy", 0.5)
+    assert headline(metrics, "after/a/length") == ("after/a/length", 7.0)
+    assert headline({}, None) is None
+
+
+def test_only_changes_are_told(sweep):
+    first = standings(sweep, {"0": QUEUED, "1": RUNNING})
+    told = changes({}, first)
+    assert told == ["arm 0  seed=0  queued  Priority", "arm 1  seed=1  running"]
+    known = {one.job.key: one for one in first}
+    assert changes(known, standings(sweep, {"0": NEVER, "1": RUNNING})) == [
+        "arm 0  seed=0  queued  hopeless: PartitionTimeLimit"
+    ]
+    assert changes(known, first) == []
+
+
+def test_the_summary_counts_arms_and_stages_apart(sweep):
+    assert summary(standings(sweep, {"0": RUNNING})) == "1 not submitted (stages); 3 not submitted, 1 running (arms)"
