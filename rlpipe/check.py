@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     fitting.reward,
     rewards.settings,
     rewards.columns,
+    rewards.curriculum,
     fitting.tool,
     fitting.evaluation,
     fitting.rows,

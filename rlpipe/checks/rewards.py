@@ -1,4 +1,4 @@
-"""Can the rewards score what this dataset's prompts will bring?"""
+"""Do this dataset's prompts bring what rewards, and a curriculum, read of them?"""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def columns(subject: Subject) -> Iterator[Problem]:
                 f"{reward.config.name} reads {', '.join(missing)}, which prompts of {subject.config.dataset.name} lack"
             )
             yield Problem(f"reward.{name}", what, f"choose a reward that fits the dataset; {guess(missing[0], given)}")
+
+
+def curriculum(subject: Subject) -> Iterator[Problem]:
+    """The dataset's prompts have the column that a curriculum sorts by."""
+    column = getattr(subject.config.method, "curriculum", None)
+    given = None if column is None or subject.dataset is None else prompt_columns(subject.dataset)
+    if given is not None and column not in given:
+        what = f"prompts of {subject.config.dataset.name} have no column '{column}'"
+        yield Problem("method.curriculum", what, f"name one that tells how hard a prompt is; {guess(column, given)}")
 
 
 def prompt_columns(dataset: Dataset) -> set[str] | None:

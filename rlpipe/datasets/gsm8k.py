@@ -26,7 +26,7 @@ class Gsm8kConfig(DatasetConfig):
 
 
 class Gsm8k(Dataset):
-    """A question and its worked answer; as a prompt, with the columns `question` and `answer` (the final number)."""
+    """A question and its worked answer; as a prompt with `question`, `answer` (the final number) and `steps`."""
 
     Config = Gsm8kConfig
     form = Completion
@@ -47,8 +47,10 @@ class Gsm8k(Dataset):
         )
 
     def reward_columns(self, row: Row) -> dict[str, Any]:
-        """Return the bare `question`, and as `answer` the final number without thousands separators."""
-        return {"question": row["question"], "answer": final_answer(row["answer"])}
+        """Return the bare `question`, as `answer` the final number without thousands separators, and in how many
+        `steps`, which are lines, the worked answer gets there."""
+        worked = row["answer"].rpartition(MARK)[0].strip()
+        return {"question": row["question"], "answer": final_answer(row["answer"]), "steps": len(worked.splitlines())}
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:
         """Yield made-up word problems of one or two steps."""

@@ -37,7 +37,9 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     sampler = Sampler(loaded, own.sampling, tools)
     examples = cast("list[Prompt]", parts.data.train.examples)
     texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
-    prompts = fit(examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed)
+    prompts = fit(
+        examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum
+    )
     rewards = Rewards(config.reward)
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)

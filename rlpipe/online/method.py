@@ -79,6 +79,10 @@ class OnlineConfig(MethodConfig):
     """Completions of each prompt. RLOO's paper uses 2 and 4 (arXiv:2402.14740), GRPO's 64."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
+    curriculum: str | None = None
+    """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
+    length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
+    et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
     micro_batch_tokens: int = 8192
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
     epochs_per_batch: int = 1

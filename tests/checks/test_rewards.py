@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlpipe import plugins
-from rlpipe.checks.rewards import columns, prompt_columns, settings
+from rlpipe.checks.rewards import columns, curriculum, prompt_columns, settings
 from rlpipe.checks.subject import Subject
 from rlpipe.compose import compose
 from rlpipe.datasets.forms import Prompt
@@ -65,7 +65,7 @@ def test_a_column_that_the_dataset_lacks(subject):
     [problem] = columns(subject("dataset=gsm8k", "reward=[countdown,gsm8k]"))
     assert problem.where == "reward.countdown"
     assert problem.what == "countdown reads nums, target, which prompts of gsm8k lack"
-    assert problem.fix.endswith("known: answer, question, reference")
+    assert problem.fix.endswith("known: answer, question, reference, steps")
     assert not list(columns(subject("dataset=countdown", "reward=[countdown,format,length]")))
     assert not list(columns(subject("dataset=gsm8k", "reward=gsm8k")))
 
@@ -77,3 +77,10 @@ def test_settings_are_named_by_their_dotted_path(subject, monkeypatch):
     monkeypatch.setenv("NVIDIA_API_KEY", "x")
     [problem] = settings(subject("reward=[length,nemotron]", "reward.length.weight=0", "reward.nemotron.weight=0"))
     assert (problem.where, problem.what) == ("reward", "every weight is 0, so nothing can be learnt")
+
+
+def test_a_curriculum_sorts_by_a_column_that_prompts_have(subject):
+    assert not list(curriculum(subject("method=grpo", "dataset=gsm8k", "reward=gsm8k", "method.curriculum=steps")))
+    (problem,) = curriculum(subject("method=grpo", "dataset=gsm8k", "reward=gsm8k", "method.curriculum=step"))
+    assert problem.where == "method.curriculum"
+    assert "did you mean 'steps'" in problem.fix
