@@ -33,7 +33,8 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlpipe.errors import ModelError, PluginError, RlpipeError, Stopped, guess
+from rlpipe import resolvers
+from rlpipe.errors import PluginError, RlpipeError, Stopped, guess
 from rlpipe.paths import conf_dir
 
 BUILT_IN: dict[str, dict[str, str]] = {
@@ -212,27 +213,7 @@ def register() -> None:
                 package = f"{kind}.{plugin.name}" if kind in SEVERAL else kind
                 store.store(group=kind, name=plugin.name, node=node, package=package)
     Plugins.instance().register(ConfigFolders)
-    OmegaConf.register_new_resolver("scaled", _scaled)
-    OmegaConf.register_new_resolver("fitting", _fitting)
-
-
-def _scaled(rate: float, *, _root_: Any) -> float:
-    """Scale a method's default learning rate to the size of the run's model."""
-    return float(rate) * _root_.model.learning_rate_scale
-
-
-def _fitting(length: int, *, _root_: Any) -> int:
-    """Cut a method's default `max_length` down to what the run's model takes, where that is known."""
-    from rlpipe.models.facts import local_facts
-
-    context = _root_.model.context
-    if context is None and _root_.model.source is not None:
-        try:
-            facts = local_facts(_root_.model.source)
-        except ModelError:
-            facts = None  # the checks say what is wrong with the folder
-        context = facts.context if facts else None
-    return min(length, context or length)
+    resolvers.register()
 
 
 @functools.cache
