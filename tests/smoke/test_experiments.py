@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 from rlpipe import plugins
 from rlpipe.check import problems
@@ -14,15 +15,17 @@ from rlpipe.paths import conf_dir
 from tests.smoke.conftest import STAGE
 
 FILES = sorted((conf_dir() / "experiment").glob("*.yaml"))
-NAMES = [file.stem for file in FILES]
+STUDIES = [file.stem for file in FILES if file.stem.startswith("study_")]
+NAMES = [file.stem for file in FILES if file.stem not in STUDIES]
 FULL_SCALE = "model=qwen2.5-0.5b"
 
 
 def test_the_experiments_are_counted():
-    assert len(NAMES) == 10
+    assert len(NAMES) == 21
+    assert len(STUDIES) == 4
 
 
-@pytest.mark.parametrize("file", FILES, ids=NAMES)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_experiment_names_its_source_and_its_full_scale(file):
     text = file.read_text()
     assert text.startswith("# @package _global_\n")
@@ -39,6 +42,15 @@ def test_an_experiment_passes_the_checks(name, scale):
     # whether this machine could hold half a billion weights is not the experiment's business
     assert [problem for problem in fatal if not problem.startswith(("model:", "after: model:"))] == []
     assert config.dataset.source == ("hub" if scale else "sample")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_sweeps_over_experiments_and_seeds(name):
+    params = yaml.safe_load((conf_dir() / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    arms = params["experiment"].split(",")
+    assert len(arms) >= 3
+    assert set(arms) <= set(NAMES)
+    assert len(params["seed"].split(",")) == 3
 
 
 def test_learning_rates_follow_the_model():
