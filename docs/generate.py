@@ -43,8 +43,9 @@ INTRODUCTIONS = {
     "reused by every run that needs the same weights. An option is short for a list: "
     "`'after=[method=sft,dataset=smoltalk]'` says the same as `after=sft_smoltalk`. Model, dataset and seed are "
     "inherited unless the list names them.",
-    "evaluation": "What is measured before and after training on the held-out rows, one row per example in "
-    "`evaluations/`. Several at once: `evaluation=[preference,perplexity]`.",
+    "evaluation": "What is measured before and after training (or alone, with `method=none`), one row per example in "
+    "`evaluations/`; beside the rows, `<name>.protocol.json` says what they depend on apart from the weights. Several at "
+    "once: `evaluation=[preference,perplexity]`.",
     "tracker": "Where else the numbers are shown. The run's own folder is complete without any.",
     "experiment": "Whole recipes: `experiment=chat_dpo` runs at toy scale, `experiment=chat_dpo model=qwen2.5-0.5b` at "
     "full scale. Everything can still be overridden. The comments in `conf/experiment/` name the sources.",
@@ -94,7 +95,8 @@ def _fields_of(kind: str) -> Iterator[str]:
     for name, cls in _classes(kind).items():
         yield from ("", f"## {name}", "", (cls.__doc__ or "").split("\n\n")[0].replace("\n    ", " "))
         if kind in ("method", "evaluation"):
-            yield from ("", f"Takes {', '.join(map(form_name, cls.takes)) or 'nothing: it does not train'}.")
+            none = "nothing: it does not train" if kind == "method" else "no held-out rows: it brings its own examples"
+            yield from ("", f"Takes {', '.join(map(form_name, cls.takes)) or none}.")
         if cls.Config is not base:
             parent = next(config for config in cls.Config.__mro__[1:] if issubclass(config, base))
             own = list(_own_fields(cls.Config, parent, prefix.replace("<name>", name)))
@@ -142,12 +144,12 @@ def _field(field: Field) -> Iterator[str]:
 def _serving() -> Iterator[str]:
     """The table of which dataset serves which method or evaluation, and in which form."""
     datasets, methods, evaluations = (_classes(kind) for kind in ("dataset", "method", "evaluation"))
-    trained = {name: cls for name, cls in methods.items() if cls.takes}
-    ways = serving(datasets, {**trained, **evaluations})
+    trained, looking = ({name: cls for name, cls in kind.items() if cls.takes} for kind in (methods, evaluations))
+    ways = serving(datasets, {**trained, **looking})
     yield from ("", "## Which dataset serves which method, and in which form", "")
     yield "`choice → preference` reads: the rows are multiple-choice questions, and each becomes a pair. An empty cell"
     yield "is refused by the checks. `files` has the form that `dataset.form` names; `method=none` runs with all."
-    for title, columns in (("methods", trained), ("evaluations", evaluations)):
+    for title, columns in (("methods", trained), ("evaluations", looking)):
         alike: dict[tuple[str, ...], list[str]] = {}
         for column in columns:
             alike.setdefault(tuple(ways[name].get(column, "") for name in datasets), []).append(f"`{column}`")

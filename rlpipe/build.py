@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlpipe import plugins
+from rlpipe import distributed, plugins
 from rlpipe.console import display
-from rlpipe.datasets.base import Splits
+from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.load import describe, load
 from rlpipe.datasets.tool_calls import with_calls
 from rlpipe.errors import ConfigError, ModelError
-from rlpipe.methods.base import Method, Parts
+from rlpipe.methods.base import Maker, Method, Parts
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
 from rlpipe.schema import Device, RunConfig
+from rlpipe.stages.start import named
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -38,9 +40,16 @@ def hardware(config: RunConfig) -> str:
     return str(PartialState(cpu=config.hardware.device is Device.cpu).device.type)
 
 
-def data(config: RunConfig, method: Method, record: Record) -> Splits:
-    """Load the dataset in the form that the method takes, and record what loading did."""
-    dataset = plugins.make("dataset", config.dataset)
+def data(config: RunConfig, method: Method, record: Record, made: Path | None = None) -> Splits:
+    """Load the dataset in the form that the method takes, and record what loading did.
+
+    `made` is the folder of the rows where another run makes them. Where nobody looks at rows, none are read.
+    """
+    evaluations = [plugins.make("evaluation", node) for node in config.evaluation.values()]
+    if not any(one.takes for one in (method, *evaluations)):
+        return Splits(*(Split([], LoadReport(split, "not read", "")) for split in ("train", "test")))
+    node = config.dataset if made is None else dataclasses.replace(config.dataset, source=str(made))
+    dataset = plugins.make("dataset", node)
     with plugins.blame("dataset", config.dataset.name):
         splits = load(dataset, method.takes or (dataset.form,), config.seed)
     if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
@@ -56,6 +65,8 @@ def model(config: RunConfig, method: Method, source: Path | None, device: str, r
     """Load or make the model with the head that the method needs, and record what was decided on the way."""
     plugin = plugins.make("model", config.model)
     where = str(source) if source else config.model.source
+    if source is None and where is not None and distributed.is_main():
+        record.update(start_model=named(where, config.model.revision))
     with plugins.blame("model", config.model.name):
         loaded = plugin.load(where, method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
@@ -89,3 +100,15 @@ def trainer(
     if found.errors:
         raise ConfigError(found.errors)
     return built
+
+
+def maker(config: RunConfig, method: Method, loaded: Loaded, splits: Splits, record: Record) -> Maker | None:
+    """Build what makes the run's rows; None for a method that makes none."""
+    if method.makes != "data":
+        return None
+    if config.evaluation:
+        note = f"evaluations are left out ({', '.join(config.evaluation)}): the run makes data and trains no model"
+        record.update(notes=[note])
+        display.say(note)
+    with plugins.blame("method", config.method.name):
+        return method.maker(Parts(config, loaded, splits, record.run_dir))

@@ -1,16 +1,17 @@
 """All that can be found wrong with a config before anything is started: pure, at once, and without torch.
 
 A rule is one small function of `rlpipe/checks/` that yields Problems; `RULES` is the order in which
-they are reported. Runs that this run needs first (`after`, `model.stage`) are checked the same way.
+they are reported. Runs that this run needs first (`after`, a `stage` anywhere) are checked the same
+way.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
-from rlpipe.checks import capacity, fitting, places, ranges, rewards
+from rlpipe.checks import capacity, fitting, places, ranges, rewards, stages
+from rlpipe.checks.stages import Chain
 from rlpipe.checks.subject import Rule, Subject, from_error
 from rlpipe.errors import ConfigError, Problem, RlpipeError
 from rlpipe.schema import RunConfig
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     fitting.evaluation,
     fitting.rows,
     fitting.own,
+    stages.rows,
     places.data,
     places.weights,
     places.template,
@@ -41,9 +43,6 @@ RULES: tuple[Rule, ...] = (
     places.disk,
 )
 
-DEEPEST = 8
-"""How many runs may stand before a run; more are taken for a circle."""
-
 
 def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
     """Return what is worth a warning. Raises ConfigError with everything that must be mended first."""
@@ -54,49 +53,44 @@ def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
     return found
 
 
-def problems(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
+def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True) -> list[Problem]:
     """Return every problem of a config and of the runs that it needs, in the order of the rules.
 
-    `overrides` are the command line's: some combinations are allowed only when they stand there.
+    `overrides` are the command line's: some combinations are allowed only when they stand there. A run that is
+    not to be `here`, but on a cluster's node, is not measured against this machine: it is when it starts there.
     """
-    return list(_all(config, tuple(overrides), DEEPEST))
+    return list(_all(config, tuple(overrides), (), here))
 
 
-def _all(config: RunConfig, overrides: Sequence[str], depth: int) -> Iterator[Problem]:
-    subject = Subject(config, overrides)
+def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
+    subject = Subject(config, overrides, here)
     found = [problem for rule in RULES for problem in rule(subject)]
     yield from found
     # What a run inherits from the one that asks for it is named once.
-    yield from (_prefixed(key, problem) for key, problem in _upstream(config, overrides, depth) if problem not in found)
+    before = _before(config, overrides, chain, here)
+    yield from (_prefixed(key, problem) for key, problem in before if problem not in found)
 
 
-def _upstream(config: RunConfig, overrides: Sequence[str], depth: int) -> Iterator[tuple[str, Problem]]:
-    """Check the runs that make this run's models; yield their problems with the key that asks for each."""
-    from rlpipe.stages.lineage import maker, stages_beside, upstream
+def _before(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[tuple[str, Problem]]:
+    """Check the runs that this run needs; yield their problems with the key that asks for each."""
+    from rlpipe.stages.lineage import asked, needed
 
-    before, key = (config.after, "after") if config.after else (config.model.stage, "model.stage")
-    if before:
-        found = _parent(lambda: upstream(config), (*before, *overrides), depth)
-        yield from ((key, problem) for problem in found)
-    for path, named in stages_beside(config).items():
-        found = _parent(partial(maker, config, named), (*named, *overrides), depth)
-        yield from ((path, problem) for problem in found)
-
-
-def _parent(compose: Callable[[], RunConfig | None], overrides: Sequence[str], depth: int) -> Iterator[Problem]:
-    if depth == 0:
-        yield Problem("config", f"more than {DEEPEST} runs stand one before another", "end the circle: after=none")
-        return
-    try:
-        parent = compose()
-    except ConfigError as error:
-        yield from error.problems
-        return
-    except RlpipeError as error:
-        yield from_error(error, "config")
-        return
-    assert parent is not None
-    yield from _all(parent, overrides, depth - 1)
+    for path, named in asked(config).items():
+        try:
+            run = needed(config, path)
+        except ConfigError as error:
+            yield from ((path, problem) for problem in error.problems)
+            continue
+        except RlpipeError as error:
+            yield path, from_error(error, "config")
+            continue
+        link = (path, tuple(named), run)
+        circle = stages.circle(chain, link)
+        if circle is not None:
+            yield path, circle
+            continue
+        yield from ((path, problem) for problem in stages.fits(config, path, run))
+        yield from ((path, problem) for problem in _all(run, (*named, *overrides), (*chain, link), here))
 
 
 def _prefixed(key: str, problem: Problem) -> Problem:

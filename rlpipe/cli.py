@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from rlpipe import distributed, plugins
 from rlpipe.commandline import literals
 from rlpipe.commandline.arguments import Arguments, parse
-from rlpipe.commandline.exits import DONE, MENDABLE, STOPPED, TRACEBACKS, exit_code, leave, say
+from rlpipe.commandline.exits import DONE, STOPPED, TRACEBACKS, exit_code, leave, say
 from rlpipe.commandline.explain import composing
 from rlpipe.commandline.options import refuse_shadowed
 from rlpipe.compose import VERSION_BASE, typed
@@ -30,15 +30,16 @@ _users_setting: ContextVar[str | None] = ContextVar("users_setting", default=Non
 
 def main() -> NoReturn:
     """Run the command line in `sys.argv` and exit."""
-    leave(partial(_command, sys.argv[1:]))
+    leave(partial(command, sys.argv[1:]))
 
 
 def status(argv: Sequence[str]) -> int:
     """Run a command line and return its exit code; bugs raise."""
-    return exit_code(partial(_command, argv))
+    return exit_code(partial(command, argv))
 
 
-def _command(argv: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
+    """Run a command line, raise what it raises, and return its exit code."""
     try:
         arguments = parse(argv)
         plugins.register()
@@ -68,11 +69,9 @@ def task(config: DictConfig) -> float | None:
         # Hydra would go on with the next arm.
         raise SystemExit(say(stopped, STOPPED)) from stopped
     except Exception as error:
-        if hydra_config.mode is RunMode.RUN:
-            raise _Failed(error) from error
-        # Hydra raises the first failure alone, after the last arm.
-        say(f"arm {hydra_config.job.num} ({' '.join(overrides)}) failed: {type(error).__name__}: {error}", MENDABLE)
-        raise
+        if hydra_config.mode is not RunMode.RUN:
+            raise
+        raise _Failed(error) from error
 
 
 class _Failed(BaseException):

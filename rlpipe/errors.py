@@ -8,7 +8,8 @@
     ├── RecordError             a run directory that cannot be written, or that belongs to another run
     ├── StageError              a stage that failed to build or whose record is damaged
     ├── TrainingError           training that must not go on (a loss that is not a number)
-    └── LaunchError             a sweep that cannot be launched, or a scheduler that refuses it
+    ├── LaunchError             a sweep that cannot be launched, or a scheduler that refuses it
+    └── SweepFailed             arms of a sweep that failed; their errors have been shown (exit code 1)
 
     Stopped                     not an error: the run was asked to stop, has saved, and can go on
 
@@ -78,6 +79,10 @@ class TrainingError(RlpipeError):
 
 class LaunchError(RlpipeError):
     """A sweep that cannot be launched, or a scheduler that refuses it."""
+
+
+class SweepFailed(RlpipeError):
+    """Arms of a sweep that have failed, after all arms are over."""
 
 
 class Stopped(Exception):

@@ -1,17 +1,21 @@
-"""Measure a model on held-out examples before and after training, one row per example."""
+"""Measure a model on examples before and after training, one row per example."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from rlpipe import distributed, plugins
 from rlpipe.console.display import say, show
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
+from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation, Row, Surroundings
 from rlpipe.models.base import Head, Loaded
+from rlpipe.records.files import json_text, read_json
 from rlpipe.records.record import Record, When
 from rlpipe.schema import RunConfig
 from rlpipe.trackers.base import Tracker
@@ -22,11 +26,13 @@ TABLE_ROWS = 100
 
 @dataclass(frozen=True)
 class Planned:
-    """An evaluation with the held-out examples that it will look at."""
+    """An evaluation with the examples that it will look at."""
 
     name: str
     evaluation: Evaluation
     examples: Sequence[Example]
+    dataset: Mapping[str, str] = field(default_factory=dict)
+    """Which held-out rows they are; empty for an evaluation that brings its own."""
 
 
 def plan(config: RunConfig, head: Head, held_out: Split, record: Record) -> list[Planned]:
@@ -36,30 +42,44 @@ def plan(config: RunConfig, head: Head, held_out: Split, record: Record) -> list
     """
     planned: list[Planned] = []
     left_out: list[str] = []
-    native = plugins.make("dataset", config.dataset).form
     for name, node in config.evaluation.items():
         evaluation: Evaluation = plugins.make("evaluation", node)
-        way = route(native, evaluation.takes)
-        examples, formless = _examples(held_out, way[1], node.limit) if way is not None else ([], 0)
-        if head not in evaluation.heads:
-            reason: str | None = f"it does not measure a model with a {head.value} head"
-        elif way is None:
-            reason = f"dataset {config.dataset.name} has no form for it"
-        elif not examples:
-            reason = f"no held-out example of dataset {config.dataset.name} has anything to measure"
-        else:
-            reason = evaluation.unfit(config, _columns(examples))
-        if reason is None:
-            evaluation.start(Surroundings(config, record.run_dir))
-            planned.append(Planned(name, evaluation, examples))
-            if formless:
-                left_out.append(f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure")
-        else:
-            left_out.append(f"evaluation {name} is left out: {reason}")
-    record.update(notes=left_out)
-    for line in left_out:
-        say(line)
+        with plugins.blame("evaluation", node.name):
+            fit, formless = _fit(name, evaluation, config, head, held_out, record)
+        if isinstance(fit, str):
+            left_out.append(f"evaluation {name} is left out: {fit.partition('→')[0].strip()}")
+            continue
+        planned.append(fit)
+        if formless:
+            left_out.append(f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure")
+    _tell(left_out, record)
     return planned
+
+
+def _fit(
+    name: str, evaluation: Evaluation, config: RunConfig, head: Head, held_out: Split, record: Record
+) -> tuple[Planned | str, int]:
+    """Start an evaluation and give it its examples, or say why it is left out; also how many rows have none for it."""
+    surroundings = Surroundings(config, record.run_dir, name)
+    if head not in evaluation.heads:
+        return f"it does not measure a model with a {head.value} head", 0
+    if not evaluation.takes:
+        if (reason := evaluation.unfit(config, None)) is not None:
+            return reason, 0
+        evaluation.start(surroundings)
+        return Planned(name, evaluation, evaluation.own_examples()), 0
+    way = route(plugins.make("dataset", config.dataset).form, evaluation.takes)
+    if way is None:
+        return f"dataset {config.dataset.name} has no form for it", 0
+    examples, formless = _examples(held_out, way[1], evaluation.config.limit)
+    if not examples:
+        return f"no held-out example of dataset {config.dataset.name} has anything to measure", 0
+    if (reason := evaluation.unfit(config, _columns(examples))) is not None:
+        return reason, 0
+    evaluation.start(surroundings)
+    report = held_out.report
+    rows = {"name": config.dataset.name, "split": report.split, "identity": report.identity}
+    return Planned(name, evaluation, examples, rows), formless
 
 
 def _examples(held_out: Split, steps: Sequence[Converter], limit: int | None) -> tuple[list[Example], int]:
@@ -79,32 +99,76 @@ def _columns(examples: Sequence[Example]) -> Collection[str] | None:
 
 
 def measure(
-    plans: Sequence[Planned], loaded: Loaded, when: When, record: Record, tracker: Tracker, step: int = 0
+    plans: Sequence[Planned],
+    loaded: Loaded,
+    when: When,
+    record: Record,
+    tracker: Tracker,
+    step: int = 0,
+    last: bool = True,
 ) -> dict[str, float]:
-    """Run every evaluation and record its rows; return `<when>/<evaluation>/<number>` for all.
+    """Run every evaluation and record its rows and its protocol; return `<when>/<evaluation>/<number>` for all.
 
-    `when` is `before` or `after`, `step` the optimiser steps made. After training there are also
+    `when` is `before` or `after`, `step` the optimiser steps made, `last` whether nothing will be measured after
+    this: then a person is shown what there is to see. After training there are also
     `change/<evaluation>/score`, `…/low` and `…/high`: the mean change of the examples' scores and its 95 %
     interval. Rows that an earlier attempt of the run has recorded are not measured again.
     """
     numbers: dict[str, float] = {}
+    unsent = False
     for one in plans:
-        rows = distributed.broadcast(record.evaluation(one.name, when))
-        if rows is None:
-            with plugins.blame("evaluation", one.evaluation.config.name):
-                rows = _rows(one, loaded)
-            record.write_evaluation(one.name, when, rows)
-            tracker.table(f"evaluations/{one.name}/{when}", rows[:TABLE_ROWS], step)
-        start = distributed.broadcast(record.evaluation(one.name, "before")) if when == "after" else None
-        for key, value in one.evaluation.summary(rows, start).items():
-            numbers[f"{when}/{one.name}/{key}"] = value
-        if start is not None:
-            numbers |= {f"change/{one.name}/{key}": value for key, value in _change(one.name, start, rows).items()}
-        if when == "after" and (shown := one.evaluation.shown(rows, start)) is not None:
-            show(shown)
-    if distributed.is_main():
+        with plugins.blame("evaluation", one.evaluation.config.name):
+            rows = distributed.broadcast(record.evaluation(one.name, when))
+            if new := rows is None:
+                rows = portions.measure(one.name, one.evaluation, one.examples, loaded, when, record)
+            one.evaluation.done(rows, when)
+            start = distributed.broadcast(record.evaluation(one.name, "before")) if when == "after" else None
+            if new:
+                unsent = True
+                _track(tracker, one.name, rows, start, when, step)
+            for key, value in one.evaluation.summary(rows, start).items():
+                numbers[f"{when}/{one.name}/{key}"] = value
+            _tell([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
+            if _alike(one, loaded, record) and start is not None:
+                numbers |= {f"change/{one.name}/{key}": value for key, value in _change(one.name, start, rows).items()}
+            if last and (shown := one.evaluation.shown(rows, start)) is not None:
+                show(shown)
+    if unsent and distributed.is_main():
         tracker.log(numbers, step)
     return numbers
+
+
+def _track(
+    tracker: Tracker, name: str, rows: Sequence[Row], start: Sequence[Row] | None, when: When, step: int
+) -> None:
+    """Show the first rows elsewhere too."""
+    shown, earlier = rows[:TABLE_ROWS], None if start is None else start[:TABLE_ROWS]
+    before, after = (shown, None) if when == "before" else (earlier, shown)
+    tracker.evaluation(name, before, after, step)
+
+
+def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
+    """Record what the rows depend on beside the weights; say whether it is what an earlier measurement recorded."""
+    name = f"evaluations/{one.name}.protocol.json"
+    found: dict[str, Any] = {"dataset": one.dataset} if one.dataset else {}
+    found |= one.evaluation.protocol(loaded)
+    earlier = read_json(record.run_dir / name) if distributed.is_main() else None
+    record.write(name, found)
+    if earlier is None:
+        return True
+    now = json.loads(json_text(found))
+    keys = [key for key in sorted(earlier | now) if earlier.get(key) != now.get(key)]
+    if keys:
+        what = f"{', '.join(keys)} differed between measurements, so its change means nothing"
+        _tell([f"evaluation {one.name}: {what}"], record)
+    return not keys
+
+
+def _tell(notes: Sequence[str], record: Record) -> None:
+    """Say something, and keep it in the record."""
+    record.update(notes=notes)
+    for note in notes:
+        say(note)
 
 
 def _change(name: str, start: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
@@ -119,13 +183,3 @@ def _change(name: str, start: Sequence[Row], rows: Sequence[Row]) -> dict[str, f
         return {}
     found = intervals.change(before, after)
     return {"score": found.estimate, "low": found.low, "high": found.high}
-
-
-def _rows(one: Planned, loaded: Loaded) -> list[Row]:
-    """Measure, each process its share of the examples; every process gets all rows in the examples' order."""
-    mine = one.examples[distributed.rank() :: distributed.world_size()]
-    shares = distributed.gather(one.evaluation.rows(loaded, mine))
-    rows: list[Row] = [{} for _ in one.examples]
-    for rank, share in enumerate(shares):
-        rows[rank :: len(shares)] = share
-    return rows

@@ -51,6 +51,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "piqa": "rlpipe.datasets.piqa:Piqa",
         "files": "rlpipe.datasets.files:Files",
         "mixture": "rlpipe.datasets.mixture:Mixture",
+        "ai_feedback": "rlpipe.datasets.ai_feedback:AIFeedback",
     },
     "method": {
         "sft": "rlpipe.methods.sft:SFT",
@@ -65,6 +66,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ppo": "rlpipe.methods.ppo:PPO",
         "trl_rloo": "rlpipe.methods.trl_rloo:TrlRLOO",
         "trl_grpo": "rlpipe.methods.trl_grpo:TrlGRPO",
+        "ai_feedback": "rlpipe.methods.ai_feedback:AIFeedback",
         "none": "rlpipe.methods.none:NoTraining",
     },
     "reward": {
@@ -85,7 +87,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "perplexity": "rlpipe.evaluations.perplexity:Perplexity",
         "choice": "rlpipe.evaluations.choice:ChoiceAccuracy",
         "accuracy": "rlpipe.evaluations.accuracy:Accuracy",
+        "win_rate": "rlpipe.evaluations.win_rate:WinRate",
+        "lm_eval": "rlpipe.evaluations.lm_eval:LmEval",
         "samples": "rlpipe.evaluations.samples:Samples",
+        "leaderboard": "rlpipe.evaluations.leaderboard:Leaderboard",
     },
     "tracker": {
         "none": "rlpipe.trackers.none:NoTracker",
@@ -192,6 +197,7 @@ def blame(kind: str, name: str) -> Iterator[None]:
 @functools.cache
 def register() -> None:
     """Tell Hydra of all schemas, options without YAML, and config folders. Call before composing."""
+    from rlpipe.launch import hydra_plugin
     from rlpipe.schema import RunConfig
 
     folders = [conf_dir(), *config_folders()]
@@ -213,6 +219,7 @@ def register() -> None:
                 package = f"{kind}.{plugin.name}" if kind in SEVERAL else kind
                 store.store(group=kind, name=plugin.name, node=node, package=package)
     Plugins.instance().register(ConfigFolders)
+    hydra_plugin.register()
     resolvers.register()
 
 

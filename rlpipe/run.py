@@ -1,10 +1,13 @@
 """A run, from a composed config to its record: reads as a recipe.
 
 check → record → stages → build → audit → measure → train → measure → finish
+
+A run whose method makes data has one step in place of those from measure to measure: make.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,12 +20,17 @@ from rlpipe.check import check
 from rlpipe.compose import to_plain
 from rlpipe.console import display
 from rlpipe.errors import RlpipeError, Stopped, guess
+from rlpipe.methods.base import Making
+from rlpipe.records.ownership import differing
 from rlpipe.records.record import Record, Status
 from rlpipe.schema import Device, RunConfig, Until
 from rlpipe.training.signals import stop_requests
+from rlpipe.training.tracking import track, untrack
 
 if TYPE_CHECKING:
+    from rlpipe.records.lease import Lease
     from rlpipe.stages.fingerprint import Stage
+    from rlpipe.trackers.guarded import Guarded
 
 
 @dataclass
@@ -32,21 +40,28 @@ class Outcome:
     reached: Until = Until.check
     metrics: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
+    tracker: Guarded | None = None
+    """Closed after the record, so that it can show all that the record says."""
 
 
-def run(config: RunConfig, overrides: Sequence[str] = (), stage: Stage | None = None) -> float | None:
+def run(
+    config: RunConfig, overrides: Sequence[str] = (), stage: Stage | None = None, lease: Lease | None = None
+) -> float | None:
     """Run a config and return the metric that `objective` names (None without one).
 
-    `overrides` are those of the command line; `stage` is given when another run needs this one.
-    Raises RlpipeError for what the user can mend and Stopped when the run was asked to stop and can go
-    on; the record is complete at every exit.
+    `overrides` are those of the command line; `stage` is given when another run needs this one, with the
+    `lease` of its folder where the caller has it already. Raises RlpipeError for what the user can mend and
+    Stopped when the run was asked to stop and can go on; the record is complete at every exit.
     """
-    display.show_problems(check(config, overrides))
+    if stage is None:  # else the run that needs it has checked it, with what its own command line allows
+        display.show_problems(check(config, overrides))
     if config.until is Until.check:
         display.show_checked(config)
         return None
     distributed.start(on_cpu=config.hardware.device is Device.cpu)
-    record = Record.open(run_dir(config), to_plain(config), overrides=overrides)
+    # A stage's folder is named by its fingerprint: what else differs makes no difference.
+    same_run = differing if stage is None else lambda old, new: []
+    record = Record.open(run_dir(config), to_plain(config), overrides=overrides, lease=lease, same_run=same_run)
     if distributed.broadcast(record.finished):
         display.show_finished(record)
     else:
@@ -60,27 +75,34 @@ def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
         context.enter_context(_recorded(record, outcome, stage))
         from rlpipe import build, evaluate
         from rlpipe.console import logs
-        from rlpipe.stages import store
+        from rlpipe.stages.parents import parents
         from rlpipe.training import train as training
 
         method = plugins.make("method", config.method)
-        splits = build.data(config, method, record)
-        source = store.source(config, record, stage, run)
+        needed = context.enter_context(parents(config, record, stage, run))
+        splits = build.data(config, method, record, needed.rows())
+        source = needed.start()
         context.enter_context(logs.quiet(record.log_file, config.log.libraries))
         stop = context.enter_context(stop_requests())
 
         device = build.hardware(config)
         loaded = build.model(config, method, source, device, record)
         checkpoint = training.resume_point(record)
-        tracker = context.enter_context(training.tracked(config, record, outcome.metrics))
+        tracker = outcome.tracker = track(config, record, is_stage=stage is not None)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         trainer = build.trainer(config, method, loaded, splits, record, callbacks)
+        maker = build.maker(config, method, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
             return
 
+        if maker is not None:
+            with plugins.blame("method", config.method.name):
+                outcome.metrics |= maker.make(Making(record, tracker, stop, outcome.cost))
+            outcome.reached = Until.evaluate
+            return
         plans = evaluate.plan(config, loaded.head, splits.test, record)
-        outcome.metrics |= evaluate.measure(plans, loaded, "before", record, tracker)
+        outcome.metrics |= evaluate.measure(plans, loaded, "before", record, tracker, last=trainer is None)
         if trainer is None:
             outcome.reached = Until.evaluate
             return
@@ -99,9 +121,18 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None) -> Iterator
     """Close the record at every exit, and show how the run ended (a stage's run leaves that to the one that asked)."""
 
     def finish(status: Status, error: BaseException | None = None) -> None:
-        record.finish(status, outcome.reached.value, metrics=outcome.metrics, cost=outcome.cost, error=error)
+        try:
+            record.finish(status, outcome.reached.value, metrics=outcome.metrics, cost=outcome.cost, error=error)
+        finally:
+            if outcome.tracker is not None:
+                untrack(outcome.tracker, record, outcome.metrics)
         result = record.result
-        if result is not None and stage is None and distributed.is_main():
+        if result is None or not distributed.is_main():
+            return
+        from rlpipe.report.page.own import write_own
+
+        write_own(record.run_dir, record.log_file)
+        if stage is None:
             display.summary(record.run_dir, result, record.manifest)
 
     try:

@@ -87,11 +87,12 @@ def _sample_keys(dataset: Dataset, split: str) -> Iterable[str]:
 
 
 def check_method(cls: type[Method], folder: Path, *overrides: str) -> dict[str, Any]:
-    """Check a method class: light module, documented config, and a run of two steps on a small random model.
+    """Check a method class: light module, documented config, and a run on a small random model, of two steps.
 
     The class must be registered (by its entry point). The run goes through everything that a user's run
     goes through, in `folder`, on the first dataset with sample rows that the method can train on, unless
-    `overrides` say otherwise. Returns the run's `result.json`.
+    `overrides` say otherwise. A method that makes data must leave rows. Returns the run's
+    `result.json`.
     """
     assert issubclass(cls, Method), f"{cls.__name__} is no subclass of rlpipe.methods.base.Method"
     check_light([cls.__module__])
@@ -113,9 +114,11 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
         "model=blank",
         f"dataset={_fitting(cls)}",
         "dataset.sample_size=64",
-        *("method.max_steps=2", "method.batch_size=4", "method.max_length=256"),
+        *(["method.max_steps=2", "method.batch_size=4"] if cls.makes != "data" else []),
+        "method.max_length=256",
         *(["method.micro_batch_size=2"] if "micro_batch_size" in fields else []),
-        *(["method.group_size=2", "method.sampling.max_tokens=8"] if "sampling" in fields else []),
+        *(["method.group_size=2"] if "group_size" in fields else []),
+        *(["method.sampling.max_tokens=8"] if "sampling" in fields else []),
         *("evaluation=none", "log.every=1", "log.progress=false", "hardware.device=cpu"),
         *(["reward=length"] if cls.takes_reward else []),
         f"run_dir='{folder / 'run'}'",
@@ -124,10 +127,14 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
     run(compose(*asked), asked)
     result: dict[str, Any] = json.loads((folder / "run" / "result.json").read_text(encoding="utf-8"))
     assert result["status"] == "ok", f"{cls.__name__}: the run ended as {result['status']}: {result.get('error')}"
+    if cls.makes == "data":
+        rows = (folder / "run" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+        assert rows, f"{cls.__name__}: the run left no rows in data/train.jsonl"
+        return result
     if not cls.takes:
         return result
-    rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    losses = [row["loss"] for row in rows if "loss" in row]
+    logged = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [row["loss"] for row in logged if "loss" in row]
     assert len(losses) == 2, f"{cls.__name__}: {len(losses)} losses were logged in two steps"
     assert all(loss == loss and abs(loss) < float("inf") for loss in losses), f"{cls.__name__}: losses are {losses}"
     return result

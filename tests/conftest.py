@@ -51,3 +51,18 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **sizes, **ids)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run: two steps of SFT of a small random model. Tests read it and leave it as it is."""
+    from rlpipe.compose import compose
+    from rlpipe.run import run
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    small = ("method.max_steps=2", "method.batch_size=4", "method.micro_batch_size=2", "method.max_length=256")
+    shown = ("dataset.sample_size=64", "dataset.test_limit=8", "log.every=1", "log.progress=false")
+    chosen = ("model=blank", "method=sft", "dataset=smoltalk", "evaluation=perplexity", "hardware.device=cpu")
+    overrides = [*chosen, *small, *shown, f"run_dir='{folder}'"]
+    run(compose(*overrides), overrides)
+    return folder

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlpipe.check import DEEPEST, RULES, check, problems
+from rlpipe.check import RULES, check, problems
 from rlpipe.checks import capacity, ranges
 from rlpipe.compose import compose, to_plain
 from rlpipe.errors import ConfigError, Problem
@@ -330,12 +330,12 @@ def test_the_runs_before_are_checked_too():
     assert "did you mean 'sft'?" in problem.fix
 
 
-def test_a_circle_of_runs_ends(monkeypatch):
-
-    config = compose()
-    monkeypatch.setattr("rlpipe.stages.lineage.upstream", lambda asked: asked)
+def test_a_circle_of_runs_is_named(monkeypatch):
+    config = compose("after=sft")
+    monkeypatch.setattr("rlpipe.stages.lineage.needed", lambda asked, path: asked)
     [problem] = problems(config)
-    assert f"more than {DEEPEST} runs" in problem.what
+    assert problem.where == "after: after: a circle"
+    assert problem.what.startswith("after=[method=sft] → after=[method=sft] leads back")
 
 
 def test_all_problems_come_at_once_and_fatal_ones_stop():

@@ -17,7 +17,7 @@ from rlpipe.errors import ConfigError, ModelError, Problem
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.base import Quantize
 from rlpipe.models.lora import parameter_count, target_error
-from rlpipe.models.memory import estimate
+from rlpipe.models.memory import Memory, estimate
 from rlpipe.offline.arguments import accumulation
 from rlpipe.schema import Device
 
@@ -71,7 +71,7 @@ def quantization(subject: Subject) -> Iterator[Problem]:
 
 def device(subject: Subject) -> Iterator[Problem]:
     """A GPU that is asked for is there."""
-    if subject.config.hardware.device is Device.cuda and gpu_memory() is None:
+    if subject.here and subject.config.hardware.device is Device.cuda and gpu_memory() is None:
         yield Problem(
             "hardware.device", "cuda is asked for, and nvidia-smi finds no GPU", "set hardware.device=cpu or auto"
         )
@@ -83,15 +83,35 @@ def memory(subject: Subject) -> Iterator[Problem]:
     Weights, gradients and optimiser are sure: too much of them is fatal. Activations are estimated for
     micro-batches of `max_length`, which shorter rows do not reach: too much of them is a warning.
     """
+    needed_bytes = needed(subject)
+    if needed_bytes is None or subject.method is None or not subject.here:
+        return
+    _, setting = _micro_batch(subject.config.method, pairs=Preference in subject.method.takes)
+    have = gpu_memory() if on_gpu(subject) else main_memory() // distributed.world_size()
+    assert have is not None
+    name = "the GPU's" if on_gpu(subject) else "this machine's"
+    sure = needed_bytes.weights + needed_bytes.gradients + needed_bytes.optimizer + needed_bytes.reference
+    if sure > have:
+        what = f"weights, gradients and optimiser take about {sure / 1e9:.1f} GB, more than {name} {have / 1e9:.1f} GB"
+        yield Problem("model", what, "choose a smaller model, or train adapters (model.lora.rank=16)")
+    elif needed_bytes.total > have:
+        rows = f"with rows of {subject.config.method.max_length} tokens a step may take {needed_bytes}"
+        what = f"{rows}, more than {name} {have / 1e9:.1f} GB"
+        fix = f"lower {setting} or method.max_length, or set model.gradient_checkpointing=true"
+        yield Problem(setting, what, fix, fatal=False)
+
+
+def needed(subject: Subject) -> Memory | None:
+    """Estimate what a training step takes; None where nothing is trained or the model's size is not known."""
     model, method = subject.config.model, subject.config.method
     if subject.parameters is None or subject.method is None or not subject.trains:
-        return
+        return None
     trainable = None
     if model.lora.rank > 0:
         modules = subject.facts.linear_modules if subject.facts else {}
         trainable = parameter_count(model.lora.rank, model.lora.target_modules, modules) or 1  # few, when unknown
-    tokens, setting = _micro_batch(method, pairs=Preference in subject.method.takes)
-    needed = estimate(
+    tokens, _ = _micro_batch(method, pairs=Preference in subject.method.takes)
+    return estimate(
         subject.parameters,
         precision=model.precision,
         tokens=tokens,
@@ -101,17 +121,6 @@ def memory(subject: Subject) -> Iterator[Problem]:
         reference=bool(getattr(subject.method, "needs_reference_model", False)),
         facts=subject.facts,
     )
-    have = gpu_memory() if on_gpu(subject) else main_memory() // distributed.world_size()
-    assert have is not None
-    name = "the GPU's" if on_gpu(subject) else "this machine's"
-    sure = needed.weights + needed.gradients + needed.optimizer + needed.reference
-    if sure > have:
-        what = f"weights, gradients and optimiser take about {sure / 1e9:.1f} GB, more than {name} {have / 1e9:.1f} GB"
-        yield Problem("model", what, "choose a smaller model, or train adapters (model.lora.rank=16)")
-    elif needed.total > have:
-        what = f"with rows of {method.max_length} tokens a step may take {needed}, more than {name} {have / 1e9:.1f} GB"
-        fix = f"lower {setting} or method.max_length, or set model.gradient_checkpointing=true"
-        yield Problem(setting, what, fix, fatal=False)
 
 
 def _micro_batch(method: Any, pairs: bool) -> tuple[int, str]:
@@ -123,8 +132,8 @@ def _micro_batch(method: Any, pairs: bool) -> tuple[int, str]:
 
 
 def on_gpu(subject: Subject) -> bool:
-    """Whether the run will use a GPU."""
-    return subject.config.hardware.device is not Device.cpu and gpu_memory() is not None
+    """Whether the run will use a GPU; on another machine it is taken to have one."""
+    return subject.config.hardware.device is not Device.cpu and (not subject.here or gpu_memory() is not None)
 
 
 @cache

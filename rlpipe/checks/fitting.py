@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 from rlpipe import plugins
@@ -11,7 +10,6 @@ from rlpipe.checks.subject import Subject, classes
 from rlpipe.datasets.forms import Form, form_name, route
 from rlpipe.datasets.serving import datasets_for, methods_for
 from rlpipe.errors import PluginError, Problem
-from rlpipe.evaluations.base import Evaluation
 
 
 def usable(subject: Subject) -> Iterator[Problem]:
@@ -70,30 +68,37 @@ def evaluation(subject: Subject) -> Iterator[Problem]:
     method, dataset = subject.method, subject.dataset
     if method is None or dataset is None:
         return
-    for name, one in _evaluations(subject).items():
+    for name, one in subject.evaluations.items():
         where, drop = f"evaluation.{name}", f"set evaluation.{name}.required=false to leave it out, or choose another"
         for problem in one.problems():
             yield Problem(f"{where}.{problem.where}", problem.what, problem.fix, problem.fatal)
         if not one.config.required:
             continue
-        if route(dataset.form, one.takes) is None:
+        if method.makes == "data":
+            what = f"{subject.config.method.name} makes data, and nothing that could be measured"
+            yield Problem(where, what, "set evaluation=none, and measure the policy in a run of its own (method=none)")
+            continue
+        if one.takes and route(dataset.form, one.takes) is None:
             forms = f"{form_name(dataset.form)} examples, and it looks at {_names(one.takes)}"
             yield Problem(where, f"{subject.config.dataset.name} holds {forms}", drop)
             continue
         if method.head not in one.heads:
             yield Problem(where, f"{subject.config.method.name} makes a model with a {method.head.value} head", drop)
         try:
-            unfit = one.unfit(subject.config, prompt_columns(dataset))
+            unfit = one.unfit(subject.config, prompt_columns(dataset) if one.takes else None)
         except PluginError as error:
             unfit = str(error)  # an unknown name; known ones stand in the message
         if unfit:
-            named = f"name a reward that does: evaluation.{name}.reward=…; or " if one.takes_reward else ""
-            yield Problem(where, unfit, named + drop)
+            what, _, fix = unfit.partition("→")
+            named = f"name a reward that does: evaluation.{name}.reward=…" if one.takes_reward else ""
+            yield Problem(where, what.strip(), "; or ".join(filter(None, (fix.strip() or named, drop))))
 
 
 def rows(subject: Subject) -> Iterator[Problem]:
     """A real model never meets made-up rows by accident, nor a toy real ones without a word."""
     model, dataset = subject.config.model, subject.config.dataset
+    if not subject.reads_data:
+        return
     if model.dataset_source == "hub" and dataset.source == "sample":
         if "dataset.source=sample" not in subject.overrides:
             fix = "set dataset.source=hub (or a folder); on purpose: say dataset.source=sample on the command line"
@@ -119,17 +124,9 @@ def own(subject: Subject) -> Iterator[Problem]:
                 yield Problem(f"method.extra.{key}", "rlpipe sets this itself", f"set {taken[key]} instead")
 
 
-def _evaluations(subject: Subject) -> dict[str, Evaluation]:
-    made: dict[str, Evaluation] = {}
-    for name, node in subject.config.evaluation.items():
-        with contextlib.suppress(PluginError):  # `usable` says why
-            made[name] = plugins.make("evaluation", node)
-    return made
-
-
 def _served(subject: Subject, what: str) -> bool:
     """Say whether a required evaluation uses the run's rewards (`takes_reward`) or tools (`takes_tool`)."""
-    return any(one.config.required and getattr(one, what) for one in _evaluations(subject).values())
+    return any(one.config.required and getattr(one, what) for one in subject.evaluations.values())
 
 
 def _names(forms: tuple[Form, ...]) -> str:

@@ -18,7 +18,7 @@ from rlpipe.records.ownership import differing, refuse_foreign, refuse_other_run
 
 def data(subject: Subject) -> Iterator[Problem]:
     """The dataset's settings make sense; a local file is there, with the columns that are needed."""
-    if subject.dataset is not None:
+    if subject.dataset is not None and subject.reads_data:
         yield from data_problems(subject.dataset)
 
 
@@ -84,7 +84,7 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
 def disk(subject: Subject) -> Iterator[Problem]:
     """The checkpoints that are kept at once fit on the disk."""
     needed = checkpoint_bytes(subject)
-    if needed is None or not subject.trains:
+    if needed is None or not subject.trains or not subject.here:
         return
     keep = subject.config.checkpoint.keep
     standing = _standing(Path(subject.config.run_dir or "runs").expanduser().absolute())

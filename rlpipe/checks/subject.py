@@ -10,6 +10,7 @@ from typing import Any
 from rlpipe import plugins
 from rlpipe.datasets.base import Dataset
 from rlpipe.errors import ModelError, PluginError, Problem, RlpipeError
+from rlpipe.evaluations.base import Evaluation
 from rlpipe.methods.base import Method
 from rlpipe.models.facts import Facts, local_facts
 from rlpipe.schema import RunConfig
@@ -18,9 +19,11 @@ from rlpipe.schema import RunConfig
 class Subject:
     """A config under examination. What cannot be had is None: one rule says why, the others pass it over."""
 
-    def __init__(self, config: RunConfig, overrides: Sequence[str] = ()):
+    def __init__(self, config: RunConfig, overrides: Sequence[str] = (), here: bool = True):
         self.config = config
         self.overrides = tuple(overrides)
+        self.here = here
+        """Whether the run will be on this machine, so that its devices, memory and disk count."""
 
     @cached_property
     def method(self) -> Method | None:
@@ -46,10 +49,21 @@ class Subject:
         """Number of weights, where it is known before loading."""
         return self.config.model.parameters or (self.facts.parameters if self.facts else None)
 
+    @cached_property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """The evaluations by name, without those whose plugin cannot be used."""
+        made = {name: self._made("evaluation", node) for name, node in self.config.evaluation.items()}
+        return {name: one for name, one in made.items() if one is not None}
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether the dataset's rows are looked at: not where nothing is trained, and evaluations bring their own."""
+        return self.method is None or any((self.method.takes, *(one.takes for one in self.evaluations.values())))
+
     @property
     def trains(self) -> bool:
         """Whether the method trains anything."""
-        return self.method is None or bool(self.method.takes)
+        return self.method is None or self.method.makes == "model"
 
     def _made(self, kind: str, node: Any) -> Any:
         with contextlib.suppress(PluginError):

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from rlpipe.errors import RlpipeError, Stopped
+from rlpipe.errors import RlpipeError, Stopped, SweepFailed
 
 DONE, UNWELL, MENDABLE, STOPPED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 75, 130, 141
 
@@ -43,6 +43,8 @@ def exit_code(command: Callable[[], int]) -> int:
         return say(stopped, STOPPED)
     except KeyboardInterrupt:
         return say("interrupted", INTERRUPTED)
+    except SweepFailed as error:
+        return say(error, UNWELL)
     except RlpipeError as error:
         if show_tracebacks:
             traceback.print_exc()

@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from rlpipe import plugins
 from rlpipe.commandline.fields import Field, fields
 from rlpipe.commandline.options import options
 from rlpipe.errors import ConfigError, Problem, guess
@@ -101,6 +102,9 @@ def _unknown_key(cause: OmegaConfBaseException, overrides: Sequence[str], folder
         return Problem(
             where or key, f"'{parent}' has no entry of this name yet", f"add it with a plus: +{where or key}"
         )
+    instead = _instead(key)
+    if instead:
+        return Problem(where or key, f"there is no field '{key}'", instead)
     paths = [field.path for field in known]
     groups = list(options(folders))
     hint = _guess_path(key, [*paths, *groups])
@@ -112,6 +116,15 @@ def _unknown_key(cause: OmegaConfBaseException, overrides: Sequence[str], folder
     if head in ("reward", "tool", "evaluation") and not beside:
         listed = f"choose the option that has it first ({head}=…): {', '.join(options(folders)[head])}"
     return Problem(where or key, f"there is no field or group '{key}'", hint + listed)
+
+
+def _instead(key: str) -> str | None:
+    """Return what a reward's plugin says about a field that it does not have."""
+    kind, _, rest = key.partition(".")
+    name, _, field = rest.partition(".")
+    plugin = plugins.table().get(kind, {}).get(name)
+    instead: dict[str, str] = getattr(plugin.cls, "instead", {}) if plugin is not None else {}
+    return instead.get(field)
 
 
 def _wrong_value(cause: OmegaConfBaseException, overrides: Sequence[str], folders: Sequence[Path]) -> Problem:

@@ -1,7 +1,8 @@
-"""`after=[method=sft,dataset=smoltalk]`: a list of overrides where Hydra expects the name of an option.
+"""`after=[method=sft,dataset=smoltalk]`: a list of overrides, as a person types it.
 
-Hydra's grammar has no `=` inside a list, and `after` is a group. So the list becomes an option of that
-group, made on the spot; records and messages show what was typed.
+Hydra's grammar has no `=` inside a list. Where a list is the value of a field that names a run (`model.stage`,
+`reward.reward_model.stage`), its parts are put into quotes. `after` is a group, where Hydra expects the name of an
+option: there the list becomes an option of that group, made on the spot. Records and messages show what was typed.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from collections.abc import Iterable
 
 from hydra.core.config_store import ConfigStore
 
-_LIST = re.compile(r"after=\[(.*=.*)\]", re.DOTALL)
+_OVERRIDE = re.compile(r"(after|\+{0,2}(?:[\w-]+\.)+stage)=(.*=.*)", re.DOTALL)
 _typed: dict[str, str] = {}
 
 
 def as_options(overrides: Iterable[str]) -> list[str]:
-    """Replace each literal list by the name of an option that holds it."""
+    """Turn literal lists of overrides into what Hydra understands; a sweep may have several (`after=[…],[…]`)."""
     return [_as_option(override) for override in overrides]
 
 
@@ -27,21 +28,42 @@ def as_typed(overrides: Iterable[str]) -> list[str]:
 
 
 def _as_option(override: str) -> str:
-    literal = _LIST.fullmatch(override.strip())
-    if literal is None:
+    found = _OVERRIDE.fullmatch(override.strip())
+    if found is None:
         return override
-    name = "list_" + hashlib.sha256(literal[1].encode()).hexdigest()[:12]
-    ConfigStore.instance().store(group="after", name=name, node={"after": split(literal[1])}, package="_global_")
-    _typed[f"after={name}"] = override
-    return f"after={name}"
+    key, choices = found[1], _parts(found[2])
+    made = [_literal(key, choice) for choice in choices]
+    if made == choices:
+        return override
+    for one, choice in zip(made, choices, strict=True):
+        _typed[f"{key}={one}"] = f"{key}={choice}"
+    together = f"{key}={','.join(made)}"
+    _typed[together] = override
+    return together
+
+
+def _literal(key: str, text: str) -> str:
+    """Return what stands for one list, or anything else as it is."""
+    if not (text.startswith("[") and text.endswith("]") and "=" in text):
+        return text
+    if key != "after":
+        return f"[{','.join(map(_quoted, split(text[1:-1])))}]"
+    name = "list_" + hashlib.sha256(text.encode()).hexdigest()[:12]
+    ConfigStore.instance().store(group="after", name=name, node={"after": split(text[1:-1])}, package="_global_")
+    return name
 
 
 def split(text: str) -> list[str]:
     """Split at the commas that stand outside brackets and quotes; quotes around a whole part are taken off."""
-    parts, depth, quote = [""], 0, ""
+    return [_unquoted(part) for part in _parts(text)]
+
+
+def _parts(text: str) -> list[str]:
+    parts, depth, quote, escaped = [""], 0, "", False
     for sign in text:
         if quote:
-            quote = "" if sign == quote else quote
+            quote = "" if sign == quote and not escaped else quote
+            escaped = sign == "\\" and not escaped
         elif sign in "'\"":
             quote = sign
         elif sign in "[{(":
@@ -52,9 +74,18 @@ def split(text: str) -> list[str]:
             parts.append("")
             continue
         parts[-1] += sign
-    return [_unquoted(part.strip()) for part in parts if part.strip()]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _unquoted(part: str) -> str:
-    quoted = len(part) > 1 and part[0] == part[-1] and part[0] in "'\"" and part[0] not in part[1:-1]
-    return part[1:-1] if quoted else part
+    """Take off the quotes around a whole part, with the backslashes before quotes inside, as Hydra does."""
+    sign = part[0]
+    if len(part) < 2 or sign not in "'\"" or part[-1] != sign or re.search(rf"(?<!\\){sign}", part[1:-1]):
+        return part
+    return re.sub(rf"(\\+){sign}", lambda found: "\\" * (len(found[1]) // 2) + sign, part[1:-1])
+
+
+def _quoted(part: str) -> str:
+    """Put a part into quotes as Hydra reads them: backslashes count only before a quote."""
+    inner = re.sub(r"(\\*)(')", lambda found: found[1] * 2 + r"\'", part)
+    return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, inner) + "'"

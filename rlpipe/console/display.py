@@ -5,26 +5,34 @@ Other processes than the main one show nothing. Nothing here imports torch.
 
 from __future__ import annotations
 
-import math
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rich.console import Console
 from rich.table import Table
 
-from rlpipe import distributed
+from rlpipe import distributed, plugins
 from rlpipe.errors import Problem
+from rlpipe.records.changes import Change, changes
 
 if TYPE_CHECKING:
     from rlpipe.records.record import Record
     from rlpipe.schema import RunConfig
 
 
+UNBOUND = 160
+"""Columns of what is no terminal."""
+
+
 def console() -> Console:
     """Return the console for a run's own words: standard error, so that standard output stays free."""
-    return Console(stderr=True, highlight=False)
+    made = Console(stderr=True, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = UNBOUND  # a log or a pipe has no width that tables must fit into
+    return made
 
 
 def say(text: str) -> None:
@@ -50,10 +58,13 @@ def show_checked(config: RunConfig) -> None:
     table = Table("", "", show_header=False)
     method = config.method
     length = f"{method.max_steps} steps" if method.max_steps is not None else f"{method.epochs:g} epochs"
+    trained = f", {length}, {method.batch_size} examples a step"
     table.add_row("model", f"{config.model.name} {config.model.source or ''}".strip())
     table.add_row("dataset", f"{config.dataset.name} from {config.dataset.source}")
-    table.add_row("method", f"{method.name}, {length}, {method.batch_size} examples a step")
-    for name, words in (("after", config.after), ("model's stage", config.model.stage)):
+    makes_model = plugins.load("method", method.name).makes == "model"
+    table.add_row("method", f"{method.name}{trained if makes_model else ''}")
+    stages = {"after": config.after, "model's stage": config.model.stage, "dataset's stage": config.dataset.stage}
+    for name, words in stages.items():
         if words:
             table.add_row(name, " ".join(words))
     for name, group in (("reward", config.reward), ("tool", config.tool), ("evaluation", config.evaluation)):
@@ -84,6 +95,10 @@ def summary(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[str, Any
     rows = [("run", str(run_dir))]
     if (run_dir / "model").is_dir():
         rows.append(("model", str(run_dir / "model")))
+    if "data_files" in manifest:
+        rows.append(("data", str(run_dir / "data")))
+    if (run_dir / "report.html").is_file():
+        rows.append(("report", str(run_dir / "report.html")))
     rows.append(("cost", cost(result.get("cost", {}), result.get("attempts", 1))))
     rows += next_commands(run_dir, result, manifest)
     width = max(len(name) for name, _ in rows)
@@ -93,62 +108,53 @@ def summary(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[str, Any
 
 
 def before_after(metrics: Mapping[str, Any]) -> Table:
-    """Return the metrics `before/<evaluation>/<number>` and `after/…` as a table, one row a number.
-
-    `change/<evaluation>/score` with `low` and `high` stands beside the number whose change it is; where none of
-    them is the mean score, in a row of its own.
-    """
+    """Return the metrics `before/<evaluation>/<number>` and `after/…` as a table, one row a number."""
     table = Table("evaluation", "number", "before", "", "after", "change", "95 % interval")
-    names = dict.fromkeys(key.partition("/")[2] for key in metrics if key.startswith(("before/", "after/")))
-    intervals = {key[len("change/") : -len("/score")]: _interval(metrics, key) for key in metrics if _is_change(key)}
-    for name in names:
-        evaluation, _, number = name.rpartition("/")
-        if number.endswith(("_low", "_high")):
-            continue  # the ends of one measurement's own interval: the change has a better one, for it is paired
-        before, after = metrics.get(f"before/{name}"), metrics.get(f"after/{name}")
-        interval = change = ""
-        if is_number(before) and is_number(after):
-            change = f"{after - before:+.4g}"
-            if evaluation in intervals and _same(after - before, metrics[f"change/{evaluation}/score"]):
-                interval = intervals.pop(evaluation)
-        table.add_row(evaluation, number, _show(before), "→" if change else "", _show(after), change, interval)
-    for evaluation, interval in intervals.items():
-        table.add_row(evaluation, "score", "", "", "", f"{metrics[f'change/{evaluation}/score']:+.4g}", interval)
+    for evaluation, number, before, after, change, interval in before_after_rows(metrics):
+        table.add_row(evaluation, number, before, "→" if change and before else "", after, change, interval)
     return table
 
 
-def _is_change(key: str) -> bool:
-    return key.startswith("change/") and key.endswith("/score")
+def before_after_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield (evaluation, number, before, after, change, interval of the change) as shown, one a number."""
+    for one in changes(metrics):
+        change = "" if one.change is None else f"{one.change:+.4g}"
+        yield one.evaluation, one.number, _show(one.before), _show(one.after), change, _interval(one)
 
 
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-
-
-def _interval(metrics: Mapping[str, Any], key: str) -> str:
+def _interval(one: Change) -> str:
     """Return the interval of a change, and say so where it cannot be told from none."""
-    low, high = (metrics[key.removesuffix("score") + end] for end in ("low", "high"))
-    verdict = "" if low > 0 or high < 0 else ": not separable from no change"
-    return f"{low:+.3g} … {high:+.3g}{verdict}"
+    if one.low is None or one.high is None:
+        return ""
+    return f"{one.low:+.3g} … {one.high:+.3g}{'' if one.separable else ': not separable from no change'}"
 
 
 def next_commands(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a person may want to type next, each with a word for it."""
     if result["status"] != "ok":
-        own = [override for override in manifest["overrides"] if override.split("=")[0].lstrip("+~") != "run_dir"]
-        return [("go on", _command(*own, f"run_dir={run_dir}"))]
+        return [("go on", go_on(run_dir, manifest["overrides"]))]
+    if "data_files" in manifest:
+        policy = [one for one in manifest["overrides"] if one.startswith(("model=", "model.", "after="))]
+        return [("train on it", _command(*policy, "method=dpo", "dataset=ai_feedback", f"dataset.source={run_dir}"))]
     model = run_dir / "model"
     if not model.is_dir():
         return []
-    data = manifest["config"]["dataset"]
-    start = ("model=hf", f"model.source={model}", f"dataset={data['name']}", f"dataset.source={data['source']}")
+    start = ("model=hf", f"model.source={model}", *_same_rows(manifest))
     return [("evaluate", _command("method=none", *start)), ("train on", _command("method=dpo", *start))]
+
+
+def _same_rows(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the overrides that name a run's rows: by the folder of the stage that made them, where one did."""
+    node, source = manifest["config"]["dataset"], manifest["config"]["dataset"]["source"]
+    if node.get("stage") and source in ("hub", "sample") and manifest.get("data"):
+        source = Path(next(iter(manifest["data"].values()))["source"]).parent
+    yield from (f"dataset={node['name']}", f"dataset.source={source}")
 
 
 def cost(cost: Mapping[str, Any], attempts: int = 1) -> str:
     """Return a run's cost in words."""
     parts = [duration(cost["seconds"])] if "seconds" in cost else []
-    parts += [f"{cost[name]:,.0f} {name}" for name in ("steps", "tokens") if is_number(cost.get(name))]
+    parts += [f"{cost[name]:,.0f} {name}" for name in ("steps", "tokens", "calls") if is_number(cost.get(name))]
     if attempts > 1:
         parts.append(f"{attempts} attempts")
     return ", ".join(parts)
@@ -170,6 +176,16 @@ def count(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.3g}{unit}"
     return f"{number:.3g}"
+
+
+def go_on(run_dir: Path, overrides: Sequence[str]) -> str:
+    """Return the command that goes on with an unfinished run, whose own overrides are given."""
+    return _command(*without_run_dir(overrides), f"run_dir={run_dir}")
+
+
+def without_run_dir(overrides: Sequence[str]) -> list[str]:
+    """Return overrides but for the one that names the run's folder."""
+    return [override for override in overrides if override.split("=")[0].lstrip("+~") != "run_dir"]
 
 
 def _command(*overrides: str) -> str:

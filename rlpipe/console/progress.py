@@ -1,10 +1,11 @@
-"""The progress of a training: a bar on a terminal, one plain line a log step elsewhere."""
+"""The progress of a training, or of other long work: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -23,6 +24,10 @@ _SHOWN = {
 """The logged numbers that are shown beside the loss, and the words for them."""
 
 _SMOOTHING = 0.8
+_WORTH_A_LINE = 2.0
+"""Seconds; work that takes less is over before anybody reads of it."""
+_BETWEEN_LINES = 30.0
+"""Seconds between two lines where there is no terminal."""
 
 
 class TrainingProgress:
@@ -106,3 +111,65 @@ class TrainingProgress:
             left = (self._total - self._step) * (time.monotonic() - self._began) / done
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)
+
+
+class Counting:
+    """The progress of work on a known number of things, as a context: `advance` says how many are done.
+
+    Ends with a line that says what it cost, unless it took no time to speak of.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        done: int = 0,
+        unit: str = "example",
+        enabled: bool = True,
+        on: Console | None = None,
+    ):
+        self.title, self.total, self.unit = title, total, unit
+        self.console = on or console()
+        self.enabled = enabled and distributed.is_main()
+        self._first = self._done = done
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Show the bar."""
+        self._began = self._told = time.monotonic()
+        if self.enabled and self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"))
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._task = self._bar.add_task(self.title, total=self.total, completed=self._done, numbers="")
+            self._bar.start()
+        return self
+
+    def advance(self, done: int) -> None:
+        """Note that so many things are done by now."""
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, numbers=self._numbers())
+        elif self.enabled and done < self.total and time.monotonic() - self._told > _BETWEEN_LINES:
+            self._told = time.monotonic()
+            self.console.print(f"{self.title}: {self._numbers()}", soft_wrap=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Take the bar away, and say what the work cost where it was done."""
+        if self._bar is not None:
+            self._bar.stop()
+        seconds, count = time.monotonic() - self._began, self._done - self._first
+        if self.enabled and error is None and seconds >= _WORTH_A_LINE:
+            line = f"{self.title}: {count:,} {self.unit}{'' if count == 1 else 's'} in {duration(seconds)}"
+            self.console.print(line, soft_wrap=True)
+
+    def _numbers(self) -> str:
+        done = self._done - self._first
+        text = f"{self._done}/{self.total}"
+        if done > 0:
+            left = (self.total - self._done) * (time.monotonic() - self._began) / done
+            text += f"  {duration(left)} left"
+        return text

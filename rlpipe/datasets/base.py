@@ -28,6 +28,9 @@ class DatasetConfig:
     """The dataset plugin."""
     source: str = "${model.dataset_source}"
     """`hub`, `sample` (rows made by rlpipe's own generator), or a local folder or file in the hub's columns."""
+    stage: list[str] = field(default_factory=list)
+    """The overrides of the run that makes the rows, in this dataset's columns; it is built once, then reused, and
+    inherits model and `after` unless it names its own. Unused where `source` is a folder or file."""
     hub: str = ""
     """The hub id that `source=hub` reads."""
     subset: str | None = None

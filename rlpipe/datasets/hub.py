@@ -55,7 +55,7 @@ def read_splits(config: DatasetConfig) -> tuple[Rows, Rows | None]:
         what = f"a local folder '{config.hub}' hides the hub's dataset of that name"
         raise BadData("dataset.hub", what, f"start from another folder, or say dataset.source={config.hub}")
     unreachable = reach()
-    with _cache_only(unreachable is not None):
+    with cache_only(unreachable is not None):
         train = _read(config, config.train_split, "train_split", unreachable)
         test = _read(config, config.test_split, "test_split", unreachable) if config.test_split else None
     if unreachable:
@@ -79,7 +79,7 @@ def reach() -> str | None:
 
 
 @contextmanager
-def _cache_only(wanted: bool) -> Iterator[None]:
+def cache_only(wanted: bool) -> Iterator[None]:
     """Keep the libraries from asking the hub, when `wanted`."""
     import datasets
     from huggingface_hub import constants

@@ -15,11 +15,12 @@ from rlpipe import plugins
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.errors import PluginError, Problem
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
-from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, settings, told, tools_of
+from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told, tools_of
 from rlpipe.evaluations.passk import pass_at_k
 from rlpipe.models.base import Loaded
 from rlpipe.online.rollout import Rollout, SamplingConfig
 from rlpipe.rewards.base import Reward, RewardConfig
+from rlpipe.rewards.chosen import default, described
 from rlpipe.rewards.combine import Rewards
 from rlpipe.schema import RunConfig
 
@@ -53,6 +54,7 @@ class Accuracy(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    irrelevant = ("reward", "sampling", "seed", "tool")
 
     def problems(self) -> list[Problem]:
         """Say which settings are out of range, and which k needs more samples."""
@@ -83,6 +85,17 @@ class Accuracy(Evaluation):
         self.surroundings = surroundings
         self.verifier: tuple[str, Rewards] | None = None
         self.tools = tools_of(surroundings.config) if self.config.tool else []
+
+    def protocol(self, loaded: Loaded) -> dict[str, Any]:
+        """Add the verifier, sampling and tools."""
+        run = self.surroundings.config
+        drawn = settings(self.config.sampling, run.method)
+        if not self.config.samples:
+            drawn = replace(drawn, temperature=0.0)
+        chosen = verifier(self.config.reward, run)
+        told = drawing(run, drawn, self.tools, self.config.seed)
+        judge = {"verifier": None if chosen is None else described(chosen, run, loaded.path)}
+        return {**super().protocol(loaded), **judge, **told}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a task.
@@ -165,17 +178,12 @@ def verifier(named: str | None, config: RunConfig) -> RewardConfig | None:
     dataset's natural one.
     """
     if named is not None:
-        return config.reward.get(named) or _default(named)
+        return config.reward.get(named) or default(named)
     for node in config.reward.values():
         if plugins.load("reward", node.name).verifies:
             return node
     natural = plugins.load("dataset", config.dataset.name).verifier
-    return _default(natural) if natural is not None else None
-
-
-def _default(name: str) -> RewardConfig:
-    made: RewardConfig = plugins.load("reward", name).Config(name=name)
-    return made
+    return default(natural) if natural is not None else None
 
 
 def _told(rollout: Rollout, name: str) -> Row:

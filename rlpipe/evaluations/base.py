@@ -1,12 +1,14 @@
-"""What an evaluation is: it looks at held-out examples one by one and sums them up.
+"""What an evaluation is: it looks at examples one by one and sums them up.
 
-To add an evaluation: subclass `Evaluation`, say which form of example it `takes`, and write `rows`
-(one dict an example) and `summary` (the numbers that tables show). What it needs of the run beside its
-own settings (rewards, tools) it gets by `start`; `unfit` and `problems` say early what would not work.
+To add an evaluation: subclass `Evaluation`, say which form of held-out example it `takes` (none: it brings
+its own, by `own_examples`), and write `rows` (one dict an example) and `summary` (the numbers that tables
+show). What it needs of the run beside its own settings (rewards, tools) it gets by `start`; `unfit` and
+`problems` say early what would not work; `protocol` says what rows depend on beside the model's weights.
 """
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,15 +19,20 @@ from omegaconf import MISSING
 from rlpipe.datasets.forms import Example, Form
 from rlpipe.errors import Problem
 from rlpipe.models.base import Head, Loaded
+from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
 
+    from rlpipe.records.record import When
     from rlpipe.schema import RunConfig
 
 Row = dict[str, Any]
+
+NEVER_IN_ROWS = ("name", "limit", "batch_tokens", "required")
+"""Fields of every evaluation that change no row (`limit` changes which rows there are)."""
 
 
 @dataclass
@@ -48,20 +55,28 @@ class Surroundings:
 
     config: RunConfig
     run_dir: Path
+    name: str
+    """The evaluation's own name in the config: what its files are called by."""
 
 
 class Evaluation(ABC):
     """One way of measuring a model."""
 
     Config: ClassVar[type[EvaluationConfig]] = EvaluationConfig
-    takes: ClassVar[tuple[Form, ...]]
-    """The forms of example that it can look at, the one that it likes best first."""
+    takes: tuple[Form, ...]
+    """The forms of held-out example that it can look at, the one that it likes best first; empty for an evaluation
+    that brings its own examples."""
     heads: ClassVar[tuple[Head, ...]] = (Head.causal_lm,)
     """The kinds of model that it can measure."""
     takes_reward: ClassVar[bool] = False
     """Whether it uses the run's rewards."""
     takes_tool: ClassVar[bool] = False
     """Whether completions that it draws may call the run's tools."""
+    irrelevant: ClassVar[tuple[str, ...]] = ()
+    """Fields of its own `Config` that change no row."""
+    whole: ClassVar[bool] = False
+    """Whether its examples must be measured together, by one process; others are shared out and measured in portions,
+    each of which is saved."""
 
     def __init__(self, config: EvaluationConfig):
         self.config = config
@@ -73,6 +88,7 @@ class Evaluation(ABC):
     def unfit(self, config: RunConfig, columns: Collection[str] | None) -> str | None:
         """Return why it has nothing to measure in a run, None where nothing speaks against it. Cheap.
 
+        After a `→` it may say what to do about it.
         `columns` are those that the examples bring as prompts, None where they are not known yet.
         """
         return None
@@ -80,17 +96,45 @@ class Evaluation(ABC):
     def start(self, surroundings: Surroundings) -> None:  # noqa: B027
         """Take what it needs of the run, once, before the first `rows`."""
 
+    def own_examples(self) -> Sequence[Example]:
+        """Return the examples that it brings itself, where it takes none of the dataset's; asked after `start`."""
+        raise NotImplementedError(f"{type(self).__name__} takes no held-out examples and brings none")
+
+    def protocol(self, loaded: Loaded) -> dict[str, Any]:
+        """Return all that rows depend on beside the weights, in plain types.
+
+        Rows of two models may be compared example by example only where this is the same. Here: the plugin, its
+        settings and the chat template; an evaluation adds what it takes of the run (verifier, sampling, tools).
+        """
+        settings = plain(self.config)
+        for name in (*NEVER_IN_ROWS, *self.irrelevant):
+            del settings[name]
+        template = str(loaded.tokenizer.chat_template or "")
+        digest = hashlib.sha256(template.encode()).hexdigest()[:16]
+        return {"evaluation": self.config.name, "settings": settings, "template": digest}
+
     @abstractmethod
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """Measure each example; one row each, in order, with at least `id`.
 
-        `score` is the one number of the example whose mean change by training gets an interval; rows that are
-        only to be read have none.
+        By custom also `prompt`, `completion`, `score` and `parts` (named numbers). `score` is the one number of the
+        example whose mean change by training gets an interval, the higher the better; rows that are only to be read
+        have none.
+        """
+
+    def done(self, rows: Sequence[Row], when: When) -> None:  # noqa: B027
+        """Let go of what `rows` has loaded, and write what others take; called once a measurement is complete.
+
+        Called in every process, also when an earlier attempt of the run has measured the rows.
         """
 
     @abstractmethod
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
         """Sum rows up. `start` holds the same examples' rows before training, None when these are them."""
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        """Return what a reader of the numbers must know, in sentences: it is said, and kept in the record."""
+        return []
 
     def shown(self, rows: Sequence[Row], start: Sequence[Row] | None) -> RenderableType | None:
         """Return what a person shall see of the rows on the terminal, in something that rich can draw."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rlpipe.datasets.forms import Choice, Completion, Example
+from rlpipe.datasets.forms import Choice, Completion, Example, text_of
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
 
@@ -19,7 +19,7 @@ class ChoiceAccuracy(Evaluation):
     takes = (Choice,)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
-        """One row a question: `score` 1 or 0, the answers' log-probabilities, and the pick."""
+        """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""
         from rlpipe.evaluations import scoring
 
         asked = [example for example in examples if isinstance(example, Choice)]
@@ -37,8 +37,10 @@ class ChoiceAccuracy(Evaluation):
             rows.append(
                 {
                     "id": example.id,
+                    "prompt": text_of(example.prompt),
+                    "completion": example.choices[pick],
                     "score": float(pick == example.answer),
-                    "score_per_token": float(per_token == example.answer),
+                    "parts": {"per_token": float(per_token == example.answer)},
                     "pick": pick,
                     "answer": example.answer,
                     "logps": [answer.logp for answer in answers],
@@ -50,7 +52,7 @@ class ChoiceAccuracy(Evaluation):
         """`accuracy` and `accuracy_per_token`."""
         return {
             "accuracy": sum(row["score"] for row in rows) / len(rows),
-            "accuracy_per_token": sum(row["score_per_token"] for row in rows) / len(rows),
+            "accuracy_per_token": sum(row["parts"]["per_token"] for row in rows) / len(rows),
         }
 
 

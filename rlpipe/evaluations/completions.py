@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe import plugins
-from rlpipe.datasets.forms import Prompt
+from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.online.rollout import Finish, Rollout, SamplingConfig, sampling_problems
+from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
     from rlpipe.errors import Problem
@@ -39,6 +40,14 @@ class DrawConfig:
     """End a completion after any of these strings; null: as in training."""
 
 
+@dataclass
+class LikeliestConfig(DrawConfig):
+    """How an evaluation draws completions that is about the likeliest ones."""
+
+    temperature: float = 0.0
+    """Logits are divided by it; 0 takes the likeliest token (greedy)."""
+
+
 def settings(draw: DrawConfig, method: Any) -> SamplingConfig:
     """Fill in what a draw leaves to the method's config."""
     trained: SamplingConfig = getattr(method, "sampling", None) or SamplingConfig(max_tokens=MAX_TOKENS)
@@ -50,6 +59,13 @@ def settings(draw: DrawConfig, method: Any) -> SamplingConfig:
         max_tokens=trained.max_tokens if draw.max_tokens is None else draw.max_tokens,
         stop=trained.stop if draw.stop is None else draw.stop,
     )
+
+
+def drawing(config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], seed: int | None) -> dict[str, Any]:
+    """Return what completions depend on beside weights, template and prompts, for an evaluation's protocol."""
+    greedy = sampling.temperature == 0
+    offered = {name: plain(node) for name, node in config.tool.items()} if tools else {}
+    return {"sampling": plain(sampling), "seed": None if greedy else seed, "tool": offered}
 
 
 def draw_problems(draw: DrawConfig) -> list[Problem]:
@@ -88,6 +104,34 @@ def complete(
     ]
 
 
+def converse(
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    sampling: SamplingConfig,
+    tools: Sequence[Tool] = (),
+    seed: int = 0,
+) -> list[list[Rollout]]:
+    """Let the model answer each prompt, and then each of the user's further turns in the prompt's column `turns`.
+
+    Returns the answers of each prompt, in order; each is given with all that was said before.
+    """
+    said: list[list[Rollout]] = [[] for _ in prompts]
+    waiting = list(enumerate(prompts))
+    while waiting:
+        drawn = complete(loaded, [prompt for _, prompt in waiting], sampling, tools, seed=seed)
+        going_on = []
+        for (number, prompt), (rollout,) in zip(waiting, drawn, strict=True):
+            said[number].append(rollout)
+            turns = prompts[number].columns.get("turns", [])
+            if len(said[number]) <= len(turns):
+                answer = {"role": "assistant", "content": rollout.text}
+                asked = {"role": "user", "content": turns[len(said[number]) - 1]}
+                later = f"{prompts[number].id}/turn{len(said[number]) + 1}"
+                going_on.append((number, Prompt(later, [*prompt.prompt, answer, asked])))
+        waiting = going_on
+    return said
+
+
 def _empty(prompt: Prompt, ids: list[int]) -> Rollout:
     return Rollout(prompt, ids, ids=[], logps=[], written=[], text="", finish=Finish.length)
 
@@ -100,3 +144,21 @@ def told(rollout: Rollout) -> dict[str, Any]:
         "tokens": len(rollout.ids),
         "calls": [vars(call) for call in rollout.calls],
     }
+
+
+def conversation(prompt: Prompt, answers: Sequence[Rollout]) -> dict[str, Any]:
+    """Return the row of a conversation, as `converse` has it.
+
+    With several turns, `completion` is what was said after the prompt, and `turns` holds each on its own.
+    """
+    row = {"id": prompt.id, "prompt": text_of(prompt.prompt), **told(answers[0])}
+    if len(answers) == 1:
+        return row
+    asked = [row["prompt"], *prompt.columns["turns"]]
+    row["turns"] = [{"prompt": turn, **told(answer)} for turn, answer in zip(asked, answers, strict=True)]
+    later = [f"[user]\n{turn['prompt']}\n\n[assistant]\n{turn['completion']}" for turn in row["turns"][1:]]
+    row["completion"] = "\n\n".join([row["completion"], *later])
+    row["tokens"] = sum(turn["tokens"] for turn in row["turns"])
+    row["finish"] = row["turns"][-1]["finish"]
+    row["calls"] = [call for turn in row["turns"] for call in turn["calls"]]
+    return row

@@ -1,31 +1,135 @@
-"""How well the model predicts reference answers: exp of the mean negative log-probability per token."""
+"""How well the model predicts reference answers: exp of the mean negative log-probability per token.
+
+Plain, of the whole reference; and of its final answer alone, with and without the model's own reasoning before it:
+the model writes until it is about to give an answer, then the reference's answer is put in its place and scored.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from rlpipe.datasets.forms import Completion, Example
-from rlpipe.evaluations.base import Evaluation, Row
+from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
+from rlpipe.errors import Problem
+from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_problems, drawing, settings
 from rlpipe.models.base import Loaded
+from rlpipe.online.rollout import SamplingConfig
+
+
+@dataclass
+class PerplexityConfig(EvaluationConfig):
+    """Whether the model reasons first, and where answers begin."""
+
+    reasoning: bool = False
+    """Also score the reference's final answer after the model's own reasoning, and without any."""
+    cue: str = "####"
+    """What a final answer stands behind, in references and in what the model writes (with `reasoning`). A reference
+    without it is an answer as a whole."""
+    sampling: LikeliestConfig = field(default_factory=LikeliestConfig)
+    """How the reasoning is drawn."""
+    seed: int = 0
+    """Decides what is drawn, where the temperature is above 0."""
 
 
 class Perplexity(Evaluation):
-    """Perplexity of the completion given its prompt, end-of-turn token included."""
+    """Perplexity of reference answers given their prompts, and given the model's own reasoning too."""
 
+    Config = PerplexityConfig
+    config: PerplexityConfig
     takes = (Completion,)
+    irrelevant = ("cue", "sampling", "seed")
+
+    def problems(self) -> list[Problem]:
+        """Say which settings are out of range."""
+        found = draw_problems(self.config.sampling)
+        if not self.config.cue.strip():
+            found.append(Problem("cue", "is empty", "give what stands before the final answer, for example '####'"))
+        return found
+
+    def start(self, surroundings: Surroundings) -> None:
+        """Take the run's lengths."""
+        self.run = surroundings.config
+        drawn = settings(self.config.sampling, self.run.method)
+        self.sampling: SamplingConfig = replace(drawn, stop=[*drawn.stop, self.config.cue])
+
+    def protocol(self, loaded: Loaded) -> dict[str, Any]:
+        """Add how the reasoning is drawn."""
+        found = super().protocol(loaded)
+        if not self.config.reasoning:
+            return found
+        return {**found, "cue": self.config.cue, **drawing(self.run, self.sampling, [], self.config.seed)}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
-        """One row an example: `score` is the mean log-probability of a completion token, in nats."""
+        """One row an example: `score` is the mean log-probability of a token of the reference, in nats.
+
+        The end-of-turn token is one of them. `completion` is the reference; `parts` holds the sum (`logp`) and the
+        `tokens`, with reasoning also those of the final answer after the prompt alone (`answer_…`) and after the
+        model's reasoning (`reasoned_…`).
+        """
         from rlpipe.evaluations import scoring
 
-        found = scoring.likelihoods(loaded, examples, self.config.batch_tokens)
-        return [
-            {"id": example.id, "score": one.per_token, "logp": one.logp, "tokens": one.tokens}
-            for example, (one,) in zip(examples, found, strict=True)
+        asked = [example for example in examples if isinstance(example, Completion)]
+        found = scoring.likelihoods(loaded, asked, self.config.batch_tokens)
+        rows: list[Row] = [
+            {
+                "id": example.id,
+                "prompt": text_of(example.prompt),
+                "completion": text_of(example.completion),
+                "score": one.per_token,
+                "parts": {"logp": one.logp, "tokens": one.tokens},
+            }
+            for example, (one,) in zip(asked, found, strict=True)
         ]
+        if self.config.reasoning:
+            self._add_reasoned(loaded, asked, rows)
+        return rows
+
+    def _add_reasoned(self, loaded: Loaded, asked: Sequence[Completion], rows: list[Row]) -> None:
+        """Let the model reason, and score the final answers after it and after nothing."""
+        from rlpipe.evaluations.scoring import Span, span_likelihoods
+        from rlpipe.models.tokens import encode, render
+
+        prompts = [Prompt(example.id, example.prompt) for example in asked]
+        drawn = complete(loaded, prompts, self.sampling, seed=self.config.seed)
+        thoughts = [rollout.text.partition(self.config.cue)[0] for (rollout,) in drawn]
+        heads = render([example.prompt for example in asked], loaded.tokenizer, header=True)
+        answers = encode([f" {self._answer(example)}" for example in asked], loaded.tokenizer)
+        reasoned = [f"{head}{thought}{_gap(thought)}" for head, thought in zip(heads, thoughts, strict=True)]
+        contexts = encode([f"{context}{self.config.cue}" for context in [*heads, *reasoned]], loaded.tokenizer)
+        spans = [Span(context + ids, len(ids)) for context, ids in zip(contexts, [*answers, *answers], strict=True)]
+        found = span_likelihoods(loaded, spans, self.config.batch_tokens)
+        for row, thought, alone, after in zip(rows, thoughts, found[: len(rows)], found[len(rows) :], strict=True):
+            row["reasoning"] = thought
+            row["parts"] |= {"answer_logp": alone.logp, "answer_tokens": alone.tokens}
+            row["parts"] |= {"reasoned_logp": after.logp, "reasoned_tokens": after.tokens}
+
+    def _answer(self, example: Completion) -> str:
+        text = text_of(example.completion)
+        return text.rpartition(self.config.cue)[2].strip() or text.strip()
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
-        """`perplexity` over all tokens together, and `loss`, its logarithm."""
-        loss = -sum(row["logp"] for row in rows) / sum(row["tokens"] for row in rows)
-        return {"perplexity": math.exp(loss), "loss": loss}
+        """`perplexity` over all tokens together, and `loss`, its logarithm.
+
+        With reasoning also `answer_perplexity`, `reasoned_perplexity`, and `reasoning_gain`: by how many nats a token
+        the model's own reasoning makes the right answer likelier.
+        """
+        loss = _loss(rows, "")
+        numbers = {"perplexity": math.exp(loss), "loss": loss}
+        if "reasoned_logp" in rows[0]["parts"]:
+            alone, after = _loss(rows, "answer_"), _loss(rows, "reasoned_")
+            numbers |= {"answer_perplexity": math.exp(alone), "reasoned_perplexity": math.exp(after)}
+            numbers["reasoning_gain"] = alone - after
+        return numbers
+
+
+def _loss(rows: Sequence[Row], which: str) -> float:
+    parts = [row["parts"] for row in rows]
+    return -float(sum(one[f"{which}logp"] for one in parts) / sum(one[f"{which}tokens"] for one in parts))
+
+
+def _gap(thought: str) -> str:
+    """Return what separates a cue from what is before it."""
+    return "" if not thought or thought[-1].isspace() else "\n"

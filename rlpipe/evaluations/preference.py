@@ -9,9 +9,9 @@ scores higher.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rlpipe.datasets.forms import Example, Preference
+from rlpipe.datasets.forms import Example, Preference, text_of
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Head, Loaded
 
@@ -23,38 +23,39 @@ class PreferenceAccuracy(Evaluation):
     heads = (Head.causal_lm, Head.reward)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
-        """One row a pair: `score` 1, 0, or 0.5 for a tie; both completions' log-probabilities or rewards."""
+        """One row a pair: `score` 1, 0, or 0.5 for a tie.
+
+        `completion` is the chosen text; `parts` holds both completions' log-probabilities (with their tokens) or
+        rewards, and the margin between them.
+        """
         from rlpipe.evaluations import scoring
 
         pairs = [example for example in examples if isinstance(example, Preference)]
         if loaded.head is Head.reward:
             scores = scoring.rewards(loaded, pairs, self.config.batch_tokens)
-            return [
-                {"id": pair.id, "score": _win(c - r), "chosen": c, "rejected": r, "margin": c - r}
-                for pair, (c, r) in zip(pairs, scores, strict=True)
-            ]
-        found = scoring.likelihoods(loaded, pairs, self.config.batch_tokens)
-        return [
-            {
-                "id": pair.id,
-                "score": _win(chosen.per_token - rejected.per_token),
-                "chosen": chosen.logp,
-                "rejected": rejected.logp,
-                "margin": chosen.logp - rejected.logp,
-                "chosen_tokens": chosen.tokens,
-                "rejected_tokens": rejected.tokens,
-            }
-            for pair, (chosen, rejected) in zip(pairs, found, strict=True)
-        ]
+            return [_row(pair, c - r, c, r, {}) for pair, (c, r) in zip(pairs, scores, strict=True)]
+        rows = []
+        for pair, (c, r) in zip(pairs, scoring.likelihoods(loaded, pairs, self.config.batch_tokens), strict=True):
+            tokens = {"chosen_tokens": c.tokens, "rejected_tokens": r.tokens}
+            rows.append(_row(pair, c.per_token - r.per_token, c.logp, r.logp, tokens))
+        return rows
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
         """`accuracy` and `margin`; for a language model also `reward_accuracy` and `reward_margin`."""
-        numbers = {"accuracy": _mean([row["score"] for row in rows]), "margin": _mean([row["margin"] for row in rows])}
-        if "chosen_tokens" in rows[0]:
-            rises = [now["margin"] - then["margin"] for now, then in zip(rows, start or rows, strict=True)]
+        margins = [row["parts"]["margin"] for row in rows]
+        numbers = {"accuracy": _mean([row["score"] for row in rows]), "margin": _mean(margins)}
+        if "chosen_tokens" in rows[0]["parts"]:
+            before = [row["parts"]["margin"] for row in start or rows]
+            rises = [now - then for now, then in zip(margins, before, strict=True)]
             numbers["reward_accuracy"] = _mean([_win(rise) for rise in rises])
             numbers["reward_margin"] = _mean(rises)
         return numbers
+
+
+def _row(pair: Preference, preferred: float, chosen: float, rejected: float, more: Mapping[str, float]) -> Row:
+    texts = {"prompt": text_of(pair.prompt), "completion": text_of(pair.chosen), "rejected": text_of(pair.rejected)}
+    parts = {"chosen": chosen, "rejected": rejected, "margin": chosen - rejected, **more}
+    return {"id": pair.id, **texts, "score": _win(preferred), "parts": parts}
 
 
 def _win(difference: float) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rlpipe.datasets.forms import Example, Prompt, text_of
+from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.errors import Problem
+from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
-from rlpipe.evaluations.completions import complete, told, tools_of
+from rlpipe.evaluations.completions import conversation, converse, drawing, tools_of
 from rlpipe.models.base import Loaded
 from rlpipe.online.rollout import SamplingConfig
 
@@ -22,41 +23,64 @@ WIDEST = 400
 
 @dataclass
 class SamplesConfig(EvaluationConfig):
-    """How much there is to read."""
+    """Which prompts, and how much there is to read."""
 
     limit: int | None = 4
-    """Complete this many held-out prompts, the first ones."""
+    """Complete this many prompts, the first ones."""
+    file: str | None = None
+    """A file of prompts of one's own (JSON, JSON lines, Parquet, CSV, or text with one prompt a line); null: held-out
+    prompts of the dataset. A prompt may be a list of a user's turns, as MT-Bench's: each is answered in its turn."""
+    field: str | None = None
+    """The file's field that holds the prompt; null: the first among prompt, turns, messages, instruction, question and
+    text."""
     max_tokens: int = 128
     """Longest completion in tokens."""
 
 
 class Samples(Evaluation):
-    """Likeliest completions of a few held-out prompts, to read beside each other."""
+    """Likeliest completions of a few prompts, held-out ones or those of a file, to read beside each other."""
 
     Config = SamplesConfig
     config: SamplesConfig
-    takes = (Prompt,)
+    takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    irrelevant = ("file", "field")
+
+    def __init__(self, config: EvaluationConfig):
+        super().__init__(config)
+        if self.config.file is not None:
+            self.takes = ()
 
     def problems(self) -> list[Problem]:
-        """Say that a completion must have a token."""
-        if self.config.max_tokens >= 1:
-            return []
-        return [Problem("max_tokens", f"{self.config.max_tokens} is no length", "give 1 or more")]
+        """Say what is wrong with the file, and that a completion must have a token."""
+        found = prompt_files.problems(self.config.file, self.config.field)
+        if self.config.max_tokens < 1:
+            found.append(Problem("max_tokens", f"{self.config.max_tokens} is no length", "give 1 or more"))
+        return found
 
     def start(self, surroundings: Surroundings) -> None:
         """Take the run's tools."""
-        self.tools = tools_of(surroundings.config)
+        self.run = surroundings.config
+        self.tools = tools_of(self.run)
+        self.sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
+
+    def own_examples(self) -> Sequence[Example]:
+        """Return the file's prompts. Raises DataError."""
+        assert self.config.file is not None
+        return prompt_files.read(self.config.file, self.config.field, self.config.limit)
+
+    def protocol(self, loaded: Loaded) -> dict[str, Any]:
+        """Add sampling and tools."""
+        return {**super().protocol(loaded), **drawing(self.run, self.sampling, self.tools, None)}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
-        """One row a prompt: its text, and the completion with its end and its tool calls. There is no score."""
+        """One row a prompt: its text, and the completion with its end and its tool calls. There is no score.
+
+        Where the user has several turns, `turns` holds each with its completion, and `completion` all of them.
+        """
         prompts = [example for example in examples if isinstance(example, Prompt)]
-        sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
-        groups = complete(loaded, prompts, sampling, self.tools)
-        return [
-            {"id": prompt.id, "prompt": text_of(prompt.prompt), **told(rollout)}
-            for prompt, (rollout,) in zip(prompts, groups, strict=True)
-        ]
+        answered = converse(loaded, prompts, self.sampling, self.tools)
+        return [conversation(prompt, answers) for prompt, answers in zip(prompts, answered, strict=True)]
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
         """Nothing: a few completions are no measurement."""
@@ -68,11 +92,11 @@ class Samples(Evaluation):
         from rich.text import Text
 
         names = ("prompt", "completion") if start is None else ("prompt", "before", "after")
-        table = Table(*names, show_lines=True, title="samples: likeliest completions of held-out prompts")
-        pairs = zip(rows, rows if start is None else start, strict=True)
-        for row, then in pairs:
-            cells = [row["prompt"], _end(row)] if start is None else [row["prompt"], _end(then), _end(row)]
-            table.add_row(*(Text(_short(cell)) for cell in cells))
+        table = Table(*names, show_lines=True, title="samples: likeliest completions")
+        for row, then in zip(rows, rows if start is None else start, strict=True):
+            for turn, turn_then in zip(row.get("turns", [row]), then.get("turns", [then]), strict=True):
+                cells = [_end(turn)] if start is None else [_end(turn_then), _end(turn)]
+                table.add_row(*(Text(_short(cell)) for cell in (turn["prompt"], *cells)))
         return table
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from rlpipe.errors import LaunchError, Problem, guess
 from rlpipe.sweep.folder import Job, Sweep
-
 
 BACKENDS = {
     "local": "rlpipe.launch.local.backend:LocalBackend",
@@ -44,17 +43,6 @@ class Sighting:
     """The node or GPU that it runs on."""
 
 
-BACKENDS = {"local": "rlpipe.launch.pool:Pool", "slurm": "rlpipe.launch.slurm.backend:Slurm"}
-"""Where the backend of each launcher is found, by the launcher's name in sweep.json."""
-
-
-def backend_of(sweep: Sweep) -> Backend:
-    """Return the backend that a sweep's jobs were handed to."""
-    module, _, name = BACKENDS[sweep.data["launcher"]].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), name)(sweep)
-    return backend
-
-
 class Backend(ABC):
     """Runs the frozen jobs of one sweep, each as `python -m rlpipe.launch.job FOLDER` or the same in-process.
 
@@ -63,8 +51,21 @@ class Backend(ABC):
     Jobs that end without writing an outcome, or that will never start, get theirs from `job.lost` and `job.cancelled`.
     """
 
+    here: ClassVar[bool] = False
+    """Whether jobs run on this machine, so that what it has counts when they are checked."""
+
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
+
+    @property
+    def at_once(self) -> int | None:
+        """Most jobs that run at the same time, for the plan; None where that is up to others."""
+        return None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one job, for the plan."""
+        return 0
 
     @abstractmethod
     def problems(self) -> list[Problem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from omegaconf import MISSING
 
@@ -22,7 +22,10 @@ from rlpipe.models.base import Head, Loaded
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
+    from rlpipe.records.record import Record
     from rlpipe.schema import RunConfig
+    from rlpipe.trackers.base import Tracker
+    from rlpipe.training.signals import StopRequest
 
 
 @dataclass
@@ -65,6 +68,27 @@ class Parts:
     callbacks: list[TrainerCallback] = field(default_factory=list)
 
 
+@dataclass
+class Making:
+    """What making data may use of the run, beside its parts."""
+
+    record: Record
+    tracker: Tracker
+    stop: StopRequest
+    cost: dict[str, float]
+    """What has been spent (`tokens`, `calls`): kept up to date, whatever ends the run."""
+
+
+class Maker(Protocol):
+    """Makes the rows of a method whose product is data."""
+
+    def make(self, making: Making) -> dict[str, float]:
+        """Write the rows to the run's `data/`, note their hashes as `data_files`, and return numbers about them.
+
+        Goes on where an earlier attempt ended. Raises Stopped when asked to stop.
+        """
+
+
 class Method(ABC):
     """One training method."""
 
@@ -72,6 +96,8 @@ class Method(ABC):
     takes: ClassVar[tuple[Form, ...]]
     """The dataset forms that it trains on, the one that it likes best first; empty for a method that trains nothing."""
     head: ClassVar[Head] = Head.causal_lm
+    makes: ClassVar[Literal["model", "data"] | None] = "model"
+    """What a run leaves for others: a trained model (the run's `model/`), rows (its `data/`), or nothing."""
     takes_reward: ClassVar[bool] = False
     """Whether the objective uses `reward=…`."""
     takes_tool: ClassVar[bool] = False
@@ -85,6 +111,10 @@ class Method(ABC):
     @abstractmethod
     def trainer(self, parts: Parts) -> Trainer | None:
         """Build the trainer, or return None for a method that trains nothing."""
+
+    def maker(self, parts: Parts) -> Maker:
+        """Build what makes the rows of a method that `makes` data."""
+        raise NotImplementedError(f"{type(self).__name__} makes no data")
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """Return what is wrong with the settings taken together. Cheap: imports nothing heavy."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.errors import Problem, guess
+from rlpipe.models import reference
+from rlpipe.models.reference import ReferenceConfig
 from rlpipe.models.tokens import Tokens
 from rlpipe.offline.columns import Columns, pair
 from rlpipe.offline.method import OfflineConfig, OfflineMethod
@@ -54,6 +56,8 @@ class DPOConfig(OfflineConfig):
     reference_free: bool = False
     """Compare with a uniform reference in place of the starting model. TRL 1.16 has no such switch; its loss is
     given reference log-probabilities of 0, which is the same."""
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = True
     """Compute the reference's log-probabilities once, before training, and keep them in the run's folder. No second
     model is then in memory. False computes them at every step."""
@@ -96,12 +100,18 @@ class DPO(OfflineMethod):
         if own.sync_reference and (own.precompute_reference or own.reference_free):
             fix = "set method.precompute_reference=false and method.reference_free=false"
             found.append(Problem("method.sync_reference", "a fixed reference cannot follow the policy", fix))
+        found += reference.problems(own.reference, not own.reference_free, own.sync_reference, config)
         return found
 
     @property
     def precomputes(self) -> bool:
         """Whether the reference's log-probabilities are computed once, before training."""
         return self.config.precompute_reference or self.config.reference_free
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a reference model is asked at all."""
+        return not self.config.reference_free
 
     def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:
         """Give the prompt and its two completions."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rlpipe.datasets.forms import Example, Labelled
 from rlpipe.errors import Problem
+from rlpipe.models import reference
+from rlpipe.models.reference import ReferenceConfig
 from rlpipe.models.tokens import Tokens
 from rlpipe.offline.columns import Columns, labelled
 from rlpipe.offline.method import OfflineConfig, OfflineMethod
@@ -31,6 +33,8 @@ class KTOConfig(OfflineConfig):
     undesirable_weight: float = 1.0
     """Weight of bad completions. With n good and m bad ones the paper wants
     desirable_weight * n / (undesirable_weight * m) between 1 and 4/3 (equation 8 of the paper)."""
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = True
     """Compute the reference's log-probabilities once, before training. No second model is then in memory."""
 
@@ -58,7 +62,7 @@ class KTO(OfflineMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        found = []
+        found = reference.problems(self.config.reference, used=True, moves=False, config=config)
         if self.config.micro_batch_size < 2:
             what = "the KL term needs another row of the same micro-batch"
             found.append(Problem("method.micro_batch_size", what, "set 2 or more (8 is usual)"))

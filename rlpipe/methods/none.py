@@ -10,6 +10,7 @@ class NoTraining(Method):
 
     Config = MethodConfig
     takes = ()
+    makes = None
 
     def trainer(self, parts: Parts) -> None:
         """Return None: there is nothing to train."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CHATML = "chatml"
 START, END = "<|im_start|>", "<|im_end|>"
+NO_TEMPLATE = "the tokenizer has none"
+"""What the notes say where a model came without a template."""
 PROBE = "Zq7"
 """An assistant's reply that no template contains."""
 
@@ -63,7 +65,7 @@ def _set_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> tu
         return [], [f"chat template: {asked}"]
     end = _chatml_end(tokenizer, config.lora.rank > 0)
     text = chatml().replace(END, end)
-    notes = ["chat template: chatml" + (" (the tokenizer has none)" if asked is None else "")]
+    notes = ["chat template: chatml" + (f" ({NO_TEMPLATE})" if asked is None else "")]
     if end != END:
         notes[0] += f", with {end} as end of turn because LoRA trains no new embeddings"
     if special_tokens.adds_bos(tokenizer):

@@ -47,6 +47,7 @@ def local_facts(source: str | Path) -> Facts | None:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return None
+    folder = weights_folder(folder)
     config = read_config(folder)
     text = config.get("text_config", config)
     tensors = read_tensors(folder)
@@ -61,6 +62,18 @@ def local_facts(source: str | Path) -> Facts | None:
         reward_head="SequenceClassification" in architectures[0],
         linear_modules=_linear_modules(tensors),
     )
+
+
+def weights_folder(folder: Path) -> Path:
+    """Return the folder, or the `model/` inside it where it is a run's. Raises ModelError for a run without one."""
+    if (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
+        return folder
+    if not (folder / "model" / "config.json").is_file():
+        raise ModelError(
+            f"{folder}: is the folder of a run that has no trained model (no model/config.json)\n"
+            "    → give a run that has trained one, or the model that this run looked at"
+        )
+    return folder / "model"
 
 
 def _linear_modules(tensors: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:

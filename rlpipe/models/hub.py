@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlpipe.errors import ModelError
+from rlpipe.models.facts import weights_folder
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -35,7 +36,8 @@ def locate(source: str, revision: str | None) -> tuple[Path, list[str]]:
                 f"model.revision={revision}: {source} is a local folder, which has no revisions\n"
                 "    → leave model.revision out, or give a hub id as model.source"
             )
-        return folder, []
+        inside = weights_folder(folder)
+        return inside, [] if inside == folder else [f"{source}: a run's folder, whose model/ is taken"]
     if folder.exists():
         raise ModelError(f"model.source={source}: is a file\n    → give the folder that holds config.json")
     if source.startswith((".", "/", "~")) or source.count("/") != 1:

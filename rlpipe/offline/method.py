@@ -74,6 +74,11 @@ class OfflineMethod(LibraryMethod):
         return False
 
     @property
+    def uses_reference(self) -> bool:
+        """Whether a reference model is asked at all, in every step or once before."""
+        return self.has_reference
+
+    @property
     def needs_reference_model(self) -> bool:
         """Whether a reference model takes part in every step."""
         return self.has_reference and not self.precomputes

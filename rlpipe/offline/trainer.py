@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rlpipe import plugins
 from rlpipe.errors import DataError
+from rlpipe.models.reference import load
 from rlpipe.offline.arguments import training_arguments, world_size
 from rlpipe.offline.compaction import compact
 from rlpipe.offline.fit import Fitted, fit
@@ -51,7 +52,10 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         # The reference's pass goes through the rows as they lie: like lengths side by side, little is padded.
         fitted = fitted.longest_first()
     extra: dict[str, Any] = {"peft_config": parts.loaded.peft} if parts.loaded.peft is not None else {}
-    if method.needs_reference_model and parts.loaded.peft is None:
+    named = load(config, parts.loaded, parts.run_dir) if method.uses_reference else None
+    if named is not None:
+        extra["ref_model"] = named
+    elif method.needs_reference_model and parts.loaded.peft is None:
         extra["ref_model"] = copy.deepcopy(parts.loaded.model)
     with quiet(config.log.progress):
         rows = materialise(method.columns(fitted.examples, fitted.tokens), parts.run_dir)
@@ -111,6 +115,8 @@ class OfflineTrainer(Base):
     def __init__(self, *args: Any, method: OfflineMethod, fitted: Fitted, **kwargs: Any):
         self.method, self.fitted = method, fitted
         super().__init__(*args, **kwargs)
+        if method.precomputes:
+            self.ref_model = None  # its log-probabilities stand with the rows
         self.order = self._batch_order()
         self.add_callback(EpochOfStep(self.order))
         # It prints every log as a dict; showing is the display's work.

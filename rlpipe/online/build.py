@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from rlpipe import distributed, plugins
 from rlpipe.datasets.forms import Prompt
+from rlpipe.models.reference import load
 from rlpipe.models.tokens import encode
 from rlpipe.offline.arguments import training_arguments
 from rlpipe.online.collect import Collector
@@ -37,13 +38,14 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     sampler = Sampler(loaded, own.sampling, tools)
     examples = cast("list[Prompt]", parts.data.train.examples)
     texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
-    prompts = fit(
-        examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum
-    )
+    prompts = fit(examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum)
     rewards = Rewards(config.reward)
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
-    reference = Reference(loaded.model, moves=own.sync_reference > 0) if method.needs_reference_model else None
+    reference = None
+    if method.needs_reference_model:
+        named = load(config, loaded, parts.run_dir)
+        reference = Reference(loaded.model, moves=own.sync_reference > 0, named=named)
     values = Values(loaded.model, own_model=method.value_model) if method.has_values else None
     collector = Collector(method, sampler, rewards, prompts, reference, values)
     arguments.max_steps = own.max_steps or math.ceil(own.epochs * prompts.batches) * own.steps_per_batch

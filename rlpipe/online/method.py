@@ -16,7 +16,9 @@ from rlpipe.datasets.forms import Prompt
 from rlpipe.errors import Problem
 from rlpipe.methods.base import MethodConfig, Parts
 from rlpipe.methods.library import LibraryMethod
+from rlpipe.models import reference
 from rlpipe.models.base import Loaded
+from rlpipe.models.reference import ReferenceConfig
 from rlpipe.online.rollout import SamplingConfig
 
 if TYPE_CHECKING:
@@ -90,7 +92,9 @@ class OnlineConfig(MethodConfig):
     minibatches: int = 1
     """Optimiser steps per pass over a batch of rollouts."""
     kl_coef: float = 0.05
-    """Weight of the KL from the starting model; 0 needs no reference."""
+    """Weight of the KL from the reference; 0 needs none."""
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    """The model that the KL is measured from; by default the policy's own start."""
     kl_in: KLIn = KLIn.reward
     kl_estimator: KLEstimator = KLEstimator.k1
     sync_reference: int = 0
@@ -187,7 +191,7 @@ class OnlineMethod(LibraryMethod):
         if own.sync_reference and own.kl_coef == 0:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
-        return found
+        return found + reference.problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)
 
     def trainer(self, parts: Parts) -> Trainer:
         """Build the on-policy trainer. Raises ConfigError and DataError."""

@@ -1,4 +1,5 @@
-"""The model that the policy is held close to: a frozen copy of the start, or the base under switched-off adapters.
+"""The model that the policy is held close to: the one that is named, a frozen copy of the start, or the base under
+switched-off adapters.
 
 Importing this module imports torch.
 """
@@ -22,18 +23,18 @@ FILE = "reference.safetensors"
 class Reference:
     """Gives the reference as a model, and moves it where that is asked for."""
 
-    def __init__(self, policy: nn.Module, moves: bool):
-        """Start from the policy as it is now.
+    def __init__(self, policy: nn.Module, moves: bool, named: nn.Module | None = None):
+        """Start from a frozen model that is `named`, else from the policy as it is now.
 
         Under LoRA the base itself is the reference, at no cost, unless it `moves`: then, and with all weights
         trained, it is a frozen copy.
         """
         self.policy = policy
-        self.adapters_off = hasattr(policy, "disable_adapter") and not moves
+        self.adapters_off = named is None and hasattr(policy, "disable_adapter") and not moves
         self.moves = moves
         self.copy: nn.Module | None = None
         if not self.adapters_off:
-            self.copy = copy.deepcopy(policy).eval()
+            self.copy = copy.deepcopy(policy).eval() if named is None else named
             self.trained = [name for name, weight in policy.named_parameters() if weight.requires_grad]
             self.copy.requires_grad_(False)
 

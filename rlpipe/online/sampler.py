@@ -8,7 +8,7 @@ only when it samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,12 +67,17 @@ class Sampler:
         sampling: SamplingConfig,
         tools: Sequence[Tool] = (),
         cache_tokens: int = CACHE_TOKENS,
+        watch: Callable[[Row], None] | None = None,
     ):
-        """Prepare to draw; raises ConfigError for settings out of range, or tools that do not go together."""
+        """Prepare to draw; `watch` sees each completion whenever it has grown.
+
+        Raises ConfigError for settings out of range, or tools that do not go together.
+        """
         problems = sampling_problems(sampling, "sampling")
         if problems:
             raise ConfigError(problems)
         self.loaded, self.sampling, self.tools, self.cache_tokens = loaded, sampling, tools, cache_tokens
+        self._watch = watch
         self.protocol = choose(tools, loaded.tokenizer)
         """How tools are called; None without tools."""
         self._loop = ToolLoop(tools, self.protocol, loaded.tokenizer) if self.protocol is not None else None
@@ -160,6 +165,8 @@ class Sampler:
                     )
                 row.take(token, logp)
                 row.finish = self._finish(row)
+                if self._watch is not None:
+                    self._watch(row)
                 if row.finish is not None:
                     gone.append(place)
             if len(gone) == len(rows):

@@ -6,6 +6,7 @@ import os
 import platform
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import Any
 from rlpipe import distributed
 from rlpipe.records import provenance
 from rlpipe.records.files import Row
+
+
+remarks: ContextVar[tuple[str, ...]] = ContextVar("remarks", default=())
+"""What whoever started this process has to say of the attempt; it is kept among the record's notes."""
 
 
 class Status(Enum):

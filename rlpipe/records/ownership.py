@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from rlpipe import plugins
 from rlpipe.errors import RecordError
-from rlpipe.records.files import Row, explained, json_text, read_json, write_atomic
+from rlpipe.records.files import Row, explained
+from rlpipe.records.lease import Lease, acquire
 
 NOT_RESULT = ("run_dir", "until", "store", "objective", "log", "tracker", "checkpoint")
 """The parts of a config that may differ between two attempts of the same run."""
 
-_LOCK = "run.lock"
-_OWNER = ".owner.json"
+FROZEN = ("config.yaml", "result.json")
+"""What a launcher leaves in the folder of a run that has not begun: its config, and why it was cancelled."""
 
 
-def claim(folder: Path) -> FileLock:
-    """Make the folder if need be and take it for this process, or raise RecordError naming the process that has it.
+def claim(folder: Path, lease: Lease | None = None) -> Lease:
+    """Make the folder if need be and take it for this process, or raise Taken naming the process that has it.
 
-    The lock goes with the process: nothing needs mending after a kill.
+    `lease` is the right to write there, where this process has it already. Nothing needs mending after a kill.
     """
     with explained(folder, "make the run's folder"):
         folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "manifest.json").exists():
         refuse_foreign(folder)
-    lock = FileLock(folder / _LOCK, timeout=0)
-    with explained(folder / _LOCK):
-        try:
-            lock.acquire()
-        except Timeout:  # an OSError too, but one that has its own explanation
-            raise _in_use(folder) from None
+    lease = lease or acquire(folder)
     try:
         for left_over in folder.glob(".*.tmp"):
             left_over.unlink(missing_ok=True)
-        write_atomic(folder / _OWNER, json_text({"pid": os.getpid(), "host": platform.node()}))
     except BaseException:
-        lock.release()
+        lease.release()
         raise
-    return lock
-
-
-def _in_use(folder: Path) -> RecordError:
-    owner = read_json(folder / _OWNER) or {}
-    who = f"process {owner['pid']} on {owner['host']}" if owner else "another process"
-    return RecordError(f"{folder}: {who} is working on this run\n    → wait for it or stop it, or name another run_dir")
+    return lease
 
 
 def refuse_foreign(folder: Path) -> None:
     """Raise RecordError when a folder without a manifest holds something that a run would mix with."""
-    found = sorted(entry.name for entry in folder.iterdir() if entry.name != _LOCK and not entry.name.startswith("."))
+    found = sorted(
+        entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name not in FROZEN
+    )
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise RecordError(
@@ -64,7 +51,7 @@ def refuse_foreign(folder: Path) -> None:
 
 def differing(old: Row, new: Row) -> list[str]:
     """Return the dotted keys in which two resolved configs differ, but for those that no result depends on."""
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     absent = object()
     changed = [key for key in sorted(before | after) if before.get(key, absent) != after.get(key, absent)]
     return [key for key in changed if key.split(".")[0] not in NOT_RESULT and not _changes_no_score(key, new)]
@@ -84,7 +71,7 @@ def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, 
     keys = same_run(old, new)
     if not keys:
         return
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     there = {key: f"{before.get(key, '(absent)')} there, {after.get(key, '(absent)')} here" for key in keys}
     listed = "\n".join(f"    {key}: {values}" for key, values in there.items())
     raise RecordError(
@@ -93,12 +80,12 @@ def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, 
     )
 
 
-def _flat(config: Row, prefix: str = "") -> Row:
+def flat(config: Row, prefix: str = "") -> Row:
     """Return a nested mapping as dotted keys; lists stay whole."""
-    flat: Row = {}
+    dotted: Row = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(dict(value), f"{prefix}{key}.")
+            dotted |= flat(dict(value), f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            dotted[f"{prefix}{key}"] = value
+    return dotted

@@ -38,6 +38,7 @@ _VOCABULARY = re.compile(
     r"(^|[._-])(bos|eos|pad|unk|sep|cls|mask|stop|image|prompt|turn|special)_tokens?$", re.IGNORECASE
 )
 _ASSIGNMENT = re.compile(r"""([\w.@/-]+)(["']?\s*[=:]\s*)('[^']*'|"[^"]*"|[^\s,'"\[\]{}]+)""")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?|null")
 _OVERRIDE = re.compile(r"[+~]*[\w./@-]+=")
 _LOGIN_IN_URL = re.compile(r"(://)[^/\s:@]+:[^/\s@]+@")
 
@@ -56,8 +57,16 @@ def hide(text: str) -> str:
 
 
 def hide_override(text: str) -> str:
-    """Return an override without secrets, also where it sets several values (`judge={api_key: …}`)."""
-    return _ASSIGNMENT.sub(lambda match: match[1] + match[2] + HIDDEN if is_secret(match[1]) else match[0], hide(text))
+    """Return an override without secrets, also where it sets several values (`judge={api_key: …}`).
+
+    Numbers are no secrets: `sampling.max_tokens=64`.
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        secret = is_secret(match[1]) and not _NUMBER.fullmatch(match[3])
+        return match[1] + match[2] + HIDDEN if secret else match[0]
+
+    return _ASSIGNMENT.sub(shown, hide(text))
 
 
 def plain(value: Any, name: str = "") -> Any:

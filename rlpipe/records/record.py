@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from filelock import FileLock
 
 from rlpipe import distributed
 from rlpipe.records import attempts, provenance
@@ -41,6 +40,7 @@ from rlpipe.records.files import (
     write_atomic,
     write_lines,
 )
+from rlpipe.records.lease import Lease, Lost
 from rlpipe.records.ownership import claim, differing, refuse_foreign, refuse_other_run
 from rlpipe.schema import Until
 from rlpipe.trackers.base import RunIdentity
@@ -54,14 +54,14 @@ When = Literal["before", "after"]
 class Record:
     """One run's directory. Make one with `Record.open`."""
 
-    def __init__(self, run_dir: Path, manifest: Row, config: dict[str, Any], lock: FileLock | None, writes: bool):
+    def __init__(self, run_dir: Path, manifest: Row, config: dict[str, Any], lease: Lease | None, writes: bool):
         self.run_dir = run_dir
         self.manifest = manifest
         self.config = config
         """The resolved config in plain types, without secrets."""
         self.logged_until = -1
         """The last step that an earlier attempt logged; trackers skip everything up to it."""
-        self._lock = lock
+        self._lease = lease
         self._writes = writes
         self._started = time.monotonic()
 
@@ -73,13 +73,15 @@ class Record:
         *,
         choices: Mapping[str, Any] | None = None,
         overrides: Sequence[str] = (),
+        lease: Lease | None = None,
         same_run: Callable[[Row, Row], list[str]] = differing,
     ) -> Record:
         """Start a run in a new or empty folder, or go on with the unfinished run that the folder holds.
 
         `config` is the resolved config (plain mapping or dataclass), `choices` what each group was set
-        to and where the option came from, `same_run(old, new)` names the keys that make two configs
-        different runs. A run that has finished is not started again: see `finished`.
+        to and where the option came from, `lease` the right to write into the folder where the caller has
+        it already, `same_run(old, new)` names the keys that make two configs different runs. A run that has
+        finished is not started again: see `finished`.
 
         Raises RecordError for a folder that cannot be written, that another process works on, that
         belongs to another run, or that holds something else.
@@ -88,7 +90,7 @@ class Record:
         settled = provenance.plain(config)
         if not distributed.is_main():
             return cls(folder, {}, settled, None, writes=False)
-        lock = claim(folder)
+        lease = claim(folder, lease)
         try:
             manifest = read_json(folder / "manifest.json")
             if manifest is not None:
@@ -96,13 +98,13 @@ class Record:
             else:
                 refuse_foreign(folder)
                 manifest = attempts.new_manifest(settled, choices or {}, overrides)
-            record = cls(folder, manifest, settled, lock, writes=True)
+            record = cls(folder, manifest, settled, lease, writes=True)
             if record.finished:
                 record.close()
             else:
                 record._begin_attempt()
         except BaseException:
-            lock.release()
+            lease.release()
             raise
         return record
 
@@ -174,12 +176,12 @@ class Record:
 
     def write_evaluation(self, name: str, when: When, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write an evaluation's rows, one an example."""
-        if self._writes:
+        if self.may_write():
             write_lines(self._evaluation_file(name, when), rows)
 
     def write(self, name: str, value: Any) -> None:
         """Write a value as a JSON file of the folder (`audit.json`)."""
-        if self._writes:
+        if self.may_write():
             write_atomic(self.run_dir / name, json_text(value))
 
     def rewind(self, step: int) -> None:
@@ -187,7 +189,7 @@ class Record:
 
         `logged_until` is set to the last step that had been logged, and the attempt notes where it resumed.
         """
-        if not self._writes:
+        if not self.may_write():
             return
         self.logged_until = max((row["step"] for row in self.metrics()), default=-1)
         for name in ("metrics.jsonl", "samples.jsonl"):
@@ -210,7 +212,7 @@ class Record:
         took (`tokens`, say); seconds are added, and all are summed over the attempts, but for `steps`,
         which counts from the start of the run.
         """
-        if not self._writes:
+        if not self.may_write():
             return
         spent = {**(cost or {}), "seconds": round(time.monotonic() - self._started, 3)}
         result = {**attempts.close(self.manifest, status.name, stage, spent), "metrics": dict(metrics or {})}
@@ -228,15 +230,25 @@ class Record:
     def close(self) -> None:
         """Let another process work on the folder."""
         self._writes = False
-        if self._lock is not None:
-            self._lock.release()
+        if self._lease is not None:
+            self._lease.release()
+
+    def may_write(self) -> bool:
+        """Say whether this process writes the record. Raises Lost, once, when another process has taken it over."""
+        if self._writes and self._lease is not None:
+            try:
+                self._lease.check()
+            except Lost:
+                self._writes = False
+                raise
+        return self._writes
 
     # -- inside
 
     def _begin_attempt(self) -> None:
         attempts.close_killed(self.manifest, self.metrics())
         diff = attempts.begin(self.manifest)
-        self._write_manifest()
+        self.update(notes=attempts.remarks.get())
         if diff:
             write_atomic(self.run_dir / self.manifest["attempts"][-1]["diff"], diff)
         write_atomic(self.run_dir / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
@@ -249,9 +261,9 @@ class Record:
         return self.run_dir / "evaluations" / f"{name}.{when}.jsonl"
 
     def _append(self, name: str, row: Row) -> None:
-        if self._writes:
+        if self.may_write():
             append(self.run_dir / name, json_line(row))
 
     def _write_manifest(self) -> None:
-        if self._writes:
+        if self.may_write():
             write_atomic(self.run_dir / "manifest.json", json_text(self.manifest))

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from omegaconf import MISSING
 
 from rlpipe.errors import Problem
+from rlpipe.models.base import Head
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rlpipe.online.rollout import Rollout
+    from rlpipe.rewards.pairwise import Choice, Pair
     from rlpipe.schema import RunConfig
 
 
@@ -75,8 +77,13 @@ class Reward(ABC):
     """The dataset columns that it reads from `rollout.prompt.columns`."""
     verifies: ClassVar[bool] = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    model_head: ClassVar[Head | None] = None
+    """What the model that it scores with must end in, where it scores with one."""
     irrelevant: ClassVar[tuple[str, ...]] = ()
     """Fields of its Config that change no score: they are left out of a stage's fingerprint."""
+
+    instead: ClassVar[dict[str, str]] = {}
+    """What to do in place of setting a field that it does not have, by the field's name."""
 
     def __init__(self, config: RewardConfig):
         self.config = config
@@ -91,6 +98,24 @@ class Reward(ABC):
     @abstractmethod
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score finished rollouts, one finite Score each, in order. An error that it raises stops the run."""
+
+    def try_score(self, rollouts: Sequence[Rollout]) -> list[Score | None]:
+        """Like `score`, for who can do without some: None where no score is to be had, as of a judge's odd reply."""
+        return list(self.score(rollouts))
+
+    @property
+    def compares(self) -> bool:
+        """Whether it can say which of two completions is better, besides scoring one."""
+        return False
+
+    def prefer(self, pairs: Sequence[Pair]) -> list[Choice | None]:
+        """Say which of each pair is better, in the order shown; None where no usable answer is to be had."""
+        raise NotImplementedError(f"{type(self).__name__} compares no completions")
+
+    @property
+    def calls(self) -> int:
+        """Calls to a paid or slow service that the run has made, over all its attempts."""
+        return 0
 
     def cases(self) -> Sequence[Case]:
         """Return gold, wrong and hostile completions with the scores that they must get."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rlpipe import plugins
 from rlpipe.datasets.forms import Prompt
@@ -54,23 +54,45 @@ class Rewards:
         Raises PluginError, naming reward and row, for an error, a wrong number of scores, and for
         anything that is no finite number; then no rollout is changed.
         """
-        if not rollouts:
-            return
-        found = {name: self._scores(name, reward, rollouts) for name, reward in self.rewards.items()}
+        found = {
+            name: validated(name, self._given(name, reward, reward.score, rollouts), rollouts)
+            for name, reward in self.rewards.items()
+            if rollouts
+        }
         for number, rollout in enumerate(rollouts):
-            rollout.scores = {name: scores[number] for name, scores in found.items()}
-            rollout.reward = math.fsum(
-                self.rewards[name].config.weight * score.value for name, score in rollout.scores.items()
-            )
+            self._fill(rollout, {name: scores[number] for name, scores in found.items()})
 
-    def _scores(self, name: str, reward: Reward, rollouts: Sequence[Rollout]) -> list[Score]:
+    def try_score(self, rollouts: Sequence[Rollout]) -> list[bool]:
+        """Like `score`, for who can do without some: say of each rollout whether every reward has a score for it.
+
+        A rollout without one is left as it was.
+        """
+        scored = [True] * len(rollouts)
+        found: dict[str, list[Score | None]] = {}
+        for name, reward in self.rewards.items():
+            given = self._given(name, reward, reward.try_score, rollouts) if rollouts else []
+            held = [place for place, one in enumerate(given) if one is not None]
+            validated(name, [given[place] for place in held], [rollouts[place] for place in held])
+            found[name] = given
+            scored = [before and one is not None for before, one in zip(scored, given, strict=True)]
+        for number, rollout in enumerate(rollouts):
+            if scored[number]:
+                self._fill(rollout, {name: cast("Score", scores[number]) for name, scores in found.items()})
+        return scored
+
+    def _fill(self, rollout: Rollout, scores: dict[str, Score]) -> None:
+        rollout.scores = scores
+        rollout.reward = math.fsum(self.rewards[name].config.weight * score.value for name, score in scores.items())
+
+    def _given(
+        self, name: str, reward: Reward, score: Callable[[Sequence[Rollout]], Any], rollouts: Sequence[Rollout]
+    ) -> Any:
         try:
-            scores: Any = reward.score(rollouts)
+            return score(rollouts)
         except (RlpipeError, Stopped):
             raise
         except Exception as error:
             raise _at_fault(name, reward, rollouts, error) from error
-        return validated(name, scores, rollouts)
 
 
 def validated(name: str, scores: Any, rollouts: Sequence[Rollout]) -> list[Score]:

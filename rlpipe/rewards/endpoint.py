@@ -33,6 +33,14 @@ class Unanswered(Exception):
         """Seconds that the endpoint asks to wait."""
 
 
+class Unreadable(Unanswered):
+    """A reply that came, and that says nothing usable; another try may."""
+
+    def __init__(self, why: str, reply: str):
+        super().__init__(f"{why}: {reply!r:.200}", passing=True)
+        self.reply = reply
+
+
 class Endpoint:
     """One chat endpoint. Safe to use from several threads; `stop` ends all waiting."""
 
@@ -47,7 +55,8 @@ class Endpoint:
 
         A reply that `read` refuses with ValueError is asked for again, like a time-out, a 429 or a 5xx:
         after `first_wait`, then twice that, and so on, each shortened by chance so that threads do not
-        ask all at once. `spend` is called before each request. Raises Unanswered.
+        ask all at once. `spend` is called before each request. Raises Unanswered (Unreadable where the
+        last reply was refused).
         """
         for attempt in range(self.retries + 1):
             spend()
@@ -56,7 +65,7 @@ class Endpoint:
                 try:
                     return text, read(text)
                 except ValueError as error:
-                    raise Unanswered(f"{error}: {text!r:.200}", passing=True) from None
+                    raise Unreadable(str(error), text) from None
             except Unanswered as error:
                 if not error.passing or attempt == self.retries:
                     raise

@@ -50,10 +50,10 @@ def load(config: FrozenModelConfig, surroundings: Surroundings, head: Head) -> L
     from rlpipe.models.facts import local_facts
     from rlpipe.models.hub import locate
     from rlpipe.models.pretrained import Pretrained
-    from rlpipe.stages.store import weights
+    from rlpipe.stages.store import product
 
     if config.stage:
-        source = str(weights(surroundings.config, config.stage))
+        source = str(product(surroundings.config, config.stage))
     else:
         source = str(locate(config.model or surroundings.policy, config.revision if config.model else None)[0])
     facts = local_facts(source)

@@ -64,6 +64,7 @@ class PerplexityReward(Reward):
     Config = PerplexityRewardConfig
     config: PerplexityRewardConfig
     irrelevant = ("batch_tokens",)
+    model_head = Head.causal_lm
     loaded: Loaded
 
     def __init__(self, config: RewardConfig):

@@ -31,6 +31,7 @@ class RewardModelReward(Reward):
     Config = RewardModelRewardConfig
     config: RewardModelRewardConfig
     irrelevant = ("batch_tokens",)
+    model_head = Head.reward
     loaded: Loaded
 
     def problems(self) -> list[Problem]:

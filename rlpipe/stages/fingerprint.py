@@ -1,19 +1,21 @@
-"""Naming a run's result by all that determines its weights, and by nothing else."""
+"""Naming a run's result by all that determines it, and by nothing else."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rlpipe import plugins
 from rlpipe.compose import to_plain
 from rlpipe.paths import store_dir
-from rlpipe.records.files import hashes
 from rlpipe.schema import RunConfig
+from rlpipe.stages import identity
 from rlpipe.stages.lineage import beside, upstream
 
 IRRELEVANT = (
@@ -27,25 +29,34 @@ IRRELEVANT = (
     "hardware",
     "evaluation",
     "dataset.source",
+    "dataset.stage",
     "dataset.test_limit",
     "model.source",
+    "model.revision",
     "model.stage",
     "model.dataset_source",
+    "model.learning_rate_scale",
     "model.parameters",
     "model.context",
+    "method.reference",
     "after",
 )
-"""Dotted keys that do not change the resulting weights, or that the fingerprint covers by content instead:
-the data by the hash of its rows, the model by the hash of its files or by its own stage's fingerprint."""
+"""Dotted keys that do not change the result, or that the fingerprint covers otherwise: rows by the hash of their
+content, models by that of their files, both by the fingerprint of the run that makes them, and what the model's own
+settings make of a method's defaults by the method's."""
 
 NUMERIC_PACKAGES = ("rlpipe", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
+
+RECORDED = {"model": "model", "data": "data_files"}
+"""Under which key of the manifest the hashes of a product's files stand."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run that makes a model, and where its result is or will be."""
+    """A run that makes a model or rows for other runs, and where its result is or will be."""
 
     config: RunConfig
+    """With the stage's folder as `run_dir`."""
     fingerprint: str
     inputs: dict[str, Any]
     """All that the fingerprint was made from, to explain it with."""
@@ -61,43 +72,52 @@ class Stage:
         return store_dir(self.config.store) / self.name
 
     @property
-    def model(self) -> Path:
-        """The folder of the weights that the stage makes."""
-        return self.folder / "model"
+    def makes(self) -> str:
+        """`model` or `data`; what makes nothing leaves its model as it was."""
+        return plugins.load("method", self.config.method.name).makes or "model"
+
+    @property
+    def product(self) -> Path:
+        """The folder of what the stage makes."""
+        return self.folder / self.makes
 
 
 def describe(config: RunConfig) -> Stage:
-    """Return the stage that a run's config stands for, without building anything."""
-    from rlpipe.datasets.load import load
+    """Return the stage that a run's config stands for, without building anything.
 
-    parent = upstream(config)
-    method, dataset = plugins.load("method", config.method.name), plugins.make("dataset", config.dataset)
+    Raises what reading the run's own rows raises: their content is part of the name.
+    """
+    parent, others = upstream(config), beside(config)
+    made = {path: describe(run).fingerprint for path, run in others.items() if not path.startswith("evaluation.")}
+    rows = made.pop("dataset.stage", None)
     inputs = {
         "config": relevant(config),
-        "data": load(dataset, method.takes, config.seed).train.report.identity,
+        "data": rows or _rows(config),
         "model": describe(parent).fingerprint if parent else model_identity(config),
-        "versions": {name: version(name) for name in NUMERIC_PACKAGES},
+        "versions": {name: _version(name) for name in NUMERIC_PACKAGES},
     }
-    others = {path: describe(run).fingerprint for path, run in beside(config).items()} | reward_models(config)
-    if others:
-        inputs["others"] = others
+    if made | models(config):
+        inputs["others"] = made | models(config)
     canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return Stage(config, hashlib.sha256(canonical.encode()).hexdigest(), inputs)
+    stage = Stage(config, hashlib.sha256(canonical.encode()).hexdigest(), inputs)
+    return dataclasses.replace(stage, config=dataclasses.replace(config, run_dir=str(stage.folder)))
 
 
 def relevant(config: RunConfig) -> dict[str, Any]:
-    """Return the plain config without what does not change the resulting weights."""
+    """Return the plain config without what does not change the result."""
     plain = to_plain(config)
-    for key in IRRELEVANT:
+    method = plugins.load("method", config.method.name)
+    held_out = plain["dataset"]["test_limit"]
+    for key in (*IRRELEVANT, *(f"method.{name}" for name in method.irrelevant)):
         *outer, last = key.split(".")
         node = plain
         for part in outer:
             node = node[part]
-        node.pop(last)
-    for key in plugins.load("method", config.method.name).irrelevant:
-        plain["method"].pop(key)
+        node.pop(last, None)
+    if method.makes == "data":  # from held-out rows too
+        plain["dataset"]["test_limit"] = held_out
     for name, reward in config.reward.items():
-        for key in (*plugins.load("reward", reward.name).irrelevant, "stage", "model"):
+        for key in (*plugins.load("reward", reward.name).irrelevant, "stage", "model", "revision"):
             plain["reward"][name].pop(key, None)
     return plain
 
@@ -105,21 +125,30 @@ def relevant(config: RunConfig) -> dict[str, Any]:
 def model_identity(config: RunConfig) -> str:
     """Name the weights a run starts from: a hash of a local folder's files, else the hub's id and revision."""
     source = config.model.source
-    return config.model.name if source is None else source_identity(source, config.model.revision)
+    return config.model.name if source is None else identity.weights(source, config.model.revision)
 
 
-def reward_models(config: RunConfig) -> dict[str, str]:
-    """Name the models that rewards take from a folder, the hub or an endpoint, by the dotted path that names them."""
+def models(config: RunConfig) -> dict[str, str]:
+    """Name the models that rewards and the reference take from a folder, the hub or an endpoint, by dotted key."""
+    nodes: dict[str, Any] = {f"reward.{name}": node for name, node in config.reward.items()}
+    nodes["method.reference"] = getattr(config.method, "reference", None)
     named = {}
-    for name, reward in config.reward.items():
-        model, revision = getattr(reward, "model", None), getattr(reward, "revision", None)
+    for path, node in nodes.items():
+        model, revision = getattr(node, "model", None), getattr(node, "revision", None)
         if model is not None:
-            named[f"reward.{name}.model"] = source_identity(model, revision)
+            named[f"{path}.model"] = identity.weights(model, revision)
     return named
 
 
-def source_identity(source: str, revision: str | None) -> str:
-    """Name weights by a hash of a local folder's files, else by the hub's id and revision."""
-    if Path(source).expanduser().is_dir():
-        return json.dumps(hashes(Path(source).expanduser()), sort_keys=True)
-    return f"hub:{source}@{revision or 'main'}"
+def _rows(config: RunConfig) -> str:
+    rows = identity.data(config)
+    both = plugins.load("method", config.method.name).makes == "data"
+    return f"{rows.train}+{rows.test}" if both else rows.train
+
+
+@functools.cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

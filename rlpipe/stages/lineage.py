@@ -1,59 +1,107 @@
-"""Which runs come before a run: the one that makes the model it starts from, and those that make others it uses."""
+"""Which runs come before a run: those that make the models and the rows that it uses.
+
+Every key that names such a run holds a list of overrides. The run is composed from them like any other, and
+inherits what stands in `INHERITED`, unless it names its own.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from collections.abc import Sequence
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from rlpipe import plugins
 from rlpipe.compose import compose_untyped, typed
+from rlpipe.datasets.forms import Completion
 from rlpipe.schema import RunConfig, Until
+
+INHERITED: dict[str, tuple[str, ...]] = {
+    "after": ("model", "dataset", "seed"),
+    "model.stage": (),
+    "dataset.stage": ("model", "after"),
+    "method.reference.stage": ("model", "dataset", "seed"),
+}
+"""What a run takes over from the one that asks for it, by the key that names it. Store, hardware and display are
+always those of the run that asks. `after` takes over `tool` too where the run before can learn its calls: where its
+method takes tools and its dataset holds worked answers."""
+
+JUDGING = ("model", "dataset")
+"""What runs named by rewards and evaluations take over. Not the seed: arms that differ in nothing but their seed are
+judged by one and the same model."""
+
+
+def asked(config: RunConfig) -> dict[str, list[str]]:
+    """Return the overrides of every run that `config` needs, by the dotted key that names it.
+
+    The one whose model it starts from comes first.
+    """
+    start = "after" if config.after else "model.stage"
+    reference = getattr(config.method, "reference", None)
+    fields = {
+        start: config.after or config.model.stage,
+        "dataset.stage": config.dataset.stage if config.dataset.source in ("hub", "sample") else [],
+        "method.reference.stage": reference.stage if reference is not None else [],
+    }
+    for kind in ("reward", "evaluation"):
+        for name, node in getattr(config, kind).items():
+            fields[f"{kind}.{name}.stage"] = getattr(node, "stage", [])
+    return {path: list(overrides) for path, overrides in fields.items() if overrides}
+
+
+def needed(config: RunConfig, path: str) -> RunConfig:
+    """Return the config of the run that a dotted key of `config` names. Raises ConfigError, and KeyError for none."""
+    overrides = asked(config)[path]
+    run = _run(config, overrides, INHERITED.get(path, JUDGING))
+    if path == "after" and config.tool and not _names(overrides, "tool") and _learns_calls(run):
+        run = dataclasses.replace(run, tool=config.tool)
+    return run
 
 
 def upstream(config: RunConfig) -> RunConfig | None:
-    """Return the config of the run whose model `config` starts from, or None if it needs none.
-
-    A run named by `after` inherits model, dataset and seed unless it names its own; a run that makes
-    a model (`model.stage`) says all itself. Store, hardware and display are those of the run that asks.
-    """
-    if config.after:
-        return _run(config, config.after, inherits=("model", "dataset", "seed"))
-    return _run(config, config.model.stage) if config.model.stage else None
+    """Return the config of the run whose model `config` starts from, or None if it needs none."""
+    paths = asked(config)
+    return next((needed(config, path) for path in ("after", "model.stage") if path in paths), None)
 
 
 def beside(config: RunConfig) -> dict[str, RunConfig]:
-    """Return the runs whose models `config` uses besides the one it starts from, by the dotted path that asks for each.
-
-    Those are the runs that rewards name in a field `stage`.
-    """
-    return {path: maker(config, overrides) for path, overrides in stages_beside(config).items()}
-
-
-def stages_beside(config: RunConfig) -> dict[str, list[str]]:
-    """Return the overrides of the runs `beside` a run, by dotted path."""
-    fields = {f"reward.{name}.stage": getattr(node, "stage", None) for name, node in config.reward.items()}
-    return {path: overrides for path, overrides in fields.items() if overrides}
+    """Return the other runs that `config` needs, by the dotted key that asks for each."""
+    return {path: needed(config, path) for path in asked(config) if path not in ("after", "model.stage")}
 
 
 def maker(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """Return the config of the run that makes a model which `config` uses, named by a list of overrides.
-
-    It inherits model and dataset unless it names its own. It does not inherit the seed: arms that differ
-    in nothing but their seed are judged by one and the same model.
-    """
-    return _run(config, overrides, inherits=("model", "dataset"))
+    """Return the config of the run that makes a model which a reward or an evaluation of `config` uses."""
+    return _run(config, overrides, JUDGING)
 
 
-def _run(config: RunConfig, overrides: Sequence[str], inherits: Sequence[str] = ()) -> RunConfig:
-    composed = compose_untyped(overrides)
-    asking = OmegaConf.structured(config)
-    for key in inherits:
-        if not any(override.startswith(f"{key}=") for override in overrides):
+_runs: dict[str, RunConfig] = {}
+
+
+def _run(config: RunConfig, overrides: Sequence[str], inherits: Sequence[str]) -> RunConfig:
+    """Compose the run that overrides name; the arms of a sweep name the same few again and again."""
+    taken = [key for key in inherits if not any(override.startswith(f"{key}=") for override in overrides)]
+    taken += ["store", "hardware", "log"]
+    known = repr((list(overrides), {key: getattr(config, key) for key in taken}, _searched()))
+    if known not in _runs:
+        composed, asking = copy.deepcopy(_composed(tuple(overrides), _searched())), OmegaConf.structured(config)
+        for key in taken:
             _inherit(composed, asking, key, overrides)
-    for key in ("store", "hardware", "log"):
-        _inherit(composed, asking, key, overrides)
-    return dataclasses.replace(typed(composed), run_dir=None, until=Until.evaluate, objective=None)
+        _runs[known] = dataclasses.replace(typed(composed), run_dir=None, until=Until.evaluate, objective=None)
+    return copy.deepcopy(_runs[known])
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...], searched: str) -> DictConfig:
+    return compose_untyped(overrides)
+
+
+def _searched() -> str:
+    """Return where options are looked for."""
+    hydra = GlobalHydra.instance()
+    return str(hydra.config_loader().get_search_path()) if hydra.is_initialized() else ""
 
 
 def _inherit(composed: DictConfig, asking: DictConfig, key: str, overrides: Sequence[str]) -> None:
@@ -65,3 +113,12 @@ def _inherit(composed: DictConfig, asking: DictConfig, key: str, overrides: Sequ
     OmegaConf.update(composed, key, asking[key], merge=False, force_add=True)
     for dotted, value in own.items():
         OmegaConf.update(composed, dotted, value, force_add=True)
+
+
+def _names(overrides: Sequence[str], key: str) -> bool:
+    return any(override.lstrip("+~").split("=")[0].split(".")[0] == key for override in overrides)
+
+
+def _learns_calls(run: RunConfig) -> bool:
+    takes_tool: bool = plugins.load("method", run.method.name).takes_tool
+    return takes_tool and issubclass(plugins.make("dataset", run.dataset).form, Completion)

@@ -1,109 +1,202 @@
-"""The folder of stages: finding a result again, and having it made once when it is missing."""
+"""Finding a stage's result again, and having it made once when it is missing."""
 
 from __future__ import annotations
 
-import dataclasses
+import errno
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from rlpipe import distributed
 from rlpipe.console.display import say
-from rlpipe.errors import StageError
-from rlpipe.records.files import hashes
-from rlpipe.records.ownership import read_json
-from rlpipe.records.record import Record
+from rlpipe.errors import RlpipeError, StageError, Stopped
+from rlpipe.records import lease
+from rlpipe.records.lease import Lease, Lost, Taken
 from rlpipe.schema import RunConfig
 from rlpipe.stages.fingerprint import Stage, describe
-from rlpipe.stages.lineage import beside, maker, upstream
+from rlpipe.stages.lineage import maker, needed
+from rlpipe.stages.stored import State, Stored
+from rlpipe.stages.users import Mark, using
+from rlpipe.training.signals import stop_requests
 
 Build = Callable[..., object]
 """`rlpipe.run.run`: handed in, for a run needs its stages before a stage can be a run."""
 
+POLL = 1.0
+"""Seconds between two looks at a stage that another process is building."""
+TELL = 60.0
+"""Seconds between two words about how far it is."""
 
-def source(config: RunConfig, record: Record, stage: Stage | None, build: Build) -> Path | None:
-    """Return the folder of the weights that a run starts from, built now if need be; None where the config names them.
 
-    The other models that it needs from stages (a reward model) are built too; `weights` then finds them.
-    The record gets the parents' fingerprints, and the run's own when it is a stage itself.
+def product(config: RunConfig, overrides: Sequence[str]) -> Path:
+    """Return the folder of what a list of overrides makes for a reward or an evaluation of a run.
+
+    Raises StageError where it is not built yet: a run builds all that it needs before it loads any of it.
     """
-    if stage is not None:
-        record.update(fingerprint=stage.fingerprint, fingerprint_inputs=stage.inputs)
-    parent = upstream(config)
-    others = [describe(run) for run in beside(config).values()]
-    needed = ([describe(parent)] if parent else []) + others
-    folders = [ensure(one, build) for one in needed]
-    if needed:
-        record.update(parents={one.name: one.fingerprint for one in needed})
-    return folders[0] if parent else None
+    return _there(describe(maker(config, overrides)), overrides)
 
 
-def weights(config: RunConfig, overrides: Sequence[str]) -> Path:
-    """Return the folder of the weights that a list of overrides makes for a run (`lineage.maker`).
+def made(config: RunConfig, path: str) -> Path:
+    """Return the folder of what the run makes that a dotted key of `config` names (`method.reference.stage`).
 
-    Raises StageError where they are not built yet: `source` builds all that a run needs.
+    Raises StageError where it is not built yet.
     """
-    stage = describe(maker(config, overrides))
+    stage = describe(needed(config, path))
+    return _there(stage, [path])
+
+
+def _there(stage: Stage, named: Sequence[str]) -> Path:
     if not is_built(stage):
         raise StageError(
-            f"{stage.folder}: the model of [{','.join(overrides)}] is not there\n"
-            f"    → build it: python -m rlpipe {' '.join(overrides)}"
+            f"{stage.folder}: the {stage.makes} of [{','.join(named)}] is not there\n"
+            "    → start the run with its command: it builds what it needs; python -m rlpipe.stages explain … says why"
         )
-    return stage.model
+    return stage.product
 
 
 def is_built(stage: Stage) -> bool:
-    """Whether the store holds the stage's result: its record says ok and its weights have the recorded hashes."""
-    result, manifest = read_json(stage.folder / "result.json"), read_json(stage.folder / "manifest.json")
-    if result is None or manifest is None or result["status"] != "ok":
-        return False
-    return manifest.get("model") == hashes(stage.model)
+    """Whether the store holds the stage's result: its record says ok and its files have the recorded hashes.
 
-
-def ensure(stage: Stage, build: Build) -> Path:
-    """Return the folder of the stage's weights, building them first if the store lacks them.
-
-    Two processes that need the same stage build it once: the second one waits for the first, and
-    takes over from its newest checkpoint if it died. Raises StageError when the build fails.
+    Raises StageError for a damaged one: neither used nor thrown away without being asked.
     """
-    with _lease(stage):
-        built = distributed.broadcast(is_built(stage) if distributed.is_main() else None)
-        if built:
-            say(f"reusing {stage.name}")
-            return stage.model
-        say(f"building {stage.name} first (needed once, kept in {stage.folder.parent})")
-        build(dataclasses.replace(stage.config, run_dir=str(stage.folder)), stage=stage)
-        say(f"built {stage.name}")
-        if distributed.is_main() and not is_built(stage):
-            raise StageError(
-                f"{stage.folder}: the stage ran but left no whole model\n"
-                "    → read its log.txt; delete the folder to build it anew"
-            )
-    return stage.model
+    stored = Stored(stage.folder)
+    state = stored.state()
+    if state is State.damaged:
+        raise StageError(
+            f"{stage.folder}: damaged: {stored.damage()}\n    → python -m rlpipe.stages --store {stage.folder.parent} "
+            f"verify --repair moves it aside; the next run that needs it builds it anew"
+        )
+    return state is State.ok
 
 
 @contextmanager
-def _lease(stage: Stage) -> Iterator[None]:
-    """Hold the right to build a stage; the operating system frees it when its owner dies."""
+def in_use(stage: Stage, run: str, build: Build) -> Iterator[Path]:
+    """Lend the folder of what a stage makes, built first if need be; it is not pruned during the body."""
     if not distributed.is_main():
-        yield
+        yield ensure(stage, build)
         return
+    _writable(stage)
+    with using(stage.folder, run) as mark:
+        yield ensure(stage, build, mark)
+
+
+def ensure(stage: Stage, build: Build, mark: Mark | None = None) -> Path:
+    """Return the folder of what a stage makes, building it first if the store lacks it.
+
+    Processes that need the same stage build it once: one does, the others wait for it, and one of them goes on
+    from the newest checkpoint if it dies. Raises StageError when the build fails, here or where it was waited for.
+    """
+    waiting = _Waiting(stage, mark)
+    while True:
+        ours, held = waiting.wait()
+        if not ours or _build(stage, build, held):
+            return stage.product
+
+
+class _Waiting:
+    """Looks at a stage until it is there or may be built here, and says meanwhile who is building it."""
+
+    def __init__(self, stage: Stage, mark: Mark | None):
+        self.stage, self.mark = stage, mark
+        self._waited = False
+        self._told = float("-inf")
+
+    def wait(self) -> tuple[bool, Lease | None]:
+        """Wait for the stage; return whether this run is to build it, with the right to (in the main process).
+
+        Raises Stopped when it is asked to stop meanwhile.
+        """
+        with stop_requests() as stop:
+            while True:
+                built, held = self._look() if distributed.is_main() else (False, None)
+                built, ours = distributed.broadcast((built, held is not None))
+                if built:
+                    say(f"{'got' if self._waited else 'reusing'} {self.stage.name}")
+                if built or ours:
+                    return ours, held
+                if distributed.any_rank(stop.asked):
+                    raise Stopped(f"stopped while waiting for {self.stage.name}\n    → the same command waits again")
+                time.sleep(POLL)
+
+    def _look(self) -> tuple[bool, Lease | None]:
+        """Return whether the stage is built, and else the right to build it, None while another process has it."""
+        folder = self.stage.folder
+        if self.mark is not None:
+            self.mark.renew()
+        if lease.holder(folder) is None and is_built(self.stage):
+            return True, None
+        self._refuse_failed()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lease.acquire(folder, f"building {self.stage.name}", patient=False)
+        except Taken as taken:
+            self._tell(taken.owner)
+            return False, None
+        if Stored(folder).state(content=False) is not State.ok:
+            return False, held
+        held.release()  # finished between the two looks
+        return is_built(self.stage), None
+
+    def _refuse_failed(self) -> None:
+        """Raise StageError when the process that was waited for has failed: the same again would fail again."""
+        stored = Stored(self.stage.folder)
+        if self._waited and stored.state(content=False) is State.failed:
+            told = stored.result.get("error", {}).get("message", "no reason is recorded")
+            raise StageError(
+                f"{stored.folder}: building the stage failed in another process: {told}\n"
+                f"    → {stored.folder / 'error.txt'} holds the traceback; mend it, and start the run again"
+            )
+
+    def _tell(self, owner: lease.Owner) -> None:
+        self._waited = True
+        now = time.monotonic()
+        if now - self._told >= TELL:
+            self._told = now
+            step, total = Stored(self.stage.folder).step, self.stage.config.method.max_steps
+            far = f": step {step}" + (f" of {total}" if total else "") if step is not None else ""
+            say(f"waiting for {owner}, which is {owner.doing}{far}")
+
+
+def _build(stage: Stage, build: Build, held: Lease | None) -> bool:
+    """Run a stage; False when another process has taken it over, which it is left to. Raises StageError."""
+    say(f"building {stage.name} first (needed once, kept in {stage.folder.parent})")
+    try:
+        build(stage.config, stage=stage, lease=held)
+    except Lost as lost:
+        if distributed.world_size() > 1:
+            raise
+        say(str(lost))
+        return False
+    except RlpipeError as error:
+        raise StageError(f"{stage.name}, which this run needs, was not built: {error}{_full(error, stage)}") from error
+    finally:
+        if held is not None:
+            held.release()
+    if distributed.is_main() and not is_built(stage):
+        raise StageError(f"{stage.folder}: the stage ran and did not come to its end\n    → read its log.txt")
+    say(f"built {stage.name}")
+    return True
+
+
+def _full(error: RlpipeError, stage: Stage) -> str:
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        store = stage.folder.parent
+        return (
+            f"\n    → stages that nobody uses: python -m rlpipe.stages --store {store} prune --older-than 30d --dry-run"
+        )
+    return ""
+
+
+def _writable(stage: Stage) -> None:
+    """Make the store. Raises StageError where it cannot be written and does not hold the stage."""
     store = stage.folder.parent
     try:
         store.mkdir(parents=True, exist_ok=True)
+        if not stage.folder.is_dir():
+            stage.folder.mkdir(exist_ok=True)
     except OSError as error:
         raise StageError(
             f"store: cannot write {store}: {error.strerror}\n    → set store=DIR or $RLPIPE_STORE"
         ) from error
-    lock = FileLock(store / f".{stage.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"waiting for another process that is building {stage.name}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -96,7 +96,7 @@ class Sweep:
         Raises RecordError for a folder that cannot be written or that holds a sweep already.
         """
         folder = folder.expanduser().resolve()
-        if (folder / SWEEP_FILE).exists():
+        if cls(folder, study).exists:
             raise RecordError(
                 f"{folder}: holds a sweep already\n"
                 f"    → go on with it: python -m rlpipe.sweep {folder} resume; or name another hydra.sweep.dir"
@@ -113,6 +113,11 @@ class Sweep:
         if data is None:
             raise RecordError(f"{folder}: no sweep's folder (it has no {SWEEP_FILE})\n    → name one under multirun/")
         return cls(folder, data)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a sweep."""
+        return (self.folder / SWEEP_FILE).exists()
 
     @property
     def jobs(self) -> list[Job]:

@@ -31,7 +31,10 @@ def table(standings: Sequence[Standing], rows: int | None = None) -> RenderableT
     """Return all jobs as a table, or the `rows` that matter most and how many more there are."""
     shown, hidden = _fitting(standings, rows)
     fields = list(dict.fromkeys(name for one in shown for name in one.job.fields))
-    drawn = Table("job", *fields, "state", "step", "number", "cost", "where", "", box=None, pad_edge=False)
+    drawn = Table(box=None, pad_edge=False)
+    for name in ("job", *fields, "state", "step", "number", "cost", "where"):
+        drawn.add_column(name, no_wrap=True)
+    drawn.add_column("", overflow="fold")
     for one in shown:
         values = [one.job.fields.get(name, "") for name in fields]
         state = Text(one.state.value, style=STYLES[one.state])

@@ -81,7 +81,10 @@ def _shown(sweep: Sweep) -> Iterator:
 
 
 def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
-    """Show how a sweep stands in the end, with every failure's error; return whether all arms are done."""
+    """Show how a sweep stands in the end, with every failure's error; return whether all arms are done.
+
+    The sweep's page (`report.html`) is written anew.
+    """
     display.show(table(now))
     unwell = [one for one in now if one.state in (State.failed, State.cancelled)]
     for one in unwell:
@@ -98,4 +101,7 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
             f"not every arm is done ({summary(now)})\n"
             f"    → run what is missing again: python -m rlpipe.sweep {sweep.folder} resume"
         )
+    from rlpipe.report.page.own import write_sweep
+
+    write_sweep(sweep.folder)
     return well

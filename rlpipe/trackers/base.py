@@ -6,7 +6,7 @@ A tracker that cannot start stops the run; one that fails later is switched off 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ class TrackerConfig:
     name: str = MISSING
     """The tracker plugin."""
     group: str | None = None
-    """Runs of one group are shown together (a sweep's arms, say)."""
+    """Runs of one group are shown together. Null: the runs of a sweep, else those of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class RunIdentity:
     name: str
     run_dir: Path
     job_type: str
+    """The method, or `stage` for a run that another run needs."""
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    """Words to find the run by."""
+    notes: str = ""
+    """Where the run's folder and report are, and the command that makes it again."""
 
 
 class Tracker(ABC):
@@ -52,11 +58,18 @@ class Tracker(ABC):
 
     @abstractmethod
     def table(self, name: str, rows: Sequence[dict[str, Any]], step: int) -> None:
-        """Show rows to read (samples, evaluations)."""
+        """Show rows to read that belong to a step (samples)."""
+
+    def evaluation(
+        self, name: str, before: Sequence[dict[str, Any]] | None, after: Sequence[dict[str, Any]] | None, step: int
+    ) -> None:
+        """Show an evaluation's rows: those before training when they are there, then both (or the later alone)."""
+        when, rows = ("before", before) if after is None else ("after", after)
+        self.table(f"evaluations/{name}/{when}", rows or (), step)
 
     @abstractmethod
-    def summary(self, metrics: dict[str, float]) -> None:
-        """Show the numbers that the run ends with."""
+    def summary(self, metrics: Mapping[str, float | str | None]) -> None:
+        """Show what the run ends with: its numbers (None for one that is none), status, error and cost."""
 
     @abstractmethod
     def finish(self, ok: bool) -> None:

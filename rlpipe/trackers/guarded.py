@@ -7,7 +7,7 @@ later is switched off with one clear line: the run's own record has everything.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlpipe.errors import RlpipeError
@@ -49,11 +49,18 @@ class Guarded(Tracker):
             self._attempt(self.tracker.log, metrics, step)
 
     def table(self, name: str, rows: Sequence[dict[str, Any]], step: int) -> None:
-        """Show rows to read."""
-        self._attempt(self.tracker.table, name, rows, step)
+        """Show rows of a step, unless an earlier attempt has."""
+        if step > self.logged_until:
+            self._attempt(self.tracker.table, name, rows, step)
 
-    def summary(self, metrics: dict[str, float]) -> None:
-        """Show the numbers that the run ends with."""
+    def evaluation(
+        self, name: str, before: Sequence[dict[str, Any]] | None, after: Sequence[dict[str, Any]] | None, step: int
+    ) -> None:
+        """Show an evaluation's rows; it is measured once, whichever attempt does."""
+        self._attempt(self.tracker.evaluation, name, before, after, step)
+
+    def summary(self, metrics: Mapping[str, float | str | None]) -> None:
+        """Show what the run ends with."""
         self._attempt(self.tracker.summary, metrics)
 
     def finish(self, ok: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlpipe.trackers.base import RunIdentity, Tracker
@@ -20,7 +20,7 @@ class NoTracker(Tracker):
     def table(self, name: str, rows: Sequence[dict[str, Any]], step: int) -> None:
         """Do nothing."""
 
-    def summary(self, metrics: dict[str, float]) -> None:
+    def summary(self, metrics: Mapping[str, float | str | None]) -> None:
         """Do nothing."""
 
     def finish(self, ok: bool) -> None:

@@ -42,7 +42,7 @@ class TensorBoard(Tracker):
         self._hyperparameters = _scalars(config)
         self._writer = SummaryWriter(log_dir=str(run.run_dir / self.config.folder))
         text = json.dumps(config, indent=2, ensure_ascii=False, default=str)
-        about = f"**{run.name}** (id `{run.id}`, {run.job_type}, group {self.config.group or 'none'})"
+        about = f"**{run.name}** (id `{run.id}`, {run.job_type}, group {run.group or 'none'})"
         self._writer.add_text("config", f"{about}\n\n" + "\n".join(f"    {line}" for line in text.splitlines()), 0)
         self._writer.flush()
 
@@ -61,9 +61,10 @@ class TensorBoard(Tracker):
         self._writer.add_text(name, text, step)
         self._writer.flush()
 
-    def summary(self, metrics: dict[str, float]) -> None:
-        """Add the row of this run to the table of hyper-parameters."""
-        self._writer.add_hparams(self._hyperparameters, dict(metrics), run_name=".")
+    def summary(self, metrics: Mapping[str, float | str | None]) -> None:
+        """Add the row of this run to the table of hyper-parameters: what of it is numbers."""
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+        self._writer.add_hparams(self._hyperparameters, numbers, run_name=".")
 
     def finish(self, ok: bool) -> None:
         """Close the event files."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,11 @@ from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
 
 if TYPE_CHECKING:
     from wandb import Run
+
+
+STEP = "step"
+"""The axis of all curves: optimiser steps."""
+LONGEST_TAG = 64
 
 
 class Mode(Enum):
@@ -37,7 +42,7 @@ class WandbConfig(TrackerConfig):
     mode: Mode | None = None
     """Null takes $WANDB_MODE, and `online` without it."""
     tags: list[str] = field(default_factory=list)
-    """Words to find the run by."""
+    """Words to find the run by, beside its method, dataset and experiment."""
 
 
 class Wandb(Tracker):
@@ -72,34 +77,55 @@ class Wandb(Tracker):
             id=run.id,
             resume="allow",
             name=run.name,
-            group=self.config.group,
+            group=run.group,
             job_type=run.job_type,
-            tags=self.config.tags,
+            tags=[tag[:LONGEST_TAG] for tag in dict.fromkeys((*run.tags, *self.config.tags))],
+            notes=run.notes,
             dir=str(run.run_dir),
             config=config,
             settings=settings,
             reinit="create_new",
         )
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Add a point to each curve, at the optimiser step."""
-        self._run.log(dict(metrics), step=step)
+        self._run.log({STEP: step, **metrics}, step=step)
 
     def table(self, name: str, rows: Sequence[dict[str, Any]], step: int) -> None:
-        """Show rows as a W&B table."""
-        import wandb
+        """Show rows as a W&B table of this step."""
+        self._run.log({STEP: step, name: _table(rows, _columns(rows))}, step=step)
 
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        data = [[_cell(row.get(column)) for column in columns] for row in rows]
-        self._run.log({name: wandb.Table(columns=[*columns], data=data, allow_mixed_types=True)}, step=step)
+    def evaluation(
+        self, name: str, before: Sequence[dict[str, Any]] | None, after: Sequence[dict[str, Any]] | None, step: int
+    ) -> None:
+        """Show rows as tables of the run itself, with the same columns before and after, so that they can be compared.
 
-    def summary(self, metrics: dict[str, float]) -> None:
-        """Set the run's summary numbers."""
+        They stand in the summary: a step of the curves cannot be written twice, and a resumed run may be past it.
+        """
+        columns = _columns([*(before or ()), *(after or ())])
+        tables = {f"evaluations/{name}/before": before, f"evaluations/{name}/after": after}
+        self._run.summary.update({key: _table(rows, columns) for key, rows in tables.items() if rows is not None})
+
+    def summary(self, metrics: Mapping[str, float | str | None]) -> None:
+        """Set the run's summary."""
         self._run.summary.update(dict(metrics))
 
     def finish(self, ok: bool) -> None:
         """Close the W&B run as finished or failed."""
         self._run.finish(exit_code=0 if ok else 1)
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Any:
+    import wandb
+
+    data = [[_cell(row.get(column)) for column in columns] for row in rows]
+    return wandb.Table(columns=[*columns], data=data, allow_mixed_types=True)
 
 
 def _cell(value: Any) -> Any:

@@ -33,6 +33,7 @@ def standard(
     """Return the callbacks of every training, in order: a bad step is noticed first, checkpoints are sealed last."""
     return [
         StopOnBadLoss(),
+        StopWhenTakenOver(record),
         StopAtStepBoundary(stop),
         LogToRecord(record, tracker),
         LogSamples(record, tracker),
@@ -126,6 +127,17 @@ class ShowProgress(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Say what it cost."""
         self.progress.stop()
+
+
+class StopWhenTakenOver(TrainerCallback):
+    """Ends a run that another process has taken over before the trainer writes a checkpoint into it."""
+
+    def __init__(self, record: Record):
+        self.record = record
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Raise Lost when the run is no longer this process's."""
+        self.record.may_write()
 
 
 class StopAtStepBoundary(TrainerCallback):

@@ -59,9 +59,23 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL if old is None else old)
 
     def leave_to_parent(self) -> None:
-        """In a forked child: leave Ctrl-C to the parent, which still needs its data workers; SIGTERM ends the child."""
+        """In a forked child: only its parent may end it, which still needs its data workers to reach a step boundary.
+
+        Terminals send Ctrl-C, and some schedulers SIGTERM, to every process of a run.
+        """
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if hasattr(signal, "sigwaitinfo"):  # macOS does not tell who sent a signal
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_heed_only, args=(os.getppid(),), daemon=True).start()
+
+
+def _heed_only(parent: int) -> None:
+    """Let a SIGTERM that comes from the parent end this process, or from anyone once the parent is gone."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent and os.getppid() == parent:
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 _active: list[StopRequest] = []

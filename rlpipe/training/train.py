@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlpipe import distributed, plugins
+from rlpipe import distributed
 from rlpipe.console.display import say
 from rlpipe.console.progress import TrainingProgress
 from rlpipe.errors import Stopped
@@ -18,7 +16,6 @@ from rlpipe.records.files import hashes
 from rlpipe.records.record import Record
 from rlpipe.schema import RunConfig
 from rlpipe.trackers.base import Tracker
-from rlpipe.trackers.guarded import Guarded
 from rlpipe.training.signals import StopRequest
 
 if TYPE_CHECKING:
@@ -34,21 +31,6 @@ def resume_point(record: Record) -> Path | None:
         if newest is not None:
             say(f"going on from {newest}")
     return distributed.broadcast(newest)
-
-
-@contextmanager
-def tracked(config: RunConfig, record: Record, metrics: Mapping[str, float]) -> Iterator[Tracker]:
-    """Start the tracker for the body (in the main process), and close it with the metrics that the run ended with."""
-    tracker = Guarded(plugins.make("tracker", config.tracker), record.logged_until)
-    if distributed.is_main():
-        tracker.start(record.identity(job_type=config.method.name), record.config)
-    ok = False
-    try:
-        yield tracker
-        ok = True
-    finally:
-        tracker.summary(dict(metrics))
-        tracker.finish(ok)
 
 
 def standard_callbacks(config: RunConfig, record: Record, tracker: Tracker, stop: StopRequest) -> list[TrainerCallback]:
@@ -86,9 +68,9 @@ def keep(trainer: Trainer, loaded: Loaded, config: RunConfig, record: Record) ->
     from rlpipe.models.export import save
 
     trained = dataclasses.replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
-    if distributed.is_main():
+    if record.may_write():
         folder = record.run_dir / "model"
-        save(trained, folder, card(config, record))
+        save(trained, folder, card(record.manifest))
         record.update(model=hashes(folder))
     distributed.barrier()
     return trained

@@ -25,7 +25,9 @@ def tasks(count: int) -> list[Prompt]:
 
 def made(folder: Path, *overrides: str, **settings: object) -> Accuracy:
     one = Accuracy(AccuracyConfig(name="accuracy", **settings))
-    one.start(Surroundings(compose("method=none", "dataset=countdown", "evaluation=accuracy", *overrides), folder))
+    one.start(
+        Surroundings(compose("method=none", "dataset=countdown", "evaluation=accuracy", *overrides), folder, "accuracy")
+    )
     return one
 
 

@@ -12,7 +12,7 @@ from rlpipe.datasets.forms import Choice, Completion, Preference
 from rlpipe.evaluations import scoring
 from rlpipe.evaluations.base import EvaluationConfig
 from rlpipe.evaluations.choice import ChoiceAccuracy
-from rlpipe.evaluations.perplexity import Perplexity
+from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig
 from rlpipe.evaluations.preference import PreferenceAccuracy
 from rlpipe.models.base import Head
 
@@ -76,10 +76,11 @@ def test_likelihoods_do_not_depend_on_the_batch(blank_loaded, pairs):
 
 def test_rows_keep_the_examples_order_and_ids(blank_loaded, pairs):
     examples = completions(pairs)
-    rows = Perplexity(CONFIG).rows(blank_loaded, examples)
+    perplexity = Perplexity(PerplexityConfig(name="x", batch_tokens=300))
+    rows = perplexity.rows(blank_loaded, examples)
     assert [row["id"] for row in rows] == [example.id for example in examples]
-    alone = Perplexity(CONFIG).rows(blank_loaded, examples[5:6])
-    assert alone[0]["logp"] == pytest.approx(rows[5]["logp"], rel=1e-4, abs=1e-3)
+    alone = perplexity.rows(blank_loaded, examples[5:6])
+    assert alone[0]["parts"]["logp"] == pytest.approx(rows[5]["parts"]["logp"], rel=1e-4, abs=1e-3)
 
 
 def test_a_pair_of_equal_completions_is_a_tie(blank_loaded, pairs):

@@ -15,8 +15,8 @@ CONFIG = EvaluationConfig(name="x")
 
 
 def pair(score: float, margin: float, tokens: int | None = 3) -> dict:
-    row = {"id": "a", "score": score, "margin": margin}
-    return row if tokens is None else row | {"chosen_tokens": tokens, "rejected_tokens": tokens}
+    counts = {} if tokens is None else {"chosen_tokens": tokens, "rejected_tokens": tokens}
+    return {"id": "a", "score": score, "parts": {"margin": margin, **counts}}
 
 
 def test_preference_counts_ties_as_half_and_compares_margins_with_the_start():
@@ -37,12 +37,13 @@ def test_a_reward_models_margins_are_not_taken_for_implicit_rewards():
 
 
 def test_perplexity_weighs_tokens_not_rows():
-    rows = [{"logp": -2.0, "tokens": 1}, {"logp": -3.0, "tokens": 9}]
+    rows = [{"parts": {"logp": -2.0, "tokens": 1}}, {"parts": {"logp": -3.0, "tokens": 9}}]
     numbers = Perplexity(CONFIG).summary(rows, None)
+    assert set(numbers) == {"perplexity", "loss"}
     assert numbers["loss"] == pytest.approx(0.5)
     assert numbers["perplexity"] == pytest.approx(math.exp(0.5))
 
 
 def test_choice_reports_whole_and_per_token():
-    rows = [{"score": 1.0, "score_per_token": 0.0}, {"score": 0.0, "score_per_token": 0.0}]
+    rows = [{"score": score, "parts": {"per_token": 0.0}} for score in (1.0, 0.0)]
     assert ChoiceAccuracy(CONFIG).summary(rows, None) == {"accuracy": 0.5, "accuracy_per_token": 0.0}

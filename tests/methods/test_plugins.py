@@ -31,6 +31,7 @@ TAKES = {
     "ppo": (forms.Prompt,),
     "trl_rloo": (forms.Prompt,),
     "trl_grpo": (forms.Prompt,),
+    "ai_feedback": (forms.Prompt,),
     "none": (),
 }
 ONLINE = ("rloo", "grpo", "reinforce", "ppo")

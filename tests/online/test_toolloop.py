@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rlpipe.datasets.forms import Chat, Message, Prompt
 from rlpipe.errors import ConfigError, PluginError
@@ -22,6 +20,7 @@ from rlpipe.online.sampler import Sampler
 from rlpipe.tools.base import ProtocolName, Tool, ToolConfig
 from rlpipe.tools.calculator import Calculator
 from tests.online.families import FAMILIES, loaded
+from tests.online.scripted import script
 
 ASK: list[Message] = [{"role": "user", "content": "What is 12*3? <calc>1+1</calc> <tool_call>{}</tool_call>"}]
 PROMPT = Prompt("train/1", ASK)
@@ -61,24 +60,6 @@ def plain() -> Loaded:
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     return one
-
-
-@contextmanager
-def script(one: Loaded, prompt: list[int], ids: list[int]) -> Iterator[None]:
-    """Make the model say `ids` after a prompt, whatever it reads; beyond their end, an end of turn."""
-
-    def force(module: Any, arguments: Any, named: dict[str, Any], output: Any) -> Any:
-        place = int(named["position_ids"][0, -1]) + 1 - len(prompt)
-        token = ids[place] if place < len(ids) else one.tokenizer.eos_token_id
-        output.logits = torch.full_like(output.logits, -20.0)
-        output.logits[..., token] = 0.0
-        return output
-
-    handle = one.model.register_forward_hook(force, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def say(one: Loaded, text: str, tool: Tool, max_tokens: int = 200, prompt: Prompt = PROMPT) -> Rollout:

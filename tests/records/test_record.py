@@ -85,6 +85,9 @@ def test_prose_and_code_stay_as_they_are():
 
 
 def test_numbers_under_secret_names_stay():
+    assert hide_override("after=[method=rloo,method.sampling.max_tokens=64]") == (
+        "after=[method=rloo,method.sampling.max_tokens=64]"
+    )
     assert plain({"batch_tokens": 8192, "token": "abc"}) == {"batch_tokens": 8192, "token": HIDDEN}
 
 

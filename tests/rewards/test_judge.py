@@ -282,3 +282,65 @@ def test_a_run_that_paused_for_its_budget_goes_on_and_ends_as_one_that_never_did
     assert len(server.asked) == paid + paid // 2
     assert go("paused", f"reward.judge.budget={paid}") == whole
     assert len(server.asked) == 2 * paid
+
+
+def better(body) -> tuple[int, bytes]:
+    """Prefer the answer that says `good`, whatever its place."""
+    first = body["messages"][0]["content"].split("|")[1]
+    return 200, chat(f"Better: {'A' if 'good' in first else 'B'}")
+
+
+COMPARISON = "{prompt}|{first}|{second}|{reference}"
+
+
+def pairs(finished, *texts):
+    from rlpipe.rewards.pairwise import Pair
+
+    return [Pair(finished("", "Why {first}?", reference="So.").prompt, first, second) for first, second in texts]
+
+
+def test_two_answers_are_compared_in_both_orders(server, judge, finished):
+    from rlpipe.rewards.pairwise import Choice, compare
+
+    server.script = [better]
+    reward = judge(comparison=COMPARISON)
+    assert reward.compares
+    assert reward.columns == ("reference",)
+    verdicts = compare(reward, pairs(finished, ("good {second}", "bad"), ("bad", "good")))
+    assert [one.winner for one in verdicts] == [Choice.first, Choice.second]
+    questions = {body["messages"][0]["content"] for body in server.asked}
+    assert "Why {first}?|good {second}|bad|So." in questions
+    assert "Why {first}?|bad|good {second}|So." in questions
+    assert reward.calls == len(server.asked) == 4
+    compare(reward, pairs(finished, ("bad", "good")))
+    assert len(server.asked) == 4, "replies are kept"
+
+
+def test_a_comparison_that_stays_unreadable_is_none_and_is_not_asked_again(server, judge, finished):
+    server.script = [lambda body: better(body) if "odd" not in str(body) else (200, chat("Hm."))]
+    for _ in range(2):
+        found = judge(comparison=COMPARISON, retries=1).prefer(pairs(finished, ("good", "bad"), ("odd", "good")))
+        assert [one.value if one else None for one in found] == ["first", None]
+    assert len(server.asked) == 1 + 2
+
+
+def test_scores_that_one_can_do_without(server, judge, finished):
+    server.script = [lambda body: GOOD if "odd" not in str(body) else (200, chat("Hm."))]
+    reward = judge(retries=1)
+    assert [one and one.value for one in reward.try_score([finished("a"), finished("odd")])] == [0.5, None]
+    asked = len(server.asked)
+    with pytest.raises(TrainingError, match="no score was made up"):
+        reward.score([finished("odd")])
+    assert len(server.asked) == asked + 2, "who cannot do without it asks again"
+    server.script = [GOOD]
+    assert values(reward, [finished("odd")]) == [0.5]
+
+
+def test_a_server_that_is_down_is_no_odd_reply(server, judge, finished):
+    server.script = [lambda body: (200, chat("Hm.")) if "odd" in str(body) else (503, b"")]
+    with pytest.raises(TrainingError, match="HTTP 503"):
+        judge(retries=1, concurrency=1).try_score([finished("odd"), finished("a")])
+
+
+def test_a_reward_endpoint_compares_nothing(judge):
+    assert not judge(mode=JudgeMode.reward).compares

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from rlpipe.rewards.judge import Judge, named_numbers, rubric_score, shown
+from rlpipe.rewards.judge import Judge
+from rlpipe.rewards.questions import named_numbers, rubric_score, shown
 from rlpipe.rewards.replies import BudgetSpent, Replies
 
 

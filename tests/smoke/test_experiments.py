@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -60,6 +61,18 @@ def test_learning_rates_follow_the_model():
     assert (small.max_length, full.max_length) == (512, 2048)
 
 
+def rows_of(name: str) -> list[str]:
+    """Return the override that makes the run small which makes an experiment's rows, where one does."""
+    own = compose(f"experiment={name}").dataset.stage
+    if not own:
+        return []
+    judge = next(place for place, override in enumerate(own) if override.startswith("reward.reward_model.stage="))
+    steps = "'method.max_steps=1','method.batch_size=4','method.micro_batch_size=2','dataset.sample_size=64'"
+    own[judge] = own[judge].replace("]", f",{steps},'evaluation=none']")
+    small = ["method.sampling.max_tokens=16", "method.cut=keep", "dataset.sample_size=24"]
+    return [f"dataset.stage={json.dumps([*own, *small])}"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_experiment_runs(finished, name):
@@ -69,6 +82,6 @@ def test_an_experiment_runs(finished, name):
     online = issubclass(plugins.load("method", compose(f"experiment={name}").method.name), OnlineMethod)
     limits.append("method.sampling.max_tokens=16" if online else smaller)
     after = [f"after=[{','.join(first)}]"] if len(first) > len(limits) + 1 else []
-    result = finished(f"experiment={name}", STAGE, *limits, *after, small=not online)
+    result = finished(f"experiment={name}", STAGE, *limits, *after, *rows_of(name), small=not online)
     assert [row["step"] for row in result["rows"] if "loss" in row] == [1]
     assert any(key.startswith("after/") for key in result["metrics"])

@@ -44,8 +44,8 @@ def test_what_is_wrong_with_it_is_found_before_anything_starts(config):
 
 
 def test_a_model_that_is_not_built_is_an_error_that_says_how(config):
-    with pytest.raises(StageError, match=r"python -m rlpipe method=reward_model method.max_steps=2"):
-        store.weights(config, config.reward["reward_model"].stage)
+    with pytest.raises(StageError, match=r"model of \[method=reward_model,method.max_steps=2,"):
+        store.product(config, config.reward["reward_model"].stage)
 
 
 def test_the_fingerprint_follows_what_changes_scores_and_nothing_else(config, small_model):
@@ -72,14 +72,18 @@ def test_it_is_built_once_and_its_scores_are_the_trained_model_s(config, tmp_pat
     from rlpipe.records.record import Record
     from rlpipe.rewards.combine import Rewards
     from rlpipe.run import run
+    from rlpipe.stages.parents import parents
 
     record = Record.open(tmp_path / "run", to_plain(config))
-    assert store.source(config, record, None, run) is None
-    folder = store.weights(config, config.reward["reward_model"].stage)
+    with parents(config, record, None, run) as needed:
+        assert needed.rows() is None
+        assert needed.start() is None
+    folder = store.product(config, config.reward["reward_model"].stage)
     [name] = record.manifest["parents"]
     assert folder == tmp_path / name / "model"
     built = (folder / "model.safetensors").stat().st_mtime_ns
-    store.source(config, record, None, run)
+    with parents(config, record, None, run) as needed:
+        needed.start()
     assert (folder / "model.safetensors").stat().st_mtime_ns == built
     rewards = Rewards(config.reward)
     rewards.start(config, "unused", "cpu", tmp_path / "run")

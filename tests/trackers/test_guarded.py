@@ -55,6 +55,7 @@ def drive(tracker, identity):
     for step in (1, 2):
         tracker.log({"loss": 1.0}, step)
     tracker.table("samples", [], 2)
+    tracker.evaluation("accuracy", [{"id": 1}], None, 2)
     tracker.summary({})
     tracker.finish(True)
 

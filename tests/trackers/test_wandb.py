@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,11 +19,12 @@ HYPERPARAMETERS = {"method": {"name": "dpo", "learning_rate": 1e-5}, "seed": 0}
 
 
 def tracker(**settings):
-    return Wandb(WandbConfig(mode=Mode.offline, project="bench", group="sweep-1", tags=["toy"], **settings))
+    return Wandb(WandbConfig(mode=Mode.offline, project="bench", tags=["toy", "dpo"], **settings))
 
 
 def identity(tmp_path, id="0123456789ab"):
-    return RunIdentity(id=id, name="my-run", run_dir=tmp_path, job_type="dpo")
+    known = {"group": "sweep-1", "tags": ("dpo", "ultrafeedback"), "notes": "folder: here"}
+    return RunIdentity(id=id, name="my-run", run_dir=tmp_path, job_type="dpo", **known)
 
 
 def folders(tmp_path):
@@ -58,7 +60,8 @@ def test_who_the_run_is(two_attempts):
         assert run.run_group == "sweep-1"
         assert run.job_type == "dpo"
         assert run.project == "bench"
-        assert list(run.tags) == ["toy"]
+        assert list(run.tags) == ["dpo", "ultrafeedback", "toy"]
+        assert run.notes == "folder: here"
 
 
 def test_hyperparameters(two_attempts):
@@ -98,7 +101,7 @@ def test_a_kill_loses_at_most_the_last_second(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "PYTHONPATH": "."})
     [folder] = folders(tmp_path)
-    assert [row["_step"] for row in wandb_files.history(folder)][:2] == [10, 20]
+    assert [row["_step"] for row in wandb_files.history(folder, finished=False)][:2] == [10, 20]
 
 
 def test_it_cannot_start_without_an_account(tmp_path, monkeypatch):
@@ -116,21 +119,82 @@ def test_a_missing_client_is_named(tmp_path, monkeypatch):
         tracker().start(identity(tmp_path), {})
 
 
-def test_evaluations_are_tables_and_points(tmp_path):
-    """What `evaluate.measure` sends: a table before any step and one after the last, beside the curves."""
+def test_evaluations_are_tables_of_the_run_with_the_same_columns_and_points(tmp_path):
+    """What `evaluate.measure` sends: the rows before any step, both after the last, beside the curves."""
     guarded = Guarded(tracker())
     guarded.start(identity(tmp_path, "ba9876543210"), HYPERPARAMETERS)
-    for when, step, score in (("before", 0, 0.0), ("after", 30, 1.0)):
-        if step:
-            guarded.log({"loss": 0.5}, step)
-        guarded.table(f"evaluations/accuracy/{when}", [{"id": "test/0", "score": score, "calls": []}], step)
-        guarded.log({f"{when}/accuracy/accuracy": score}, step)
+    before = [{"id": "test/0", "score": 0.0, "calls": []}]
+    after = [{"id": "test/0", "score": 1.0, "without_tool": "12"}]
+    guarded.evaluation("accuracy", before, None, 0)
+    guarded.log({"before/accuracy/accuracy": 0.0}, 0)
+    guarded.log({"loss": 0.5}, 30)
+    guarded.evaluation("accuracy", before, after, 30)
+    guarded.log({"after/accuracy/accuracy": 1.0}, 30)
     guarded.finish(True)
     [folder] = folders(tmp_path)
-    tables = {str(file.relative_to(folder)): json.loads(file.read_text()) for file in folder.rglob("*.table.json")}
-    assert sorted(table["data"][0] for table in tables.values()) == [["test/0", 0.0, "[]"], ["test/0", 1.0, "[]"]]
-    assert sorted(name.partition("accuracy/")[2].split("_")[0] for name in tables) == ["after", "before"]
-    rows = {row["_step"]: row for row in wandb_files.history(folder)}
+    in_summary = wandb_files.summary(folder)
+    for when, data in (("before", ["test/0", 0.0, "[]", None]), ("after", ["test/0", 1.0, None, "12"])):
+        shown = in_summary[f"evaluations/accuracy/{when}"]
+        assert shown["_type"] == "table-file"
+        table = json.loads((folder / "files" / shown["path"]).read_text())
+        assert table["columns"] == ["id", "score", "calls", "without_tool"]
+        assert table["data"] == [data]
+    rows = {row["_step"]: row for row in wandb_files.history(folder) if "_step" in row}
     assert rows[0]["before/accuracy/accuracy"] == 0.0
-    assert (rows[30]["loss"], rows[30]["after/accuracy/accuracy"]) == (0.5, 1.0)
-    assert "evaluations/accuracy/after" in " ".join(rows[30])
+    assert (rows[30]["loss"], rows[30]["after/accuracy/accuracy"], rows[30]["step"]) == (0.5, 1.0, 30)
+
+
+def test_the_axis_of_all_curves_is_the_optimiser_step(two_attempts):
+    for folder in folders(two_attempts):
+        axes = {(one.metric.glob_name, one.metric.step_metric) for one in wandb_files.records(folder)}
+        assert ("*", "step") in axes
+        assert all(row["step"] == row["_step"] for row in wandb_files.history(folder))
+
+
+def test_the_summary_holds_words_and_numbers_that_are_none(tmp_path):
+    guarded = Guarded(tracker())
+    guarded.start(identity(tmp_path, "aaaabbbbcccc"), {})
+    ended = {"status": "failed", "error": "TrainingError: no", "cost/seconds": 1.5}
+    guarded.summary({"after/x/score": float("nan"), "after/y/score": None, **ended})
+    guarded.finish(False)
+    found = wandb_files.summary(folders(tmp_path)[0])
+    assert found["after/x/score"] is found["after/y/score"] is None
+    assert ended.items() <= found.items()
+
+
+@pytest.mark.slow
+def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_path):
+    """Killed on its way and gone on with: the same id, no step twice, no key missing that result.json has."""
+    folder = tmp_path / "night" / "7"
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "multirun.yaml").write_text("hydra: {}\n")
+    chosen = ["model=blank", "method=sft", "dataset=smoltalk", "evaluation=perplexity", "hardware.device=cpu"]
+    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=40"]
+    shown = ["tracker=wandb", "tracker.mode=offline", "log.every=1", "checkpoint.every=4", f"run_dir={folder}"]
+    command = [sys.executable, "-m", "rlpipe", *chosen, *small, *shown]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (folder / "checkpoints" / "checkpoint-8" / "whole.json").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(1.5)  # the client writes once a second
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 75
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = folders(folder)
+    identities = {(run.run_id, run.run_group, run.job_type) for run in map(wandb_files.run, (first, second))}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert identities == {(manifest["id"], "night", "sft")}
+    assert wandb_files.run(first).display_name.startswith("7: model=blank method=sft")
+    losses = [row["_step"] for one in (first, second) for row in wandb_files.history(one) if "loss" in row]
+    assert losses == list(range(1, 41))
+    zeros = [row for one in (first, second) for row in wandb_files.history(one) if row["_step"] == 0]
+    assert len(zeros) == 1
+    result = json.loads((folder / "result.json").read_text())
+    found = wandb_files.summary(second)
+    expected = {**result["metrics"], **{f"cost/{key}": value for key, value in result["cost"].items()}}
+    expected |= {key: result[key] for key in ("status", "stage", "attempts")}
+    assert set(result) == {"metrics", "cost", "status", "stage", "attempts"}
+    assert {key: found.get(key) for key in expected} == expected
+    assert found["evaluations/perplexity/after"]["ncols"] == found["evaluations/perplexity/before"]["ncols"]
+    assert wandb_files.config(second)["method"] == manifest["config"]["method"]

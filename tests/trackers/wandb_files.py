@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from pathlib import Path
 
 from wandb.proto import wandb_internal_pb2
@@ -20,8 +21,21 @@ def _chunks(data):
         position += 7 + length
 
 
-def records(run_folder: Path):
-    """Return all records of an offline run's folder."""
+def records(run_folder: Path, finished: bool = True):
+    """Return all records of an offline run's folder; of a finished one, when its last one is on the disk.
+
+    The client's own process writes them, and may do so a little after `finish` has returned.
+    """
+    deadline = time.monotonic() + 30
+    while True:
+        found = _records(run_folder)
+        if not finished or any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        assert time.monotonic() < deadline, f"{run_folder} has no last record"
+        time.sleep(0.05)
+
+
+def _records(run_folder: Path):
     [file] = run_folder.glob("run-*.wandb")
     found, whole = [], b""
     for kind, chunk in _chunks(file.read_bytes()):
@@ -33,14 +47,24 @@ def records(run_folder: Path):
     return found
 
 
-def history(run_folder: Path):
+def history(run_folder: Path, finished: bool = True):
     """Return the logged rows."""
     rows = []
-    for record in records(run_folder):
+    for record in records(run_folder, finished):
         if record.WhichOneof("record_type") == "history":
             row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             rows.append(row)
     return rows
+
+
+def summary(run_folder: Path):
+    """Return the summary as it stands at the end."""
+    found = {}
+    for record in records(run_folder):
+        if record.WhichOneof("record_type") == "summary":
+            for item in record.summary.update:
+                found[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return found
 
 
 def run(run_folder: Path):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -92,6 +93,22 @@ def test_forked_children_ignore_ctrl_c_and_end_by_sigterm():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)
             os._exit(0)
+        time.sleep(0.1)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        os.kill(child, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+        assert not stop.asked
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sent a signal")
+def test_forked_children_outlive_a_sigterm_that_goes_to_every_process_of_a_run():
+    with stop_requests() as stop:
+        child = os.fork()
+        if child == 0:
+            time.sleep(30)
+            os._exit(0)
+        time.sleep(0.1)
+        subprocess.run(["kill", "-TERM", str(child)], check=True)
         time.sleep(0.1)
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
         os.kill(child, signal.SIGTERM)

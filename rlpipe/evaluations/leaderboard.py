@@ -1,0 +1,115 @@
+"""A file of responses, as leaderboards take it: one JSON object a line, with a prompt and the model's response."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlpipe import distributed
+from rlpipe.console.display import say
+from rlpipe.datasets.forms import Example, Form, Prompt
+from rlpipe.errors import Problem
+from rlpipe.evaluations import prompt_files
+from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.completions import (
+    LikeliestConfig,
+    conversation,
+    converse,
+    draw_problems,
+    drawing,
+    settings,
+    tools_of,
+)
+from rlpipe.models.base import Loaded
+from rlpipe.records.files import write_lines
+
+if TYPE_CHECKING:
+    from rlpipe.records.record import When
+
+
+@dataclass
+class LeaderboardConfig(EvaluationConfig):
+    """Which prompts are answered, how, and what the file's fields are called."""
+
+    file: str | None = None
+    """The prompts: JSON, JSON lines, Parquet, CSV, or text with one prompt a line; null: held-out prompts of the
+    dataset."""
+    field: str | None = None
+    """The file's field that holds the prompt; null: the first among prompt, turns, messages, instruction, question and
+    text."""
+    sampling: LikeliestConfig = dataclasses.field(default_factory=lambda: LikeliestConfig(max_tokens=1024))
+    """How responses are drawn."""
+    seed: int = 0
+    """Decides what is drawn, where the temperature is above 0."""
+    tool: bool = True
+    """Offer the run's tools."""
+    prompt_field: str = "prompt"
+    """What the prompt is called in the file that is written."""
+    response_field: str = "response"
+    """What the response is called there."""
+
+
+class Leaderboard(Evaluation):
+    """Writes `leaderboard.jsonl` into the run's folder: a model's response to each prompt of a file."""
+
+    Config = LeaderboardConfig
+    config: LeaderboardConfig
+    takes: tuple[Form, ...] = (Prompt,)
+    takes_tool = True
+    irrelevant = ("file", "field", "prompt_field", "response_field", "sampling", "seed", "tool")
+
+    def __init__(self, config: EvaluationConfig):
+        super().__init__(config)
+        if self.config.file is not None:
+            self.takes = ()
+
+    def problems(self) -> list[Problem]:
+        """Say what is wrong with the file, the sampling and the names."""
+        own = self.config
+        found = prompt_files.problems(own.file, own.field) + draw_problems(own.sampling)
+        if own.prompt_field == own.response_field or not (own.prompt_field and own.response_field):
+            found.append(Problem("response_field", "prompt and response need two names", "give two different ones"))
+        return found
+
+    def start(self, surroundings: Surroundings) -> None:
+        """Take the run's folder, its tools and its lengths."""
+        self.run = surroundings.config
+        self.target = surroundings.run_dir / f"{surroundings.name}.jsonl"
+        self.tools = tools_of(self.run) if self.config.tool else []
+        self.sampling = settings(self.config.sampling, self.run.method)
+
+    def own_examples(self) -> Sequence[Example]:
+        """Return the file's prompts. Raises DataError."""
+        assert self.config.file is not None
+        return prompt_files.read(self.config.file, self.config.field, self.config.limit)
+
+    def protocol(self, loaded: Loaded) -> dict[str, Any]:
+        """Add sampling and tools."""
+        return {**super().protocol(loaded), **drawing(self.run, self.sampling, self.tools, self.config.seed)}
+
+    def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
+        """One row a prompt, with its response; `asked` and `response` are as the file that is written has them."""
+        prompts = [example for example in examples if isinstance(example, Prompt)]
+        answered = converse(loaded, prompts, self.sampling, self.tools, self.config.seed)
+        rows = []
+        for prompt, answers in zip(prompts, answered, strict=True):
+            texts = [answer.text for answer in answers]
+            whole = conversation(prompt, answers)
+            given = prompt.columns.get("given", whole["prompt"])
+            rows.append({**whole, "asked": given, "response": texts if prompt.columns.get("turns") else texts[0]})
+        return rows
+
+    def done(self, rows: Sequence[Row], when: When) -> None:
+        """Write the file; after training it holds the trained model's responses."""
+        names = self.config.prompt_field, self.config.response_field
+        if distributed.is_main():
+            write_lines(self.target, ({names[0]: row["asked"], names[1]: row["response"]} for row in rows))
+            say(f"leaderboard: {len(rows)} responses in {self.target}")
+
+    def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
+        """`responses`, their mean `length` in tokens, and the share that was cut (`ended_by_length`)."""
+        cut = sum(row["finish"] == "length" for row in rows) / len(rows)
+        length = sum(row["tokens"] for row in rows) / len(rows)
+        return {"responses": len(rows), "length": length, "ended_by_length": cut}

@@ -1,0 +1,96 @@
+"""Prompts from a file of anybody's: JSON, JSON lines, Parquet, CSV, or plain text with one prompt a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlpipe.datasets.base import Row
+from rlpipe.datasets.forms import Prompt
+from rlpipe.datasets.rows import SUFFIXES, read_rows, suffix_of
+from rlpipe.datasets.trouble import BadData
+from rlpipe.errors import DataError, Problem, guess
+
+FIELDS = ("prompt", "turns", "messages", "instruction", "question", "text")
+"""Where a prompt is looked for when no field is named; the first that the rows have counts."""
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def problems(file: str | None, field: str | None) -> list[Problem]:
+    """Return what is wrong with a choice of file and field, by a look at the file's first row."""
+    if file is None:
+        return [Problem("field", "a field is named without a file", "name the file too")] if field is not None else []
+    try:
+        _field(Path(file).expanduser(), _rows(file, first_only=True), field)
+    except BadData as error:
+        return [Problem("file", f"{error.problem.where}: {error.problem.what}", error.problem.fix)]
+    return []
+
+
+def read(file: str, field: str | None, limit: int | None) -> list[Prompt]:
+    """Return a file's prompts, named `<file's name>/<number>`.
+
+    A prompt is a text, a list of messages that ends with the user's, or a list of texts: the turns of one user, of
+    which those after the first stand in the column `turns`. The column `given` holds it as the file has it. Raises
+    DataError, naming the row.
+    """
+    path = Path(file).expanduser()
+    rows = _rows(file)
+    name = _field(path, rows, field)
+    return [_prompt(path, number, row, name) for number, row in enumerate(rows[:limit])]
+
+
+def _rows(file: str, first_only: bool = False) -> list[Row]:
+    path = Path(file).expanduser()
+    if path.suffix == ".txt":
+        return _lines(path)
+    if path.is_file() and suffix_of(path) is None:
+        raise BadData(str(path), "not a kind of file that holds prompts", f"give one of .txt, {', '.join(SUFFIXES)}")
+    return read_rows(path, first_only)
+
+
+def _lines(path: Path) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise BadData(str(path), "no such file", "correct the path") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(str(path), f"cannot be read ({error})", "give a text file in UTF-8") from error
+    rows: list[Row] = [{"prompt": line} for line in lines if line.strip()]
+    if not rows:
+        raise BadData(str(path), "the file holds no prompts", "write one prompt a line")
+    return rows
+
+
+def _field(path: Path, rows: Sequence[Row], named: str | None) -> str:
+    if named is not None:
+        if named in rows[0]:
+            return named
+        raise BadData(str(path), f"its rows have no field '{named}'", guess(named, rows[0]))
+    found = next((field for field in FIELDS if field in rows[0]), None)
+    if found is None:
+        what = f"none of its fields ({', '.join(rows[0])}) is known to hold a prompt"
+        raise BadData(str(path), what, "name the one that does: evaluation.NAME.field=…")
+    return found
+
+
+def _prompt(path: Path, number: int, row: Row, field: str) -> Prompt:
+    value = row.get(field)
+    id = f"{path.name}/{number}"
+    if isinstance(value, str) and value.strip():
+        return Prompt(id, [{"role": "user", "content": value}], {"given": value})
+    if isinstance(value, list) and value:
+        if all(isinstance(turn, str) and turn.strip() for turn in value):
+            return Prompt(id, [{"role": "user", "content": value[0]}], {"given": value, "turns": value[1:]})
+        if all(_is_message(one) for one in value) and value[-1]["role"] in ("user", "tool"):
+            return Prompt(id, value, {"given": value})
+    raise DataError(
+        f"{path}, row {number + 1}: its '{field}' is no prompt\n"
+        "    → write a text, a list of messages that ends with the user's, or a list of the user's turns"
+    )
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)

@@ -1,0 +1,95 @@
+"""Responses that a policy is compared with: those of a frozen model, drawn once and kept in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlpipe import distributed
+from rlpipe.datasets.forms import Prompt
+from rlpipe.errors import ModelError
+from rlpipe.evaluations.completions import complete
+from rlpipe.models.base import Head, ModelConfig
+from rlpipe.online.rollout import SamplingConfig
+from rlpipe.records.files import append, json_line, keep_rows, read_lines
+
+if TYPE_CHECKING:
+    from rlpipe.models.base import Loaded
+    from rlpipe.schema import RunConfig
+    from rlpipe.tools.base import Tool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Which model, and how its responses are drawn."""
+
+    run: RunConfig
+    model: str | None
+    """A folder or hub id; None for the model that the run starts from, unless `stage` says more."""
+    revision: str | None
+    stage: list[str]
+    sampling: SamplingConfig
+    tools: Sequence[Tool]
+    seed: int
+
+
+class References:
+    """A reference's responses by the prompt's id, kept in `folder`; `release` lets go of the model that drew them."""
+
+    def __init__(self, reference: Reference, folder: Path):
+        self.reference, self.file, self.folder = reference, folder / "responses.jsonl", folder
+        self._loaded: Loaded | None = None
+        self._kept: dict[str, str] | None = None
+
+    def responses(self, policy: Loaded, prompts: Sequence[Prompt]) -> list[str]:
+        """Return the reference's response to each prompt. Raises ModelError where the reference cannot be loaded.
+
+        Every process of a run must ask at the same point.
+        """
+        if self._kept is None:
+            if distributed.is_main():
+                keep_rows(self.file, lambda row: True)  # a kill may have left half a line
+            self._kept = {row["id"]: row["response"] for row in distributed.broadcast(read_lines(self.file))}
+        missing = [prompt for prompt in prompts if prompt.id not in self._kept]
+        drawn: dict[str, str] = {}
+        if missing:
+            self._loaded = self._loaded or self._load(policy)
+            one = self.reference
+            groups = complete(self._loaded, missing, one.sampling, one.tools, seed=one.seed)
+            drawn = {prompt.id: rollout.text for prompt, (rollout,) in zip(missing, groups, strict=True)}
+        new = {id: text for share in distributed.gather(drawn) for id, text in share.items()}
+        self._kept |= new
+        if new and distributed.is_main():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            append(self.file, "".join(json_line({"id": id, "response": text}) for id, text in new.items()))
+        return [self._kept[prompt.id] for prompt in prompts]
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self._loaded = None
+
+    def _load(self, policy: Loaded) -> Loaded:
+        """Load the reference as the run loads its own model, with no adapters to train."""
+        from rlpipe.models.pretrained import Pretrained
+        from rlpipe.stages.store import product
+
+        one, own = self.reference, self.reference.run.model
+        start = not one.stage and one.model is None
+        source = str(product(one.run, one.stage)) if one.stage else one.model or policy.path
+        config = ModelConfig(
+            name="pretrained",
+            revision=one.revision,
+            precision=own.precision,
+            quantize=own.quantize,
+            attention=own.attention,
+            chat_template=own.chat_template if start else None,
+        )
+        try:
+            device = policy.model.device.type
+            loaded = Pretrained(config).load(source, Head.causal_lm, 0, device, self.folder / "model")
+        except ModelError as error:
+            raise ModelError(f"evaluation: the reference model: {error}") from error
+        loaded.model.requires_grad_(False)
+        return loaded

@@ -1,0 +1,204 @@
+"""How often a policy's response is better than a reference's.
+
+The reference is a model (by default the one that the run starts from) or the dataset's own answers. Which response
+is better, a reward says: the higher score wins; or a judge compares the two in both orders and must name the same one
+twice (as in MT-Bench, arXiv:2306.05685). Judges like long answers, so the length-controlled win rate of AlpacaEval 2
+stands beside (`length_control`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlpipe import plugins
+from rlpipe.datasets.forms import Example, Prompt, text_of
+from rlpipe.errors import Problem
+from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.completions import (
+    LikeliestConfig,
+    complete,
+    draw_problems,
+    drawing,
+    settings,
+    told,
+    tools_of,
+)
+from rlpipe.evaluations.references import Reference, References
+from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
+from rlpipe.models.base import Loaded
+from rlpipe.online.rollout import Finish, Rollout
+from rlpipe.rewards.base import RewardConfig
+from rlpipe.rewards.chosen import default, described, weights
+from rlpipe.rewards.combine import Rewards
+
+if TYPE_CHECKING:
+    from rlpipe.records.record import When
+    from rlpipe.schema import RunConfig
+
+
+class Against(Enum):
+    """Whose responses the policy's are compared with."""
+
+    model = "model"
+    """Those of the model that `stage` or `model` names; of the one that the run starts from where neither is given."""
+    dataset = "dataset"
+    """The dataset's own: the chosen one of a pair, the reference answer of a prompt."""
+
+
+@dataclass
+class WinRateConfig(EvaluationConfig):
+    """Against whom, who judges, and how responses are drawn."""
+
+    against: Against = Against.model
+    model: str | None = None
+    """The reference model: a folder or a hub id."""
+    revision: str | None = None
+    """The hub's commit, tag or branch of it."""
+    stage: list[str] = field(default_factory=list)
+    """Instead of `model`: the overrides of the run that makes it; model and dataset are inherited unless named."""
+    reward: str | None = None
+    """Who says what is better: a reward of the run by its name there, or a reward plugin. Null: all rewards of the run,
+    weighted and summed up."""
+    pairwise: bool | None = None
+    """Have the two responses compared, in both orders, rather than each scored alone; null: where the reward is a judge
+    that can compare."""
+    sampling: LikeliestConfig = field(default_factory=LikeliestConfig)
+    """How responses of both are drawn."""
+    seed: int = 0
+    """Decides what the policy draws, where the temperature is above 0; the reference has the next one."""
+    tool: bool = True
+    """Offer the run's tools, to both."""
+
+
+class WinRate(Evaluation):
+    """Share of prompts on which the policy's response beats a reference's, ties as half; also at equal lengths."""
+
+    Config = WinRateConfig
+    config: WinRateConfig
+    takes = (Prompt,)
+    takes_reward = True
+    takes_tool = True
+    irrelevant = ("model", "revision", "stage", "reward", "pairwise", "sampling", "seed", "tool")
+
+    def problems(self) -> list[Problem]:
+        """Say which settings contradict each other or are out of range."""
+        from rlpipe.checks.places import looks_like_a_path
+
+        own, found = self.config, draw_problems(self.config.sampling)
+        named = own.model is not None or bool(own.stage)
+        if own.against is Against.dataset and named:
+            found.append(Problem("against", "a reference model is named too", "drop model and stage, or against=model"))
+        if own.model is not None and own.stage:
+            found.append(Problem("model", "both a model and the run that makes one are given", "drop one of the two"))
+        if own.revision is not None and own.model is None:
+            found.append(Problem("revision", "belongs to a model, and none is named", "name the model too, or drop it"))
+        if own.model and looks_like_a_path(own.model) and not Path(own.model).expanduser().is_dir():
+            found.append(Problem("model", f"there is no folder {own.model}", "give one that is there, or a hub id"))
+        return found
+
+    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> str | None:
+        """Say that nobody judges, or that there is nothing to compare with."""
+        own, judges = self.config, list(self._judges(config).values())
+        names = " and ".join(node.name for node in judges)
+        if not judges:
+            return "no reward says which response is better"
+        if own.pairwise and not _can_compare(judges):
+            return f"pairwise=true asks for a judge that compares two responses, and {names} does not"
+        made = [plugins.make("reward", node) for node in judges]
+        if own.reward is not None and own.reward not in config.reward and (bad := made[0].problems()):
+            return f"reward {own.reward} has no settings in this run: {bad[0].where} {bad[0].what}"
+        wanted = [column for reward in made for column in reward.columns]
+        wanted += ["reference"] if own.against is Against.dataset else []
+        lacking = [column for column in wanted if columns is not None and column not in columns]
+        if lacking:
+            return f"prompts of this dataset lack the column '{lacking[0]}'"
+        trains = bool(plugins.load("method", config.method.name).takes)
+        if not trains and own.against is Against.model and own.model is None and not own.stage:
+            fix = f"name another: evaluation.{own.name}.model=… or stage=[…], or against=dataset"
+            return f"nothing is trained, so the model would be compared with itself → {fix}"
+        return None
+
+    def start(self, surroundings: Surroundings) -> None:
+        """Take the rewards, the tools and the lengths of the run."""
+        own, self.surroundings, self.run = self.config, surroundings, surroundings.config
+        self.judges = self._judges(self.run)
+        self.rewards: Rewards | None = None
+        self.compares = _can_compare(list(self.judges.values())) if own.pairwise is None else own.pairwise
+        self.tools = tools_of(self.run) if own.tool else []
+        self.sampling = settings(own.sampling, self.run.method)
+        named = (own.model, own.revision, own.stage)
+        folder = surroundings.run_dir / "evaluations" / f"{surroundings.name}.reference"
+        self.references = References(Reference(self.run, *named, self.sampling, self.tools, own.seed + 1), folder)
+
+    def protocol(self, loaded: Loaded) -> dict[str, Any]:
+        """Add the reference, who judges and how, sampling and tools."""
+        own, run = self.config, self.run
+        found = super().protocol(loaded)
+        if own.against is Against.model:
+            found["reference"] = weights(run, own.model, own.revision, own.stage, loaded.path)
+        found["judge"] = {name: described(node, run, loaded.path) for name, node in self.judges.items()}
+        return {**found, "pairwise": self.compares, **drawing(run, self.sampling, self.tools, own.seed)}
+
+    def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
+        """One row a prompt: both responses, `score` 1 for a win, 0.5 for a tie, 0 for a loss, and `verdict` in a word.
+
+        `parts` holds both rewards and both lengths in characters; `orders` what a judge that compares named with the
+        policy's response shown first, and with the reference's.
+        """
+        prompts = [example for example in examples if isinstance(example, Prompt)]
+        rewards = self._started(loaded)
+        rewards.check_columns(prompts)
+        groups = complete(loaded, prompts, self.sampling, self.tools, seed=self.config.seed)
+        ours = [rollout for (rollout,) in groups]
+        if self.config.against is Against.dataset:
+            texts = [str(prompt.columns["reference"]) for prompt in prompts]
+        else:
+            texts = self.references.responses(loaded, prompts)
+        theirs = [_spoken(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        if self.compares:
+            judged = by_comparison(next(iter(rewards.rewards.values())), ours, theirs)
+        else:
+            judged = by_score(rewards, self.config.reward, ours, theirs)
+        return [
+            {"id": prompt.id, "prompt": text_of(prompt.prompt), **told(mine), **row}
+            for prompt, mine, row in zip(prompts, ours, judged, strict=True)
+        ]
+
+    def done(self, rows: Sequence[Row], when: When) -> None:
+        """Let go of the reference model, and of models that judge."""
+        self.references.release()
+        self.rewards = None
+
+    def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
+        """Sum rows up, as `verdicts.numbers` says."""
+        return numbers(rows)
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        """Say where the judge goes by the order of the answers, and where lengths differ too much to be controlled."""
+        return notes(rows)
+
+    def _judges(self, config: RunConfig) -> dict[str, RewardConfig]:
+        named = self.config.reward
+        if named is None:
+            return dict(config.reward)
+        return {named: config.reward.get(named) or default(named)}
+
+    def _started(self, loaded: Loaded) -> Rewards:
+        """Return the rewards, proved by their own cases and with their models loaded."""
+        if self.rewards is None:
+            self.rewards = Rewards(self.judges)
+            self.rewards.start(self.run, loaded.path, loaded.model.device.type, self.surroundings.run_dir)
+        return self.rewards
+
+
+def _can_compare(judges: Sequence[RewardConfig]) -> bool:
+    return len(judges) == 1 and bool(plugins.make("reward", judges[0]).compares)
+
+
+def _spoken(prompt: Prompt, text: str) -> Rollout:
+    """Return a text that stands somewhere as a response to a prompt."""
+    return Rollout(prompt, [], ids=[], logps=[], written=[], text=text, finish=Finish.stop)

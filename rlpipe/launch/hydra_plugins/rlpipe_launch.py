@@ -1,0 +1,52 @@
+"""What Hydra finds of rlpipe: `hydra/launcher=local`, `hydra/launcher=slurm`, `hydra/sweeper=grid`, and its options.
+
+Hydra looks through this module each time it discovers plugins anew, as it does in a frozen job.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf, open_dict
+
+from rlpipe.launch import sweeper
+from rlpipe.launch.launcher import Launcher
+from rlpipe.launch.local.config import LocalConfig
+from rlpipe.launch.settings import LauncherConfig
+from rlpipe.launch.slurm.config import SlurmConfig
+from rlpipe.plugins import ConfigFolders
+
+__all__ = ["ConfigFolders", "GridSweeper", "LocalLauncher", "SlurmLauncher", "store"]
+
+
+class LocalLauncher(Launcher):
+    """Runs the jobs in a pool on this machine."""
+
+    name: ClassVar[str] = "local"
+    Config: ClassVar[type[LauncherConfig]] = LocalConfig
+
+
+class SlurmLauncher(Launcher):
+    """Hands the jobs to SLURM."""
+
+    name: ClassVar[str] = "slurm"
+    Config: ClassVar[type[LauncherConfig]] = SlurmConfig
+
+
+class GridSweeper(sweeper.GridSweeper):
+    """Every combination of the values."""
+
+
+def store() -> None:
+    """Tell Hydra of the options' fields, which the YAML of conf/hydra pulls in from `schema/…`."""
+    for launcher in (LocalLauncher, SlurmLauncher):
+        _store("launcher", launcher.name, launcher, launcher.Config)
+    _store("sweeper", "grid", GridSweeper, sweeper.GridConfig)
+
+
+def _store(kind: str, name: str, plugin: type, config: type) -> None:
+    node: Any = OmegaConf.structured(config)
+    with open_dict(node):
+        node._target_ = f"{plugin.__module__}.{plugin.__name__}"
+    ConfigStore.instance().store(group=f"schema/{kind}", name=name, node=node, provider="rlpipe")

@@ -1,0 +1,235 @@
+"""Rehearsing a sweep: every arm is composed, resolved and checked in the driver, before anything is started.
+
+What comes out is what runs: the resolved configs, and the compositions of the runs that they need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import Container, DictConfig, OmegaConf, flag_override, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from rlpipe import check
+from rlpipe.commandline import literals
+from rlpipe.commandline.explain import composing
+from rlpipe.compose import typed
+from rlpipe.errors import ConfigError, Problem, RlpipeError
+from rlpipe.launch.composition import Composer
+from rlpipe.schema import RunConfig, Until
+
+if TYPE_CHECKING:
+    from rlpipe.stages.fingerprint import Stage
+
+
+@dataclass(frozen=True)
+class App:
+    """What Hydra hands to a launcher: how to compose, what to run, and the config of the sweep itself."""
+
+    context: HydraContext
+    task: TaskFunction
+    config: DictConfig
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the task is a run of rlpipe, rather than some other application's function."""
+        return getattr(self.task, "__module__", None) == "rlpipe.cli"
+
+
+@dataclass
+class Arm:
+    """One arm, composed and resolved."""
+
+    number: int
+    overrides: tuple[str, ...]
+    config: DictConfig
+    """As Hydra runs it: the task's part resolved, and Hydra's own."""
+    run_dir: Path
+    run: RunConfig | None = None
+    """The typed config; None for another application's task."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """The fields that the sweep varies, with this arm's values."""
+    stages: list[Stage] = field(default_factory=list)
+    """The stages that it needs, those that others need first."""
+
+
+@dataclass
+class Rehearsal:
+    """All arms of a batch, and what is worth saying about them."""
+
+    arms: list[Arm]
+    notes: list[Problem]
+
+    @property
+    def only_checks(self) -> bool:
+        """Whether every arm is a dry run (`until=check`)."""
+        return all(arm.run is not None and arm.run.until is Until.check for arm in self.arms)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Every stage that some arm needs, once, those that others need first."""
+        return list({stage.name: stage for arm in self.arms for stage in arm.stages}.values())
+
+
+def rehearse(
+    app: App, batch: Sequence[Sequence[str]], first: int, composer: Composer, here: bool = True, repeats: bool = False
+) -> Rehearsal:
+    """Compose and check the arms of a batch, numbered from `first`. Raises ConfigError with everything that is wrong.
+
+    A problem that several arms have is said once, with their numbers. `here` says whether the arms will run on
+    this machine, `repeats` whether two of them may be the same run.
+    """
+    arms: list[Arm] = []
+    found: list[tuple[int, Problem]] = []
+    known: dict[tuple[str, str], list[Problem]] = {}
+    before = HydraConfig.instance().cfg
+    try:
+        for number, overrides in enumerate(batch, first):
+            try:
+                arms.append(_compose(app, number, overrides, composer))
+            except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+                found += [(number, problem) for problem in _explained(error, overrides, known)]
+            except ConfigError as error:
+                found += [(number, problem) for problem in error.problems]
+    finally:
+        HydraConfig.instance().cfg = before
+    found += [(arm.number, problem) for arm in arms for problem in _checked(arm, here)]
+    notes = _grouped([(number, one) for number, one in found if not one.fatal], len(batch))
+    fatal = _grouped([(number, one) for number, one in found if one.fatal], len(batch))
+    fatal += _shared_folders(arms)
+    same = _same_runs(arms)
+    fatal, notes = (fatal, [*notes, *same]) if repeats else ([*fatal, *same], notes)
+    if fatal:
+        raise ConfigError(fatal)
+    _name_fields(app, arms)
+    return Rehearsal(arms, notes)
+
+
+def _compose(app: App, number: int, overrides: Sequence[str], composer: Composer) -> Arm:
+    config = composer.compose(overrides)
+    typed_overrides = tuple(literals.as_typed(overrides))
+    with flag_override(config, ["struct", "readonly"], False), open_dict(config.hydra):
+        config.hydra.job.id = str(number)
+        config.hydra.job.num = number
+        config.hydra.overrides.task = list(typed_overrides)
+        folder = Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
+        config.hydra.runtime.output_dir = str(folder)
+        # `${hydra:…}` looks here; nothing changes it, so no copy is needed
+        HydraConfig.instance().cfg = config  # type: ignore[assignment]
+        _resolve(config)
+    if not app.is_ours:
+        return Arm(number, typed_overrides, config, folder)
+    with flag_override(config, ["struct", "readonly"], False):
+        hydras_own = config.pop("hydra")
+        run = typed(config)
+        config.hydra = hydras_own
+    return Arm(number, typed_overrides, config, Path(run.run_dir).absolute() if run.run_dir else folder, run)
+
+
+def _resolve(config: DictConfig) -> None:
+    """Replace every interpolation of the task's part by its value (`${now:}`, `${oc.env:}`), once for all attempts."""
+    for key in [str(key) for key in config if key != "hydra"]:
+        if OmegaConf.is_interpolation(config, key):
+            config[key] = config[key]
+        node = config._get_node(key)
+        if isinstance(node, Container) and not node._is_none() and not node._is_missing():
+            OmegaConf.resolve(node)
+
+
+def _explained(
+    error: Exception, overrides: Sequence[str], known: dict[tuple[str, str], list[Problem]]
+) -> list[Problem]:
+    """Return the problems behind a composition error; looking for what was meant takes time, so once for each text."""
+    key = (str(error), str(error.__cause__))
+    if key not in known:
+        try:
+            with composing(literals.as_typed(overrides)):
+                raise error
+        except ConfigError as told:
+            known[key] = told.problems
+    return known[key]
+
+
+def _checked(arm: Arm, here: bool) -> Iterable[Problem]:
+    """Yield what is wrong with an arm's config, and find the stages that it needs where nothing is."""
+    from rlpipe.stages.needs import plan
+
+    if arm.run is None:
+        return
+    found = check.problems(arm.run, arm.overrides, here)
+    yield from found
+    if any(problem.fatal for problem in found):
+        return
+    try:
+        arm.stages = plan(arm.run)
+    except RlpipeError as error:
+        what, _, fix = str(error).partition("→")
+        yield Problem("stages", what.strip(), fix.strip() or "mend it")
+
+
+def _grouped(found: Sequence[tuple[int, Problem]], count: int) -> list[Problem]:
+    """Say each problem once, with the arms that have it; those that all have come without numbers."""
+    arms: dict[Problem, list[int]] = {}
+    for number, problem in found:
+        if number not in arms.setdefault(problem, []):
+            arms[problem].append(number)
+    return [
+        problem
+        if len(numbers) == count
+        else dataclasses.replace(problem, where=f"{problem.where} ({named(numbers)} of {count})")
+        for problem, numbers in arms.items()
+    ]
+
+
+def named(numbers: Sequence[int]) -> str:
+    """Return `arm 3` or `arms 0-2, 5`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    texts = [str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
+    return f"{'arm' if len(numbers) == 1 else 'arms'} {', '.join(texts)}"
+
+
+def _shared_folders(arms: Sequence[Arm]) -> list[Problem]:
+    """Two arms cannot work in one folder."""
+    folders: dict[Path, list[int]] = {}
+    for arm in arms:
+        folders.setdefault(arm.run_dir, []).append(arm.number)
+    fix = "let hydra.sweep.subdir tell them apart (its default is the arm's number), and set no run_dir"
+    return [
+        Problem(str(folder), f"{named(numbers)} would work in this one folder", fix)
+        for folder, numbers in folders.items()
+        if len(numbers) > 1
+    ]
+
+
+def _same_runs(arms: Sequence[Arm]) -> list[Problem]:
+    """The same work twice is a slip of the command line."""
+    runs: dict[str, list[int]] = {}
+    for arm in arms:
+        if arm.run is not None:
+            runs.setdefault(repr(dataclasses.replace(arm.run, run_dir=None)), []).append(arm.number)
+    fix = "name each value once; to repeat a run, vary its seed"
+    return [Problem(named(numbers), "are one and the same run", fix) for numbers in runs.values() if len(numbers) > 1]
+
+
+def _name_fields(app: App, arms: Sequence[Arm]) -> None:
+    """Fill in what the sweep varies: the overrides that the command line does not hold literally."""
+    given = set(literals.as_typed(OmegaConf.to_container(app.config.hydra.overrides.task, resolve=False)))  # type: ignore[arg-type]
+    for arm in arms:
+        pairs = (override.partition("=") for override in arm.overrides if override not in given)
+        arm.fields = {key.lstrip("+"): value for key, _, value in pairs}
+    if len(arms) > 1:
+        constant = [key for key in arms[0].fields if all(arm.fields.get(key) == arms[0].fields[key] for arm in arms)]
+        for arm in arms:
+            arm.fields = {key: value for key, value in arm.fields.items() if key not in constant}

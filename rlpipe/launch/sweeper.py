@@ -1,0 +1,62 @@
+"""The sweeper behind `-m`: every combination of the values, rehearsed together, and no failure hides another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+
+from rlpipe.errors import SweepFailed
+
+
+@dataclass
+class GridConfig:
+    """Values are given as `a,b`, `choice(a,b)`, `range(1,4)` or `glob(*)`."""
+
+    max_batch_size: int | None = None
+    """Launch so many arms, wait for them, then launch the next. Default: all at once."""
+    params: dict[str, str] = field(default_factory=dict)
+    """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own grid, but for three things.
+
+    Arms are checked by the launcher, all of them and all that is wrong with each, instead of composed until the
+    first one fails. A failed arm does not stop later batches. The failures are raised together, at the end.
+    """
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Launch every combination. Raises SweepFailed when arms have failed."""
+        assert self.launcher is not None
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides(study(self._parse_config(), arguments))
+        self.overrides = self.split_arguments(overrides, self.max_batch_size)
+        returns: list[Sequence[JobReturn]] = []
+        while not self.is_done():
+            first = sum(map(len, returns))
+            returns.append(self.launcher.launch(self.get_job_batch(), initial_job_idx=first))
+        failed = [one for batch in returns for one in batch if one.status is JobStatus.FAILED]
+        if failed:
+            raise SweepFailed(f"{len(failed)} of {sum(map(len, returns))} arms failed")
+        return returns
+
+
+def study(params: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return what is swept: a study's `params`, with the command line's own values where it gives some.
+
+    `experiment=STUDY` on the command line is what brought in params that name the arms' experiments: it has done its
+    work, and the arms take its place.
+    """
+    arms = [param for param in params if _key(param) == "experiment"]
+    own = [one for one in arguments if not (arms and _key(one) == "experiment")]
+    given = {_key(one) for one in own}
+    return [*(param for param in params if _key(param) not in given), *own]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

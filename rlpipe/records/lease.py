@@ -1,0 +1,130 @@
+"""The right to write into a folder: one process has it at a time, on one machine or on many that share the folder.
+
+The folder's `.lease/` holds one file, named by a number that only grows: `7` while the seventh owner has the right,
+`7.free` once it has let go. To take the right is to create the next number, which the file system grants to exactly
+one. An owner that died leaves its number behind; its sign of life (`heartbeat`) tells. An owner that was only
+suspended, and finds a higher number when it goes on, has lost the right: `check` says so before it writes.
+Such numbers are called fencing tokens (Kleppmann, Designing Data-Intensive Applications, chapter 8).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rlpipe.errors import RecordError
+from rlpipe.records import heartbeat
+from rlpipe.records.files import explained
+from rlpipe.records.heartbeat import Owner, Sign
+
+FOLDER = ".lease"
+_FREE = ".free"
+
+
+class Taken(RecordError):
+    """Another process, which is alive, has the right."""
+
+    def __init__(self, folder: Path, owner: Owner):
+        super().__init__(f"{folder}: {owner} is {owner.doing}\n    → wait for it or stop it, or name another run_dir")
+        self.owner = owner
+
+
+class Lost(RecordError):
+    """This process had the right and was taken for dead."""
+
+
+class Lease:
+    """The right to write into a folder, until `release`."""
+
+    def __init__(self, folder: Path, number: int, owner: Owner):
+        self.folder, self.number, self.owner = folder, number, owner
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / FOLDER / str(self.number)
+
+    def check(self) -> None:
+        """Raise Lost when another process has taken over; to be called before anything is written."""
+        newest, free = _newest(self.folder)
+        if newest == self.number and not free:
+            return
+        heartbeat.stop(self._file)
+        successor = holder(self.folder)
+        who = str(successor.owner) if successor else "another process"
+        raise Lost(
+            f"{self.folder}: {who} took this over, for this process gave no sign of life for {heartbeat.LIMIT:.0f} s "
+            "(suspended?)\n    → nothing more is written from here; what was saved before serves the other one"
+        )
+
+    def release(self) -> None:
+        """Let another process have the right; a second call, or one after the right was lost, does nothing."""
+        heartbeat.stop(self._file)
+        with explained(self.folder):
+            try:
+                self._file.rename(self._file.with_name(f"{self.number}{_FREE}"))
+            except FileNotFoundError:
+                return
+
+
+def acquire(folder: Path, doing: str = "working on this run", patient: bool = True) -> Lease:
+    """Take the right to write into a folder that is there.
+
+    Raises Taken while another process has it. One on another machine that gives no sign of life is watched
+    until it gives one or counts as dead, unless not `patient`.
+    """
+    first: Sign | None = None
+    with explained(folder):
+        (folder / FOLDER).mkdir(exist_ok=True)
+        while True:
+            newest, free = _newest(folder)
+            sign = None if free or not newest else heartbeat.read(folder / FOLDER / str(newest))
+            if sign is not None and sign.alive:
+                moved = first is not None and (sign.owner, sign.beat) != (first.owner, first.beat)
+                if sign.owner.is_here or moved or not patient:
+                    raise Taken(folder, sign.owner)
+                if first is None:
+                    from rlpipe.console.display import say  # rich: not for those who only check
+
+                    say(f"{folder}: is {sign.owner} still {sign.owner.doing}? Waiting for a sign of life")
+                first = first or sign
+                time.sleep(heartbeat.BEAT / 5)
+                continue
+            lease = _take(folder, newest + 1, Owner(doing=doing))
+            if lease is not None:
+                return lease
+
+
+def holder(folder: Path) -> Sign | None:
+    """Return the sign of life of the process that has the right, None where nobody alive has it."""
+    newest, free = _newest(folder)
+    sign = None if free or not newest else heartbeat.read(folder / FOLDER / str(newest))
+    return sign if sign is not None and sign.alive else None
+
+
+def _newest(folder: Path) -> tuple[int, bool]:
+    """Return the highest number that was ever given (0: none), and whether its owner has let go."""
+    try:
+        names = [path.name for path in (folder / FOLDER).iterdir()]
+    except FileNotFoundError:
+        return 0, True
+    numbers = {int(name.removesuffix(_FREE)): name for name in names if name.removesuffix(_FREE).isdigit()}
+    newest = max(numbers, default=0)
+    return newest, newest == 0 or numbers[newest].endswith(_FREE)
+
+
+def _take(folder: Path, number: int, owner: Owner) -> Lease | None:
+    """Create a number's file; None when another process was faster."""
+    lease = Lease(folder, number, owner)
+    try:
+        heartbeat.write(lease._file, owner)
+    except FileExistsError:
+        return None
+    if _newest(folder) != (number, False):  # an old listing showed the number as free
+        heartbeat.stop(lease._file)
+        lease._file.unlink(missing_ok=True)
+        return None
+    for older in (folder / FOLDER).iterdir():
+        name = older.name.removesuffix(_FREE)
+        if name.isdigit() and int(name) < number:
+            older.unlink(missing_ok=True)
+    return lease

@@ -1,0 +1,60 @@
+"""What a reader must know before believing a comparison."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rlpipe.report.arms import Arm
+from rlpipe.report.comparison import EvaluationComparison
+from rlpipe.report.runs import Run, Standing
+
+MOST_NAMES = 5
+
+
+def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> list[str]:
+    """Say which runs are not what they seem: unfinished, repeated, damaged, or made by different code."""
+    runs = [run for arm in arms for run in arm.runs]
+    found = _unfinished(runs)
+    repeated = [run for arm in arms for run in arm.repeated]
+    if repeated:
+        found.append(f"{_names(repeated)}: of the same arm and seed as another run, which counts instead")
+    for run in runs:
+        for name, lines in run.damaged.items():
+            found.append(f"{run.name}: {lines} damaged {'line' if lines == 1 else 'lines'} of {name} skipped")
+    found += _code(runs)
+    if not evaluations:
+        found.append("no run has results to compare (yet)")
+    return found
+
+
+def _unfinished(runs: Sequence[Run]) -> list[str]:
+    counts = Counter(run.standing for run in runs)
+    told = {
+        Standing.running: "still going: its numbers may change",
+        Standing.stopped: "stopped before the end",
+        Standing.killed: "killed before the end",
+        Standing.failed: "failed",
+        Standing.damaged: "cannot be read",
+        Standing.missing: "not begun",
+    }
+    return [
+        f"{_names([run for run in runs if run.standing is standing])}: {words}"
+        for standing, words in told.items()
+        if counts[standing]
+    ]
+
+
+def _code(runs: Sequence[Run]) -> list[str]:
+    """Say when runs were made by different code, or by code that no commit holds."""
+    states = [attempt.get("code") or {} for run in runs for attempt in run.manifest.get("attempts", [])]
+    states = [state for state in states if state.get("commit")]
+    commits = sorted({str(state["commit"])[:10] for state in states})
+    told = [f"the runs were made by {len(commits)} versions of the code ({', '.join(commits[:MOST_NAMES])})"]
+    changed = "some runs were made with uncommitted changes (code.diff in their folders)"
+    return (told if len(commits) > 1 else []) + ([changed] if any(state.get("dirty") for state in states) else [])
+
+
+def _names(runs: Sequence[Run]) -> str:
+    more = f" and {len(runs) - MOST_NAMES} more" if len(runs) > MOST_NAMES else ""
+    return ", ".join(run.name for run in runs[:MOST_NAMES]) + more

@@ -1,0 +1,54 @@
+"""Rewards that somebody names besides the run's own: with their defaults, and as a record tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlpipe import plugins
+from rlpipe.models.facts import weights_folder
+from rlpipe.records.files import json_text
+from rlpipe.records.provenance import plain
+from rlpipe.rewards.base import RewardConfig
+from rlpipe.rewards.frozen import FrozenModelConfig
+
+if TYPE_CHECKING:
+    from rlpipe.schema import RunConfig
+
+
+def default(name: str) -> RewardConfig:
+    """Return the config of a reward plugin as it comes. Raises PluginError for an unknown name."""
+    made: RewardConfig = plugins.load("reward", name).Config(name=name)
+    return made
+
+
+def described(config: RewardConfig, run: RunConfig, policy: str) -> dict[str, Any]:
+    """Return all that a reward's own scores depend on, in plain types: its settings, and which weights it scores with.
+
+    `policy` is the folder of the weights that the run starts from.
+    """
+    left_out = ("weight", *plugins.load("reward", config.name).irrelevant)
+    settings = {key: value for key, value in plain(config).items() if key not in left_out}
+    if isinstance(config, FrozenModelConfig):
+        for key in ("model", "revision", "stage"):
+            del settings[key]
+        settings["weights"] = weights(run, config.model, config.revision, config.stage, policy)
+    return settings
+
+
+def weights(run: RunConfig, model: str | None, revision: str | None, stage: Sequence[str], policy: str) -> str:
+    """Name frozen weights, the same for the same ones: those a stage makes, of a folder or hub id, or the policy's."""
+    from rlpipe.stages import identity
+    from rlpipe.stages.fingerprint import describe
+    from rlpipe.stages.lineage import maker
+
+    if stage:
+        return describe(maker(run, stage)).fingerprint
+    folder = Path(model or policy).expanduser()
+    if not folder.is_dir():
+        return identity.weights(str(model), revision)
+    files = identity.hashes(weights_folder(folder))
+    tensors = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+    return hashlib.sha256(json_text(tensors).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""What data and weights are, by their content; read once a process, and again when the files change."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rlpipe import plugins
+from rlpipe.datasets.base import Dataset, DatasetConfig
+from rlpipe.models.facts import weights_folder
+from rlpipe.records.files import explained, json_text, sha256
+from rlpipe.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows that a run would read."""
+
+    train: str
+    """The hash of the train rows' content."""
+    test: str
+    rows: int
+    """Number of train rows."""
+
+
+_loaded: dict[str, Data] = {}
+
+
+def data(config: RunConfig) -> Data:
+    """Return the identity of a run's rows. Raises DataError where they cannot be read."""
+    method = plugins.load("method", config.method.name)
+    dataset: Dataset = plugins.make("dataset", config.dataset)
+    takes = method.takes or (dataset.form,)
+    seed = config.seed if _drawn_by_seed(dataset) else 0
+    key = json_text([asdict(config.dataset), [form.__name__ for form in takes], seed, files(config.dataset)])
+    if key not in _loaded:
+        from rlpipe.datasets.load import load
+
+        with plugins.blame("dataset", config.dataset.name):
+            splits = load(dataset, takes, seed)
+        train, test = splits.train.report, splits.test.report
+        _loaded[key] = Data(train.identity, test.identity, train.kept)
+    return _loaded[key]
+
+
+def _drawn_by_seed(dataset: Dataset) -> bool:
+    """Whether the seed decides which rows are read; without a limit all are, whatever it is."""
+    return dataset.config.train_limit is not None or type(dataset).own_rows is not Dataset.own_rows
+
+
+def files(config: DatasetConfig) -> Sequence[tuple[str, int, int]]:
+    """Return what tells whether local files of rows have changed: each one's path, size and time."""
+    if config.source in ("hub", "sample"):
+        return ()
+    return tuple(_stamps(Path(config.source).expanduser()))
+
+
+def weights(source: str, revision: str | None) -> str:
+    """Name weights by a hash of a local folder's files, else by the hub's id and revision."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return json.dumps(hashes(weights_folder(folder)), sort_keys=True)
+    return f"hub:{source}@{revision or 'main'}"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a folder, as `records.files.hashes` does; known files are not read again."""
+    with explained(folder, "read"):
+        return {
+            Path(path).relative_to(folder).as_posix(): _sha256(path, size, time)
+            for path, size, time in _stamps(folder)
+            if Path(path) != folder
+        }
+
+
+def names(folder: Path) -> list[str]:
+    """Return the files of a folder, by their paths inside it."""
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            state = file.stat()
+            yield str(file), state.st_size, state.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: str, size: int, time: int) -> str:
+    return sha256(Path(path))

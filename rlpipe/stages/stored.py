@@ -1,0 +1,139 @@
+"""What the store's folders hold, as found: whole, unfinished, damaged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rlpipe.errors import RecordError
+from rlpipe.records import lease
+from rlpipe.records.files import read_json, read_lines
+from rlpipe.stages import identity
+from rlpipe.stages.fingerprint import RECORDED
+
+
+class State(Enum):
+    """How a stage's folder stands."""
+
+    missing = "missing"
+    """There is none, or nothing has been done in it yet."""
+    building = "building"
+    unfinished = "unfinished"
+    """Its run was killed or stopped; the next one that needs it goes on."""
+    failed = "failed"
+    ok = "ok"
+    damaged = "damaged"
+    """Its record says ok, but its files are not what it says; or the record cannot be read."""
+
+
+@dataclass
+class Stored:
+    """One folder of the store."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """`<method>-<dataset>-<12 hex>`."""
+        return self.folder.name
+
+    @functools.cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The run's manifest; empty where there is none. Raises RecordError for a damaged one."""
+        return read_json(self.folder / "manifest.json") or {}
+
+    @functools.cached_property
+    def result(self) -> dict[str, Any]:
+        """How the run ended; empty while it has not. Raises RecordError for a damaged one."""
+        return read_json(self.folder / "result.json") or {}
+
+    @property
+    def makes(self) -> str:
+        """`model` or `data`."""
+        return next((makes for makes, key in RECORDED.items() if self.manifest.get(key)), "model")
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """The stages that it was made from: names and fingerprints."""
+        parents: dict[str, str] = self.manifest.get("parents", {})
+        return parents
+
+    @property
+    def created(self) -> float | None:
+        """When it was begun, in seconds since 1970; None where that cannot be read."""
+        try:
+            text = self.manifest.get("created")
+        except RecordError:
+            return None
+        return datetime.fromisoformat(text).timestamp() if text else None
+
+    @property
+    def step(self) -> int | None:
+        """The last optimiser step that was logged."""
+        return max((row["step"] for row in read_lines(self.folder / "metrics.jsonl")), default=None)
+
+    @property
+    def builder(self) -> lease.Owner | None:
+        """The process that writes here now."""
+        sign = lease.holder(self.folder)
+        return sign.owner if sign else None
+
+    def state(self, content: bool = True) -> State:
+        """Return how it stands; without `content` its files are looked for, and their content is taken on trust."""
+        try:
+            status = self.result.get("status")
+            if not self.manifest and status is None:
+                return State.building if self.builder else State.missing
+        except RecordError:
+            return State.damaged
+        if status == "ok":
+            return State.damaged if self.damage(content) else State.ok
+        if self.builder:
+            return State.building
+        return State.failed if status == "failed" else State.unfinished
+
+    def damage(self, content: bool = True) -> str | None:
+        """Say what is wrong with a finished stage, None where its files are as they were written."""
+        try:
+            recorded = self.manifest.get(RECORDED[self.makes])
+            told = self.result
+        except RecordError as error:
+            return str(error).partition("\n")[0]
+        if not recorded or not told:
+            return "its record names no files that it made"
+        folder = self.folder / self.makes
+        found = identity.hashes(folder) if content else dict.fromkeys(identity.names(folder))
+        for name in recorded | found:
+            if name not in found:
+                return f"{self.makes}/{name} is missing"
+            if name not in recorded:
+                return f"{self.makes}/{name} was added later"
+            if content and recorded[name] != found[name]:
+                return f"{self.makes}/{name} has another content than it was written with"
+        return None
+
+    @property
+    def last_use(self) -> float:
+        """When a run last began or ended to use it, or it was last built, in seconds since 1970."""
+        times = [
+            path.stat().st_mtime for name in (".users", "result.json", ".") if (path := self.folder / name).exists()
+        ]
+        return max(times)
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(path.lstat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def all_stored(store: Path) -> Iterator[Stored]:
+    """Yield the stages of a store, by name. Folders that begin with a dot are none."""
+    if store.is_dir():
+        for folder in sorted(store.iterdir()):
+            if folder.is_dir() and not folder.name.startswith("."):
+                yield Stored(folder)

@@ -1,0 +1,113 @@
+"""Who uses a stage now: marks in its folder, which pruning respects.
+
+`.users/<token>` is a run's sign of life, `.users/<name>.sweep` the path of a sweep with jobs that will need the stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rlpipe.console.display import say
+from rlpipe.errors import RlpipeError
+from rlpipe.records import heartbeat
+from rlpipe.records.files import explained, write_atomic
+from rlpipe.records.heartbeat import Owner
+
+FOLDER = ".users"
+_SWEEP = ".sweep"
+
+
+class Mark:
+    """This process's mark on a stage."""
+
+    def __init__(self, stage: Path, run: str):
+        self.stage, self.owner = stage, Owner(doing=f"using it for {run}")
+        self._told = False
+
+    @property
+    def file(self) -> Path:
+        """Where the mark lies."""
+        return self.stage / FOLDER / self.owner.token
+
+    def renew(self) -> None:
+        """Make the mark, again if the folder was taken away since. Raises RecordError.
+
+        A store that is there for reading only is used without a mark, which is said.
+        """
+        with explained(self.file, "mark"):
+            try:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                if not self.file.exists():
+                    heartbeat.write(self.file, self.owner)
+            except OSError:
+                if os.access(self.stage, os.W_OK) or not self.stage.is_dir():
+                    raise
+                if not self._told:
+                    say(f"{self.stage}: cannot be written, so whoever prunes the store does not see that it is in use")
+                self._told = True
+
+    def remove(self) -> None:
+        """Take the mark away."""
+        heartbeat.stop(self.file)
+        with suppress(OSError):  # the folder may be gone or read-only by now; a mark without a process is none
+            self.file.unlink(missing_ok=True)
+
+
+@contextmanager
+def using(stage: Path, run: str) -> Iterator[Mark]:
+    """Mark a stage's folder as used by a run for the body."""
+    mark = Mark(stage, run)
+    mark.renew()
+    try:
+        yield mark
+    finally:
+        mark.remove()
+
+
+def reserve(stage: Path, sweep: Path) -> None:
+    """Note that jobs of a sweep, which may run at any later time, need a stage; it counts until they have ended."""
+    name = hashlib.sha256(str(sweep.resolve()).encode()).hexdigest()[:12] + _SWEEP
+    write_atomic(stage / FOLDER / name, str(sweep.resolve()))
+
+
+def users(stage: Path) -> list[str]:
+    """Return who uses or will use a stage, in words; marks that nobody alive stands behind are cleared away."""
+    found = []
+    with suppress(FileNotFoundError):
+        for file in sorted((stage / FOLDER).iterdir()):
+            if file.name.startswith("."):
+                continue
+            user = _sweep(file, stage.name) if file.suffix == _SWEEP else _process(file)
+            if user:
+                found.append(user)
+            else:
+                with suppress(OSError):  # clearing away is a courtesy
+                    file.unlink()
+    return found
+
+
+def _process(file: Path) -> str | None:
+    sign = heartbeat.read(file)
+    return f"{sign.owner}, {sign.owner.doing}" if sign is not None and sign.alive else None
+
+
+def _sweep(file: Path, stage: str) -> str | None:
+    """Name a sweep that still has jobs to do with a stage."""
+    from rlpipe.sweep.folder import Ended, Sweep, read_outcome
+
+    folder = Path(file.read_text(encoding="utf-8"))
+    try:
+        sweep = Sweep.load(folder)
+    except RlpipeError:
+        return None  # deleted
+    over = (Ended.ok, Ended.failed, Ended.cancelled)
+    for job in sweep.jobs:
+        if stage in job.needs:
+            outcome = read_outcome(sweep.job_folder(job))
+            if outcome is None or outcome.ended not in over:
+                return f"the sweep {folder}"
+    return None

@@ -1,0 +1,128 @@
+"""Responses to anybody's file of prompts, and the file that leaderboards take."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlpipe.check import problems
+from rlpipe.compose import compose
+from rlpipe.datasets.forms import Prompt
+from rlpipe.errors import DataError
+from rlpipe.evaluations import prompt_files
+from rlpipe.evaluations.completions import complete, converse
+from rlpipe.online.rollout import SamplingConfig
+from rlpipe.run import run
+
+
+def lines(*rows: object) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def written(small_model, folder, *overrides: str) -> list[dict]:
+    asked = ["model=hf", f"model.source={small_model}", "method=none", "evaluation=leaderboard", "log.progress=false"]
+    asked += ["evaluation.leaderboard.sampling.max_tokens=6", "hardware.device=cpu", f"run_dir={folder}", *overrides]
+    run(compose(*asked), asked)
+    return [json.loads(line) for line in (folder / "leaderboard.jsonl").read_text().splitlines()]
+
+
+def test_one_line_a_prompt_with_the_names_that_are_asked_for(small_model, tmp_path, capsys):
+    (tmp_path / "prompts.json").write_text(json.dumps([{"instruction": "Say hi."}, {"instruction": "Say\nno."}]))
+    names = ("evaluation.leaderboard.prompt_field=instruction", "evaluation.leaderboard.response_field=output")
+    rows = written(small_model, tmp_path / "run", f"evaluation.leaderboard.file={tmp_path / 'prompts.json'}", *names)
+    assert [list(row) for row in rows] == [["instruction", "output"]] * 2
+    assert [row["instruction"] for row in rows] == ["Say hi.", "Say\nno."]
+    assert all(row["output"] for row in rows)
+    assert str(tmp_path / "run" / "leaderboard.jsonl") in capsys.readouterr().err
+    kept = (tmp_path / "run" / "evaluations" / "leaderboard.before.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in kept] == ["prompts.json/0", "prompts.json/1"]
+
+
+def test_two_turn_questions_are_answered_turn_by_turn(small_model, tmp_path):
+    (tmp_path / "mt.jsonl").write_text(lines({"turns": ["Who?", "Why?"]}, {"turns": ["Where?"]}))
+    two, one = written(small_model, tmp_path / "run", f"evaluation.leaderboard.file={tmp_path / 'mt.jsonl'}")
+    assert two["prompt"] == ["Who?", "Why?"]
+    assert len(two["response"]) == 2
+    assert one["prompt"] == ["Where?"]
+    assert isinstance(one["response"], str)
+
+
+def test_a_later_turn_is_answered_with_all_that_was_said_before(blank_loaded):
+    first = [{"role": "user", "content": "Who?"}]
+    prompt = Prompt("p/0", first, {"turns": ["Why?"]})
+    sampling = SamplingConfig(temperature=0.0, max_tokens=4)
+    (answers,) = converse(blank_loaded, [prompt], sampling)
+    whole = [*first, {"role": "assistant", "content": answers[0].text}, {"role": "user", "content": "Why?"}]
+    ((alone,),) = complete(blank_loaded, [Prompt("x", whole)], sampling)
+    assert answers[1].prompt_ids == alone.prompt_ids
+    assert answers[1].ids == alone.ids
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet", "csv", "txt"])
+def test_every_kind_of_file_holds_prompts(tmp_path, kind):
+    texts = ["Say hi.", "Was heißt „nein“?"]
+    file = tmp_path / f"prompts.{kind}"
+    rows = [{"prompt": text, "more": 1} for text in texts]
+    if kind == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), file)
+    else:
+        text = {"json": json.dumps(rows), "jsonl": lines(*rows), "txt": "\n\n".join(texts)}.get(kind)
+        file.write_text(text or "prompt,more\n" + "".join(f'"{one}",1\n' for one in texts), encoding="utf-8")
+    found = prompt_files.read(str(file), None, None)
+    assert [prompt.prompt for prompt in found] == [[{"role": "user", "content": text}] for text in texts]
+    assert [prompt.id for prompt in found] == [f"prompts.{kind}/0", f"prompts.{kind}/1"]
+    assert len(prompt_files.read(str(file), None, 1)) == 1
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip), min_size=1))
+def test_any_text_comes_back_as_it_was(tmp_path_factory, texts):
+    file = tmp_path_factory.mktemp("texts") / "p.jsonl"
+    file.write_text(lines(*({"question": text} for text in texts)), encoding="utf-8")
+    assert [prompt.columns["given"] for prompt in prompt_files.read(str(file), None, None)] == texts
+
+
+def test_messages_and_a_named_field(tmp_path):
+    file = tmp_path / "p.jsonl"
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    file.write_text(lines({"prompt": "not this", "chat": messages}))
+    (found,) = prompt_files.read(str(file), "chat", None)
+    assert found.prompt == messages
+
+
+@pytest.mark.parametrize("value", [None, "", 7, [], ["a", ""], [{"role": "assistant", "content": "I"}], [{"x": 1}]])
+def test_a_row_that_is_no_prompt_is_named(tmp_path, value):
+    file = tmp_path / "p.jsonl"
+    file.write_text(lines({"prompt": "fine"}, {"prompt": value}))
+    with pytest.raises(DataError, match="row 2: its 'prompt' is no prompt"):
+        prompt_files.read(str(file), None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "words"),
+    [
+        (None, [], "no such file"),
+        ("", [], "holds no"),
+        (lines({"a": 1}), [], "none of its fields (a)"),
+        (lines({"prompt": "a"}), ["evaluation.leaderboard.field=promt"], "no field 'promt'"),
+        (lines({"prompt": "a"}), ["evaluation.leaderboard.response_field=prompt"], "two names"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_starts(tmp_path, content, overrides, words):
+    file = tmp_path / "p.jsonl"
+    if content is not None:
+        file.write_text(content)
+    asked = ["model=blank", "method=none", "evaluation=leaderboard", f"evaluation.leaderboard.file={file}", *overrides]
+    (found,) = [problem for problem in problems(compose(*asked), asked) if problem.fatal]
+    assert found.where.startswith("evaluation.leaderboard.")
+    assert words in found.what
+
+
+def test_a_field_needs_a_file():
+    (found,) = prompt_files.problems(None, "prompt")
+    assert found.where == "field"

@@ -1,0 +1,80 @@
+"""A file that grows by chunks: what is whole stays, what is torn is made again, foreign rows are refused."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlpipe.errors import RecordError, Stopped
+from rlpipe.feedback.chunks import Chunks
+from rlpipe.records.files import json_line
+
+IDS = [f"train/{number}" for number in range(10)]
+WHOLE = [{"id": name, "text": "é" * number} for number, name in enumerate(IDS)]
+
+
+def complete(file, asked=None, told=None, stop=lambda: False, ids=IDS):
+    calls = [] if asked is None else asked
+
+    def make(place: slice) -> list[dict]:
+        calls.append((place.start, place.stop))
+        return WHOLE[place]
+
+    record = SimpleNamespace(may_write=lambda: True)
+    request = type("Request", (), {"asked": property(lambda self: stop())})()
+    chunks = Chunks(file, ids, 4, record, request)
+    return chunks.complete(make, "testing", lambda done, rows: told is not None and told.append((done, rows)), False)
+
+
+def test_rows_come_in_order_by_chunks_and_all_are_told(tmp_path):
+    asked, told = [], []
+    assert complete(tmp_path / "a" / "rows.jsonl", asked, told) == WHOLE
+    assert asked == [(0, 4), (4, 8), (8, 10)]
+    assert [(done, len(rows)) for done, rows in told] == [(4, 4), (8, 4), (10, 2)]
+    again: list = []
+    assert complete(tmp_path / "a" / "rows.jsonl", asked := [], again) == WHOLE
+    assert asked == []
+    assert again == told
+
+
+@given(st.integers(0, len("".join(map(json_line, WHOLE)).encode())))
+@settings(max_examples=60, deadline=None)
+def test_wherever_the_file_ends_the_rows_are_the_same(tmp_path_factory, end):
+    file = tmp_path_factory.mktemp("cut") / "rows.jsonl"
+    content = "".join(map(json_line, WHOLE)).encode()
+    file.write_bytes(content[:end])
+    asked: list = []
+    assert complete(file, asked) == WHOLE
+    assert file.read_bytes() == content
+    rows = content[:end].count(b"\n")
+    rows += bool(content[:end]) and end < len(content) and content[end : end + 1] == b"\n"  # only its end is missing
+    whole = rows if rows == len(WHOLE) else rows // 4 * 4
+    assert sum(stop - start for start, stop in asked) == len(WHOLE) - whole
+
+
+def test_a_request_to_stop_is_heard_between_two_chunks(tmp_path):
+    file, asked = tmp_path / "rows.jsonl", []
+    with pytest.raises(Stopped, match="stopped after 4 of 10 prompts"):
+        complete(file, asked, stop=lambda: len(asked) == 1)
+    assert len(file.read_text().splitlines()) == 4
+    assert complete(file) == WHOLE
+
+
+def test_rows_of_other_prompts_are_refused(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    complete(file)
+    with pytest.raises(RecordError, match="other prompts than the dataset gives now"):
+        complete(file, ids=["train/1", *IDS])
+    with pytest.raises(RecordError, match="other prompts"):
+        complete(file, ids=IDS[:4])
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"id": "train/0"\n' + json.dumps(WHOLE[1]) + "\n")
+    with pytest.raises(RecordError, match="line 1: not JSON"):
+        complete(file)

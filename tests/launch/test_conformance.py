@@ -1,0 +1,39 @@
+"""Hydra's own tests of launchers, with the local pool."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+
+from rlpipe import plugins
+
+plugins.register()
+
+pytestmark = pytest.mark.slow
+
+START = (
+    "import runpy, sys; from rlpipe import plugins; plugins.register(); sys.argv = sys.argv[1:]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+"""Runs an application that knows nothing of rlpipe in a process that has registered its launchers."""
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("local", [])])
+class TestLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("local", ["hydra/sweeper=grid", "hydra.sweeper.max_batch_size=2"])]
+)
+class TestBatches(BatchedSweeperTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=local"])])
+class TestIntegration(IntegrationTestSuite):
+    def generate_custom_cmd(self) -> Callable[..., list[str]]:
+        return lambda command, filename: [sys.executable, "-c", START, *command[1:]]
