@@ -20,6 +20,10 @@ from rlpipe.commandline.fields import Field, declarations, fields, values
 from rlpipe.commandline.options import Option, options
 from rlpipe.datasets.forms import form_name
 from rlpipe.datasets.serving import serving
+from rlpipe.launch.local.config import LocalConfig
+from rlpipe.launch.settings import LauncherConfig
+from rlpipe.launch.slurm.config import SlurmConfig
+from rlpipe.launch.sweeper import GridConfig
 from rlpipe.paths import conf_dir
 from rlpipe.plugins import BUILT_IN, SEVERAL
 from rlpipe.schema import RunConfig
@@ -62,7 +66,8 @@ def main() -> None:
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
     groups = {f"{group}.md": "\n".join(_group(group, known)) + "\n" for group, known in _built_in_options().items()}
-    return {**groups, "run.md": "\n".join(_run()) + "\n"}
+    others = {"run.md": _run(), "launcher.md": _launcher()}
+    return groups | {name: "\n".join(lines) + "\n" for name, lines in others.items()}
 
 
 def _built_in_options() -> dict[str, dict[str, Option]]:
@@ -116,7 +121,7 @@ def _families(kind: str, base: type) -> dict[type, list[str]]:
 
 def _own_fields(config: type, parent: type, prefix: str) -> Iterator[str]:
     """Describe the fields that a config adds to its parent's, and the inherited ones with another default."""
-    inherited = {field.path: field.value for field in _leaves(parent, prefix)}
+    inherited = {field.path: field.value for field in _leaves(parent, prefix)} if parent is not object else {}
     for field in _leaves(config, prefix):
         new = field.path not in inherited or inherited[field.path] != field.value
         if new and not field.path.endswith(".name"):
@@ -161,6 +166,20 @@ def _serving() -> Iterator[str]:
 def _classes(kind: str) -> dict[str, Any]:
     targets = {name: target.partition(":") for name, target in BUILT_IN[kind].items()}
     return {name: getattr(importlib.import_module(module), cls) for name, (module, _, cls) in targets.items()}
+
+
+def _launcher() -> Iterator[str]:
+    """The launchers and the sweeper: groups of Hydra's, whose schemas are dataclasses too."""
+    base, prefix = LauncherConfig, "hydra.launcher."
+    yield from ("# launcher", "", NOTE, "")
+    yield "Where the arms of a sweep (`-m`) run: `hydra/launcher=local`, the default, or `hydra/launcher=slurm`. `python -m"
+    yield "rlpipe.sweep FOLDER` shows, watches, resumes, extends and ends a sweep of either."
+    yield from ("", "## Fields of every launcher", "", *_own_fields(base, object, prefix))
+    for name, config in (("local", LocalConfig), ("slurm", SlurmConfig)):
+        yield from ("", f"## hydra/launcher={name}", "", _line(config.__doc__ or ""), "")
+        yield from _own_fields(config, base, prefix)
+    yield from ("", "## hydra/sweeper=grid", "", _line(GridConfig.__doc__ or ""), "")
+    yield from _own_fields(GridConfig, object, "hydra.sweeper.")
 
 
 def _run() -> Iterator[str]:

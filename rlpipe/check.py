@@ -30,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     fitting.rows,
     fitting.own,
     stages.rows,
+    stages.models,
     places.data,
     places.weights,
     places.template,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from rlpipe.commandline.fields import declarations, fields, values
-from rlpipe.compose import VERSION_BASE, compose, compose_untyped, to_plain, typed
+from rlpipe.compose import VERSION_BASE, compose, compose_untyped, restore, to_plain, typed
 from rlpipe.errors import ConfigError
 from rlpipe.methods.kto import KTOConfig
 from rlpipe.offline.method import Overlong
@@ -49,6 +51,37 @@ def test_plain_holds_every_value_resolved():
     assert plain["until"] == "evaluate"
     assert plain["dataset"]["source"] == "sample"
     assert plain["method"]["extra"] == {}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["method=kto", "model.lora.rank=4", "after=sft", "seed=3"],
+        ["method=grpo", "dataset=countdown", "reward=[countdown,length]", "tool=calculator", "until=train"],
+        ["evaluation=[preference,perplexity]", "tracker=wandb", "tracker.tags=[a,b]", "+method.extra.optim=sgd"],
+        ["experiment=chat_dpo", "method.beta=0.3", "hardware.device=cpu"],
+    ],
+)
+def test_a_record_restores_the_very_config(overrides):
+    """By way of the files: what YAML and JSON keep of it."""
+    config = compose(*overrides)
+    for written in (yaml.safe_load(yaml.safe_dump(to_plain(config))), json.loads(json.dumps(to_plain(config)))):
+        restored = restore(written)
+        assert restored == config
+        assert type(restored.method) is type(config.method)
+        assert to_plain(restored) == to_plain(config)
+
+
+def test_a_record_of_another_version_is_refused_with_all_that_does_not_fit():
+    plain = to_plain(compose("method=dpo", "reward=length"))
+    plain["method"]["gone"] = 1
+    plain["reward"]["length"]["name"] = "lenght"
+    plain["sede"] = 3
+    plain["hardware"]["threads"] = "many"
+    with pytest.raises(ConfigError) as refused:
+        restore(plain)
+    assert [problem.where for problem in refused.value.problems] == ["method", "reward", "hardware", "sede"]
+    assert "did you mean 'length'?" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rlpipe import plugins
+from rlpipe.checks.places import looks_like_a_path
 from rlpipe.checks.subject import Subject, classes
 from rlpipe.datasets.base import Dataset
 from rlpipe.errors import PluginError, Problem
@@ -43,6 +45,19 @@ def fits(config: RunConfig, path: str, run: RunConfig) -> Iterator[Problem]:
         return
     right = [name for name, cls in classes("method").items() if _makes(cls, makes, head)]
     yield Problem(f"method={run.method.name}", what, f"name a run with one of: {', '.join(right)}")
+
+
+def models(subject: Subject) -> Iterator[Problem]:
+    """A model of a reward, an evaluation or the reference that is named by a folder is there."""
+    config = subject.config
+    nodes = {
+        f"{kind}.{name}": node for kind in ("reward", "evaluation") for name, node in getattr(config, kind).items()
+    }
+    nodes["method.reference"] = getattr(config.method, "reference", None)
+    for path, node in nodes.items():
+        model = getattr(node, "model", None) if hasattr(node, "stage") else None
+        if isinstance(model, str) and looks_like_a_path(model) and not Path(model).expanduser().is_dir():
+            yield Problem(f"{path}.model", f"there is no folder {model}", "give a folder that is there, or a hub id")
 
 
 def rows(subject: Subject) -> Iterator[Problem]:

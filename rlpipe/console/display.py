@@ -140,7 +140,10 @@ def next_commands(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[st
     if not model.is_dir():
         return []
     start = ("model=hf", f"model.source={model}", *_same_rows(manifest))
-    return [("evaluate", _command("method=none", *start)), ("train on", _command("method=dpo", *start))]
+    more = [("evaluate", _command("method=none", *start)), ("train on", _command("method=dpo", *start))]
+    if plugins.load("method", manifest["config"]["method"]["name"]).head.value != "reward":
+        more.insert(0, ("talk to it", shlex.join(["python", "-m", "rlpipe.chat", str(run_dir)])))
+    return more
 
 
 def _same_rows(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -75,8 +75,9 @@ class Evaluation(ABC):
     irrelevant: ClassVar[tuple[str, ...]] = ()
     """Fields of its own `Config` that change no row."""
     whole: ClassVar[bool] = False
-    """Whether its examples must be measured together, by one process; others are shared out and measured in portions,
-    each of which is saved."""
+    """Whether its examples must be measured together, by one process; others are shared out, in portions."""
+    portion: ClassVar[int] = 128
+    """Examples between two savings: what an interruption costs at most."""
 
     def __init__(self, config: EvaluationConfig):
         self.config = config

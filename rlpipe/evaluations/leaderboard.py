@@ -58,6 +58,7 @@ class Leaderboard(Evaluation):
     config: LeaderboardConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    portion = 32  # responses are long
     irrelevant = ("file", "field", "prompt_field", "response_field", "sampling", "seed", "tool")
 
     def __init__(self, config: EvaluationConfig):

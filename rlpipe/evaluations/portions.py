@@ -12,13 +12,11 @@ from pathlib import Path
 from rlpipe import distributed
 from rlpipe.console.progress import Counting
 from rlpipe.datasets.forms import Example
+from rlpipe.errors import PluginError
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
 from rlpipe.records.files import append, json_line, read_lines, write_lines
 from rlpipe.records.record import Record, When
-
-PORTION = 128
-"""Examples between two savings: what an interruption costs at most."""
 
 
 def measure(
@@ -26,17 +24,19 @@ def measure(
 ) -> list[Row]:
     """Measure examples, each process its share, and record the rows; every process gets all of them, in order."""
     kept = record.run_dir / "evaluations" / f"{name}.{when}.jsonl.part"
-    rows: list[Row] = [] if evaluation.whole else distributed.broadcast(_begun(kept) if distributed.is_main() else None)
+    size = len(examples) if evaluation.whole else evaluation.portion
+    rows: list[Row] = distributed.broadcast(_begun(kept, size) if distributed.is_main() else None)
     shown = bool(record.config["log"]["progress"])
     with Counting(f"{name} {when}", len(examples), done=len(rows), enabled=shown) as progress:
         while len(rows) < len(examples):
-            if evaluation.whole:
-                rows = _alone(evaluation, examples, loaded)
-            else:
-                portion = _shared(evaluation, examples[len(rows) : len(rows) + PORTION], loaded)
-                rows += portion
-                if len(rows) < len(examples) and distributed.is_main():
-                    append(kept, "".join(map(json_line, portion)))
+            portion = examples[len(rows) : len(rows) + size]
+            new = _alone(evaluation, portion, loaded) if evaluation.whole else _shared(evaluation, portion, loaded)
+            if len(new) != len(portion):
+                what = f"gave {len(new)} rows for {len(portion)} examples"
+                raise PluginError(f"evaluation.{name}: {what}\n    → `rows` must return one row an example, in order")
+            rows += new
+            if len(rows) < len(examples) and distributed.is_main():
+                append(kept, "".join(map(json_line, new)))
             progress.advance(len(rows))
     record.write_evaluation(name, when, rows)
     if distributed.is_main():
@@ -44,10 +44,10 @@ def measure(
     return rows
 
 
-def _begun(kept: Path) -> list[Row]:
+def _begun(kept: Path, size: int) -> list[Row]:
     """Return the rows of whole portions that an earlier attempt has measured; what it left of another is cut off."""
     rows = read_lines(kept)
-    whole = rows[: len(rows) // PORTION * PORTION]
+    whole = rows[: len(rows) // size * size] if size else []
     if kept.exists():
         write_lines(kept, whole)
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,8 @@ def _begun(kept: Path) -> list[Row]:
 
 def _shared(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
     shares = distributed.gather(evaluation.rows(loaded, examples[distributed.rank() :: distributed.world_size()]))
+    if sum(map(len, shares)) != len(examples):
+        return [row for share in shares for row in share]
     rows: list[Row] = [{} for _ in examples]
     for rank, share in enumerate(shares):
         rows[rank :: len(shares)] = share

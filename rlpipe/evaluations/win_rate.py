@@ -82,6 +82,7 @@ class WinRate(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    portion = 32  # responses are long
     irrelevant = ("model", "revision", "stage", "reward", "pairwise", "sampling", "seed", "tool")
 
     def problems(self) -> list[Problem]:

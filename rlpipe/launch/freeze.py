@@ -25,6 +25,7 @@ from rlpipe.records import provenance
 from rlpipe.records.files import read_json, write_atomic
 from rlpipe.records.ownership import refuse_foreign
 from rlpipe.schema import RunConfig
+from rlpipe.stages.users import reserve
 from rlpipe.sweep.folder import Job, Kind, Sweep
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def freeze(sweep: Sweep, app: App, rehearsal: Rehearsal) -> list[Job]:
         jobs.freeze(sweep, job, ArmWork(shared, arm.config))
         found.append(job)
     sweep.add(found)
+    for stage in rehearsal.stages:
+        reserve(stage.folder, sweep.folder)
     return found
 
 
@@ -166,14 +169,15 @@ def _load(app: Path) -> dict[str, Any]:
 
 def _compositions(rehearsal: Rehearsal) -> Compositions:
     """Compose every run that an arm needs, so that its job need not read the options again."""
-    from rlpipe.stages.lineage import asked, needed
+    from rlpipe.stages.lineage import asked, composed_from, needed
 
     found: Compositions = {}
     seen: set[str] = set()
 
     def visit(config: RunConfig) -> None:
-        for path, overrides in asked(config).items():
-            found.setdefault(tuple(overrides), compose.compose_untyped(overrides))
+        for path in asked(config):
+            overrides = composed_from(config, path)
+            found.setdefault(overrides, compose.compose_untyped(overrides))
             visit(needed(config, path))
 
     for arm in rehearsal.arms:

@@ -31,6 +31,7 @@ from rlpipe.records.files import explained
 from rlpipe.records.lease import acquire
 from rlpipe.sweep.folder import Job, Kind, Sweep
 from rlpipe.sweep.states import Standing, State
+from rlpipe.sweep.table import table
 from rlpipe.sweep.watch import come_back, report, watch
 
 
@@ -41,12 +42,13 @@ class Launcher(hydra.plugins.launcher.Launcher):
     Config: ClassVar[type[LauncherConfig]]
 
     def __init__(self, **settings: Any):
-        self.app: App | None = None
         self.sweep: Sweep | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives: how to compose, what to run, and the sweep's own config."""
-        self.app = App(hydra_context, task_function, config)
+        self.extension = extending.get()
+        before = tuple(self.extension.sweep.data["overrides"]) if self.extension is not None else None
+        self.app = App(hydra_context, task_function, config, before)
         self.composer = Composer(hydra_context.config_loader, config)
         self.settings = study.settings_of(self.app)
 
@@ -56,64 +58,73 @@ class Launcher(hydra.plugins.launcher.Launcher):
         Raises ConfigError with all problems of all arms before anything is started, and LaunchError where the
         jobs cannot be handed over. With `wait=false` the returns say that the jobs were handed over, no more.
         """
-        app = self.app
-        assert app is not None
         setup_globals()
-        configure_log(app.config.hydra.hydra_logging, app.config.hydra.verbose)
-        sweep, backend = self._prepared(app)
-        extension = extending.get()
-        if extension is not None:
-            job_overrides, initial_job_idx = extension.missing(job_overrides)
-        rehearsal = rehearse(app, job_overrides, initial_job_idx, self.composer, backend.here, study.learns(app))
-        if extension is not None:
-            rehearsal = extension.unlike(rehearsal)
+        configure_log(self.app.config.hydra.hydra_logging, self.app.config.hydra.verbose)
+        sweep = self._sweep()
+        backend = backend_of(sweep)
+        rehearsal = self._rehearsed(backend, job_overrides, initial_job_idx)
         if not rehearsal.arms:
             return []
-        display.show_problems(rehearsal.notes)
-        if app.is_ours:
-            display.show(
-                drawn(plan(rehearsal, Path(app.config.hydra.runtime.cwd, "multirun"), backend.at_once, backend.gpus))
-            )
+        if self.app.is_ours:
+            earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
+            display.show(drawn(plan(rehearsal, earlier, backend.at_once, backend.gpus)))
         if rehearsal.only_checks:
             display.say("all checks passed; nothing was started (until=check)")
             return [_handed_over(arm.overrides) for arm in rehearsal.arms]
-        return self._run(sweep, backend, app, rehearsal)
+        frozen = self._submitted(sweep, backend, rehearsal)
+        arms = [job for job in frozen if job.kind is Kind.arm]
+        if self.extension is not None or not self.settings["wait"]:
+            return [_handed_over(job.overrides) for job in arms]
+        standings = watch(sweep, backend)
+        if study.learns(self.app):  # the sweep goes on: only this batch is news
+            keys = [job.key for job in frozen]
+            display.show(table([one for one in standings if one.job.key in keys]))
+        else:
+            report(sweep, standings)
+        return [_returned(sweep, job, standings) for job in arms]
 
-    def _prepared(self, app: App) -> tuple[Sweep, Backend]:
-        """Return the sweep and where its jobs run; nothing is written yet. Raises ConfigError and LaunchError."""
-        extension = extending.get()
-        if extension is not None:
-            self.sweep = extension.sweep
+    def _sweep(self) -> Sweep:
+        """Return the sweep, of which nothing is written yet at the first batch. Raises LaunchError."""
+        if self.extension is not None:
+            self.sweep = self.extension.sweep
         if self.sweep is None:
-            self.sweep = Sweep(Path(app.config.hydra.sweep.dir).absolute(), study.study(app, self.name, self.settings))
-            refuse_taken(self.sweep.folder)
-        backend = backend_of(self.sweep)
-        found = [*study.problems(app, self.settings), *backend.problems()]
+            folder = Path(self.app.config.hydra.sweep.dir).absolute()
+            refuse_taken(folder)
+            self.sweep = Sweep(folder, study.study(self.app, self.name, self.settings))
+        return self.sweep
+
+    def _rehearsed(self, backend: Backend, batch: Sequence[Sequence[str]], first: int) -> Rehearsal:
+        """Rehearse a batch. Raises ConfigError with all that is wrong with settings, place and arms."""
+        if self.extension is not None:
+            batch, first = self.extension.missing(batch)
+        found = [*study.problems(self.app, self.settings), *backend.problems()]
         fatal = [problem for problem in found if problem.fatal]
+        try:
+            rehearsal = rehearse(self.app, batch, first, self.composer, backend.here, study.learns(self.app))
+        except ConfigError as error:
+            raise ConfigError([*fatal, *error.problems]) from error
         if fatal:
             raise ConfigError(fatal)
-        display.show_problems(found)
-        return self.sweep, backend
+        display.show_problems([*found, *rehearsal.notes])
+        return self.extension.unlike(rehearsal) if self.extension is not None else rehearsal
 
-    def _run(self, sweep: Sweep, backend: Backend, app: App, rehearsal: Rehearsal) -> list[JobReturn]:
+    def _submitted(self, sweep: Sweep, backend: Backend, rehearsal: Rehearsal) -> list[Job]:
+        """Freeze a batch and hand it over. Raises LaunchError and RecordError."""
         refuse_used(rehearsal.arms)
         with only_one(sweep.folder):
             if not sweep.exists:
-                sweep = self.sweep = Sweep.create(sweep.folder, **sweep.data)
-                OmegaConf.save(app.config, sweep.folder / "multirun.yaml")
-            backend = backend_of(sweep)
-            frozen = freeze(sweep, app, rehearsal)
+                Sweep.create(sweep.folder, **sweep.data)
+                OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
+                sweep.data = Sweep.load(sweep.folder).data
+            frozen = freeze(sweep, self.app, rehearsal)
             backend.submit(frozen)
-        arms = [job for job in frozen if job.kind is Kind.arm]
-        extension = extending.get()
-        if extension is not None:
-            extension.fresh += frozen
-        if extension is not None or not self.settings["wait"]:
-            display.say(submitted(sweep, backend, frozen))
-            return [_handed_over(job.overrides) for job in arms]
-        standings = watch(sweep, backend)
-        report(sweep, standings)
-        return [_returned(sweep, job, standings) for job in arms]
+        if self.extension is not None or not self.settings["wait"]:
+            display.say(_handed(backend, frozen))
+        if self.extension is not None:
+            self.extension.fresh += frozen
+        elif not self.settings["wait"]:
+            display.say(come_back(sweep))
+        return frozen
 
 
 def _handed_over(overrides: Sequence[str]) -> JobReturn:
@@ -132,12 +143,12 @@ def _returned(sweep: Sweep, job: Job, standings: Sequence[Standing]) -> JobRetur
     return failed
 
 
-def submitted(sweep: Sweep, backend: Backend, jobs: Sequence[Job]) -> str:
-    """Say where jobs went, by the scheduler's ids where it gives them, and how to come back."""
+def _handed(backend: Backend, jobs: Sequence[Job]) -> str:
+    """Say which jobs were handed over, with the scheduler's ids where it gives them."""
     seen = backend.sightings(jobs)
     ids = {job.key: seen[job.key].job_id for job in jobs if job.key in seen}
     listed = ", ".join(f"{job.key} ({ids[job.key]})" if ids.get(job.key) else job.key for job in jobs)
-    return f"handed over: {listed}\n{come_back(sweep)}"
+    return f"handed over: {listed}"
 
 
 @contextmanager

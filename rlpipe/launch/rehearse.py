@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import Container, DictConfig, OmegaConf, flag_override, open_dict
@@ -36,6 +37,18 @@ class App:
     context: HydraContext
     task: TaskFunction
     config: DictConfig
+    study: tuple[str, ...] | None = None
+    """The command line that the sweep began with, where it is being extended."""
+
+    @property
+    def given(self) -> set[str]:
+        """The overrides of the command line that all arms have, as sweepers write them."""
+        task = self.config.hydra.overrides.task
+        lines = literals.as_options(self.study) if self.study is not None else OmegaConf.to_container(task)
+        parsed = OverridesParser.create().parse_overrides(list(lines))  # type: ignore[arg-type]
+        fixed = [one for one in parsed if not one.is_sweep_override()]
+        written = [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in fixed]
+        return set(literals.as_typed([*written, *(str(one.input_line) for one in fixed)]))
 
     @property
     def is_ours(self) -> bool:
@@ -224,12 +237,12 @@ def _same_runs(arms: Sequence[Arm]) -> list[Problem]:
 
 
 def _name_fields(app: App, arms: Sequence[Arm]) -> None:
-    """Fill in what the sweep varies: the overrides that the command line does not hold literally."""
-    given = set(literals.as_typed(OmegaConf.to_container(app.config.hydra.overrides.task, resolve=False)))  # type: ignore[arg-type]
+    """Fill in what the sweep varies: the overrides that are not the command line's own, as it stands."""
+    given = app.given
     for arm in arms:
         pairs = (override.partition("=") for override in arm.overrides if override not in given)
         arm.fields = {key.lstrip("+"): value for key, _, value in pairs}
-    if len(arms) > 1:
+    if len(arms) > 1 and app.study is None:  # a study's fixed values, which its sweeper gives to every arm
         constant = [key for key in arms[0].fields if all(arm.fields.get(key) == arms[0].fields[key] for arm in arms)]
         for arm in arms:
             arm.fields = {key: value for key, value in arm.fields.items() if key not in constant}

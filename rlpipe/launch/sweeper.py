@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
 from rlpipe.errors import SweepFailed
 
@@ -22,24 +26,30 @@ class GridConfig:
     """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
 
 
-class GridSweeper(BasicSweeper):
+class GridSweeper(Sweeper):
     """Hydra's own grid, but for three things.
 
     Arms are checked by the launcher, all of them and all that is wrong with each, instead of composed until the
     first one fails. A failed arm does not stop later batches. The failures are raised together, at the end.
     """
 
+    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, str] | None = None):
+        self.max_batch_size = max_batch_size
+        self.params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher."""
+        self.loader = hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Launch every combination. Raises SweepFailed when arms have failed."""
-        assert self.launcher is not None
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides(study(self._parse_config(), arguments))
-        self.overrides = self.split_arguments(overrides, self.max_batch_size)
+        parser = OverridesParser.create(config_loader=self.loader)
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        overrides = parser.parse_overrides(study(params, arguments))
         returns: list[Sequence[JobReturn]] = []
-        while not self.is_done():
-            first = sum(map(len, returns))
-            returns.append(self.launcher.launch(self.get_job_batch(), initial_job_idx=first))
+        for batch in BasicSweeper.split_arguments(overrides, self.max_batch_size):
+            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
         failed = [one for batch in returns for one in batch if one.status is JobStatus.FAILED]
         if failed:
             raise SweepFailed(f"{len(failed)} of {sum(map(len, returns))} arms failed")

@@ -9,6 +9,7 @@
     result.json      how it ended; absent while it runs
     error.txt        the traceback of the last failure
     log.txt checkpoints/ model/
+    data/ feedback/  of a run that makes rows: the rows, and what they were made from
 
 Only the main process writes; in the others every writing method does nothing.
 """

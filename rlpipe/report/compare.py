@@ -211,12 +211,12 @@ def _summaries(arms: Sequence[Arm], base: str, key: str, evaluation: str | None)
     known = dict.fromkeys(name for run in runs for name in run.summary)
     if key not in known and known:
         raise RlpipeError(f"metric: no run has a number '{key}'; {guess(key, known)}")
-    if base == BEFORE:
-        base = arms[0].label
     numbers = {arm.label: _numbers(arm, key) for arm in arms}
-    others = [arm.label for arm in arms if arm.label != base]
-    contrasts = {label: contrast_numbers(numbers[label], numbers[base]) for label in others}
-    kept = [label for label in others if contrasts[label] is not NOTHING]
+    theirs = {arm.label: numbers[base] for arm in arms if arm.label != base} if base != BEFORE else {}
+    if base == BEFORE and key.startswith("after/"):
+        theirs = {arm.label: _numbers(arm, f"before/{key.removeprefix('after/')}") for arm in arms}
+    contrasts = {label: contrast_numbers(numbers[label], start) for label, start in theirs.items()}
+    kept = [label for label, found in contrasts.items() if found is not NOTHING]
     differences = judged(base, kept, [contrasts[label] for label in kept], good=False)
     means = [arm_numbers(arm.label, numbers[arm.label]) for arm in arms]
     nothing = [run.run for arm in arms for run in numbers[arm.label] if run.mean is None]

@@ -91,7 +91,7 @@ class Difference:
     """The verdict as a sentence, with what it holds for."""
     more_examples: int | None
     more_seeds: int | None
-    """Of further examples or further seeds in each arm, so many would settle it; of both, where it takes both `together`."""
+    """Further seeds in each arm: so many, or so many examples, would settle it; both, where they do so `together`."""
     together: bool
     settle: str
     """What would settle it, where it is not separable; else empty."""

@@ -207,8 +207,7 @@ def limits(parts: Parts, level: float = LEVEL) -> tuple[Array, Array]:
     """Return the ends of the two-sided interval that covers the truth with probability `level`."""
     alpha = np.full(parts.value.shape, 1 - level)
     error = np.sqrt(parts.variance)
-    down, up = (quantile(parts, alpha, upper) * error for upper in (True, False))
-    return parts.centre - down, parts.centre + up
+    return parts.centre - quantile(parts, alpha, 1.0) * error, parts.centre + quantile(parts, alpha, -1.0) * error
 
 
 def p_value(parts: Parts) -> Array:
@@ -219,40 +218,39 @@ def p_value(parts: Parts) -> Array:
     error = np.sqrt(parts.variance)
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where(error > 0, np.abs(parts.centre) / error, np.nan)
-    above = parts.centre > 0
+    side = np.where(parts.centre > 0, 1.0, -1.0)
     low, high = np.full(distance.shape, _SMALLEST), np.zeros(distance.shape)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        alpha = np.exp(middle)
-        bound = np.where(above, quantile(parts, alpha, upper=True), quantile(parts, alpha, upper=False))
-        outside = distance > bound
+        outside = distance > quantile(parts, np.exp(middle), side)
         low, high = np.where(outside, low, middle), np.where(outside, middle, high)
     return np.where(np.isnan(distance), np.nan, np.exp(high))
 
 
-def quantile(parts: Parts, alpha: Array, upper: bool) -> Array:
-    """Return how many standard errors the interval of level 1 − alpha reaches from the centre, down (`upper`: the upper
-    quantile of the studentised mean) or up."""
+def quantile(parts: Parts, alpha: Array, side: Array | float) -> Array:
+    """Return how many standard errors the interval of level 1 − alpha reaches: down for side 1, up for side −1.
+
+    (Down goes the upper quantile of the studentised mean, up its lower one.)
+    """
     from scipy.special import stdtrit
 
     tail = alpha / 2
-    own = _bent(-stdtrit(parts.freedom, tail), parts, upper) if parts.count else np.zeros_like(alpha)
-    squared = np.square(own)
+    own = _bent(-stdtrit(parts.freedom, tail), parts, side) if parts.count else np.zeros_like(alpha)
     if parts.seeds is None:
         return own
+    squared = np.square(own)
     whole = parts.variance
     share = np.divide(parts.seeds.variance, whole, out=np.zeros_like(whole), where=whole > 0)
     joined = squared + share**_JOIN * (np.square(stdtrit(parts.seeds.freedom, tail)) - squared)
     return np.sqrt(np.maximum(joined, 0.0))
 
 
-def _bent(t: Array, parts: Parts, upper: bool) -> Array:
+def _bent(t: Array, parts: Parts, side: Array | float) -> Array:
     """Return the distance, in standard errors, that Student's quantile `t` > 0 becomes for skewed scores."""
-    bent = parts.skewness / np.sqrt(parts.count)
-    safe = np.where(np.abs(bent) < 1e-9, 1.0, bent)
-    x = t if upper else -t
-    turned = np.where(np.abs(bent) < 1e-9, x, 3 / safe * (np.cbrt(1 + safe * (x - safe / 6)) - 1))
-    return np.maximum(turned if upper else -turned, 0.0)
+    bend = side * parts.skewness / np.sqrt(parts.count)
+    straight = np.abs(bend) < 1e-9
+    safe = np.where(straight, 1.0, bend)
+    return np.maximum(np.where(straight, t, 3 / safe * (np.cbrt(1 + safe * (t - safe / 6)) - 1)), 0.0)
 
 
 def binary(*scores: Array) -> bool:

@@ -2,7 +2,7 @@
 
 A number is found as for a study that is planned anew: were the true difference the one measured and were the
 variances those measured, how many examples (or seeds) give an 80 % chance that p falls below the level?
-Where the other source of chance alone is too large, no number does, and both are multiplied; None says that
+Where the other source of chance alone is too large, no number does, and both grow in proportion; None says that
 even that would not do.
 """
 
@@ -75,15 +75,18 @@ def settling(difference: float, parts: Components, level: float = 0.05) -> Settl
     def seeds_settle(count: int) -> bool:
         return _settles(difference, parts, count, parts.examples, level)
 
-    def both_settle(times: int) -> bool:
-        return _settles(difference, parts, parts.seeds * times, parts.examples * times, level)
+    def examples_with(seeds: int) -> int:
+        return math.ceil(parts.examples * seeds / parts.seeds)
+
+    def both_settle(count: int) -> bool:
+        return _settles(difference, parts, count, examples_with(count), level)
 
     examples = _fewest(examples_settle, parts.examples, MOST_EXAMPLES)
     seeds = _fewest(seeds_settle, parts.seeds, MOST_SEEDS) if parts.seeds > 1 else None
     if parts.seeds > 1 and examples is None and seeds is None:
-        times = _fewest(both_settle, 1, MOST_SEEDS // parts.seeds)
-        if times is not None:
-            return Settling((times - 1) * parts.examples, (times - 1) * parts.seeds, together=True)
+        both = _fewest(both_settle, parts.seeds, MOST_SEEDS)
+        if both is not None:
+            return Settling(examples_with(both) - parts.examples, both - parts.seeds, together=True)
     return Settling(
         None if examples is None else examples - parts.examples, None if seeds is None else seeds - parts.seeds
     )
@@ -101,7 +104,7 @@ def _settles(difference: float, parts: Components, seeds: int, examples: int, le
         examples,
         examples - 1,
     )
-    reach = float(quantile(planned, np.array(level), upper=True)) + _Z_POWER
+    reach = float(quantile(planned, np.array(level), 1.0)) + _Z_POWER
     return abs(difference) >= reach * math.sqrt(float(planned.variance))
 
 

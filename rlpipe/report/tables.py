@@ -24,6 +24,8 @@ from rlpipe.report.verdicts import said_p
 
 MOST_SEEDS = 8
 """Seeds that have a column of their own in the table."""
+MOST_LINES = 20
+"""Sentences below a table on the terminal; files have all."""
 
 _JUDGED = ("p", "p_holm", "verdict", "words", "more_examples", "more_seeds", "together", "settle")
 _COSTS = ("seconds", "tokens", "gpu_hours")
@@ -73,7 +75,10 @@ def terminal(comparison: Comparison) -> RenderableType:
             table.add_column(head, overflow="fold", justify="left" if place == 0 or head in _WORDS else "right")
         for row in sheet.rows:
             table.add_row(*(Text(cell) for cell in row))
-        parts += [table, *(Text(line) for line in sheet.lines), Text("")]
+        lines = sheet.lines[:MOST_LINES]
+        more = len(sheet.lines) - len(lines)
+        lines += [f"and {more} more lines: write them to a file with --output"] if more else []
+        parts += [table, *map(Text, lines), Text("")]
     return Group(*parts)
 
 

@@ -34,21 +34,20 @@ def data(config: RunConfig) -> Data:
     method = plugins.load("method", config.method.name)
     dataset: Dataset = plugins.make("dataset", config.dataset)
     takes = method.takes or (dataset.form,)
-    seed = config.seed if _drawn_by_seed(dataset) else 0
-    key = json_text([asdict(config.dataset), [form.__name__ for form in takes], seed, files(config.dataset)])
-    if key not in _loaded:
+    asked = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(config.dataset)])
+    found = _loaded.get(asked) or _loaded.get(f"{asked} {config.seed}")
+    if found is None:
         from rlpipe.datasets.load import load
 
         with plugins.blame("dataset", config.dataset.name):
-            splits = load(dataset, takes, seed)
+            splits = load(dataset, takes, config.seed)
         train, test = splits.train.report, splits.test.report
-        _loaded[key] = Data(train.identity, test.identity, train.kept)
-    return _loaded[key]
-
-
-def _drawn_by_seed(dataset: Dataset) -> bool:
-    """Whether the seed decides which rows are read; without a limit all are, whatever it is."""
-    return dataset.config.train_limit is not None or type(dataset).own_rows is not Dataset.own_rows
+        found = Data(train.identity, test.identity, train.kept)
+        limit = config.dataset.train_limit  # the seed shuffles rows where there are more
+        drawn = limit is not None and max(train.kept, train.read) >= limit
+        drawn |= type(dataset).own_rows is not Dataset.own_rows
+        _loaded[f"{asked} {config.seed}" if drawn else asked] = found
+    return found
 
 
 def files(config: DatasetConfig) -> Sequence[tuple[str, int, int]]:

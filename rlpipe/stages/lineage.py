@@ -12,11 +12,15 @@ import functools
 from collections.abc import Sequence
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe import plugins
+from rlpipe.commandline.explain import composing
+from rlpipe.commandline.literals import as_options
 from rlpipe.compose import compose_untyped, typed
 from rlpipe.datasets.forms import Completion
+from rlpipe.errors import ConfigError, Problem
 from rlpipe.schema import RunConfig, Until
 
 INHERITED: dict[str, tuple[str, ...]] = {
@@ -25,9 +29,9 @@ INHERITED: dict[str, tuple[str, ...]] = {
     "dataset.stage": ("model", "after"),
     "method.reference.stage": ("model", "dataset", "seed"),
 }
-"""What a run takes over from the one that asks for it, by the key that names it. Store, hardware and display are
-always those of the run that asks. `after` takes over `tool` too where the run before can learn its calls: where its
-method takes tools and its dataset holds worked answers."""
+"""What a run takes over from the one that asks for it, by the key that names it. Store, hardware, checkpoints and
+display are always those of the run that asks. `after` takes over `tool` too where the run before can learn its calls:
+where its method takes tools and its dataset holds worked answers."""
 
 JUDGING = ("model", "dataset")
 """What runs named by rewards and evaluations take over. Not the seed: arms that differ in nothing but their seed are
@@ -61,6 +65,12 @@ def needed(config: RunConfig, path: str) -> RunConfig:
     return run
 
 
+def composed_from(config: RunConfig, path: str) -> tuple[str, ...]:
+    """Return those overrides of a run that options are read for; what they compose to can be kept (`compose.known`)."""
+    overrides = asked(config)[path]
+    return _split(overrides, _taken(overrides, INHERITED.get(path, JUDGING)))[0]
+
+
 def upstream(config: RunConfig) -> RunConfig | None:
     """Return the config of the run whose model `config` starts from, or None if it needs none."""
     paths = asked(config)
@@ -82,15 +92,31 @@ _runs: dict[str, RunConfig] = {}
 
 def _run(config: RunConfig, overrides: Sequence[str], inherits: Sequence[str]) -> RunConfig:
     """Compose the run that overrides name; the arms of a sweep name the same few again and again."""
-    taken = [key for key in inherits if not any(override.startswith(f"{key}=") for override in overrides)]
-    taken += ["store", "hardware", "log"]
+    taken = _taken(overrides, inherits)
     known = repr((list(overrides), {key: getattr(config, key) for key in taken}, _searched()))
     if known not in _runs:
-        composed, asking = copy.deepcopy(_composed(tuple(overrides), _searched())), OmegaConf.structured(config)
+        first, later = _split(overrides, taken)
+        composed, asking = copy.deepcopy(_composed(first, _searched())), OmegaConf.structured(config)
         for key in taken:
-            _inherit(composed, asking, key, overrides)
+            OmegaConf.update(composed, key, asking[key], merge=False, force_add=True)
+        _set(composed, later)
         _runs[known] = dataclasses.replace(typed(composed), run_dir=None, until=Until.evaluate, objective=None)
     return copy.deepcopy(_runs[known])
+
+
+def _taken(overrides: Sequence[str], inherits: Sequence[str]) -> list[str]:
+    """Return the keys that are taken over from the run that asks."""
+    own = [key for key in inherits if not any(override.startswith(f"{key}=") for override in overrides)]
+    return [*own, "store", "hardware", "checkpoint", "log"]
+
+
+def _split(overrides: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part overrides into those to compose and those to set on what is taken over (`model.lora.rank=8`).
+
+    Composing these would meet another option's fields: those of the default model, say.
+    """
+    later = tuple(one for one in overrides if one.lstrip("+~").startswith(tuple(f"{key}." for key in taken)))
+    return tuple(one for one in overrides if one not in later), later
 
 
 @functools.lru_cache(maxsize=64)
@@ -104,15 +130,14 @@ def _searched() -> str:
     return str(hydra.config_loader().get_search_path()) if hydra.is_initialized() else ""
 
 
-def _inherit(composed: DictConfig, asking: DictConfig, key: str, overrides: Sequence[str]) -> None:
-    """Take a node from the run that asks; fields of it that the overrides name (`model.lora.rank=8`) stay theirs."""
-    named = [
-        override.split("=")[0].lstrip("+") for override in overrides if override.startswith((f"{key}.", f"+{key}."))
-    ]
-    own = {dotted: OmegaConf.select(composed, dotted) for dotted in named}
-    OmegaConf.update(composed, key, asking[key], merge=False, force_add=True)
-    for dotted, value in own.items():
-        OmegaConf.update(composed, dotted, value, force_add=True)
+def _set(composed: DictConfig, overrides: Sequence[str]) -> None:
+    """Set fields as Hydra does. Raises ConfigError for those that are not there."""
+    with composing(overrides):
+        for override in OverridesParser.create().parse_overrides(as_options(overrides)):
+            if override.is_delete():
+                fix = "set it to another value instead"
+                raise ConfigError([Problem(str(override.input_line), "takes away what is inherited", fix)])
+            OmegaConf.update(composed, override.key_or_group, override.value(), force_add=override.is_add())
 
 
 def _names(overrides: Sequence[str], key: str) -> bool:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rlpipe.console.display import say
-from rlpipe.errors import RlpipeError
+from rlpipe.errors import RecordError, RlpipeError
 from rlpipe.records import heartbeat
 from rlpipe.records.files import explained, write_atomic
 from rlpipe.records.heartbeat import Owner
@@ -44,10 +44,10 @@ class Mark:
                 if not self.file.exists():
                     heartbeat.write(self.file, self.owner)
             except OSError:
-                if os.access(self.stage, os.W_OK) or not self.stage.is_dir():
+                if not _for_reading_only(self.stage):
                     raise
                 if not self._told:
-                    say(f"{self.stage}: cannot be written, so whoever prunes the store does not see that it is in use")
+                    _say_unmarked(self.stage)
                 self._told = True
 
     def remove(self) -> None:
@@ -69,9 +69,17 @@ def using(stage: Path, run: str) -> Iterator[Mark]:
 
 
 def reserve(stage: Path, sweep: Path) -> None:
-    """Note that jobs of a sweep, which may run at any later time, need a stage; it counts until they have ended."""
+    """Note that arms of a sweep, which may run at any later time, need a stage; it counts until they have ended.
+
+    Raises RecordError.
+    """
     name = hashlib.sha256(str(sweep.resolve()).encode()).hexdigest()[:12] + _SWEEP
-    write_atomic(stage / FOLDER / name, str(sweep.resolve()))
+    try:
+        write_atomic(stage / FOLDER / name, str(sweep.resolve()))
+    except RecordError:
+        if not _for_reading_only(stage):
+            raise
+        _say_unmarked(stage)
 
 
 def users(stage: Path) -> list[str]:
@@ -81,7 +89,7 @@ def users(stage: Path) -> list[str]:
         for file in sorted((stage / FOLDER).iterdir()):
             if file.name.startswith("."):
                 continue
-            user = _sweep(file, stage.name) if file.suffix == _SWEEP else _process(file)
+            user = _sweep(file) if file.suffix == _SWEEP else _process(file)
             if user:
                 found.append(user)
             else:
@@ -95,8 +103,8 @@ def _process(file: Path) -> str | None:
     return f"{sign.owner}, {sign.owner.doing}" if sign is not None and sign.alive else None
 
 
-def _sweep(file: Path, stage: str) -> str | None:
-    """Name a sweep that still has jobs to do with a stage."""
+def _sweep(file: Path) -> str | None:
+    """Name a sweep that still has arms to run."""
     from rlpipe.sweep.folder import Ended, Sweep, read_outcome
 
     folder = Path(file.read_text(encoding="utf-8"))
@@ -104,10 +112,15 @@ def _sweep(file: Path, stage: str) -> str | None:
         sweep = Sweep.load(folder)
     except RlpipeError:
         return None  # deleted
+    outcomes = [read_outcome(sweep.job_folder(arm)) for arm in sweep.arms]
     over = (Ended.ok, Ended.failed, Ended.cancelled)
-    for job in sweep.jobs:
-        if stage in job.needs:
-            outcome = read_outcome(sweep.job_folder(job))
-            if outcome is None or outcome.ended not in over:
-                return f"the sweep {folder}"
-    return None
+    waiting = [outcome for outcome in outcomes if outcome is None or outcome.ended not in over]
+    return f"the sweep {folder}" if waiting else None
+
+
+def _for_reading_only(stage: Path) -> bool:
+    return stage.is_dir() and not os.access(stage, os.W_OK)
+
+
+def _say_unmarked(stage: Path) -> None:
+    say(f"{stage}: cannot be written, so whoever prunes the store does not see that it is in use")

@@ -37,6 +37,45 @@ def test_a_run_before_the_run_before():
     assert first.method.max_steps == 3
 
 
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("model.stage=[method=sft,dataset=ultrafeedback]", ["method=sft", "dataset=ultrafeedback"]),
+        ("model.stage=['method=sft',\"dataset=piqa\"]", ["method=sft", "dataset=piqa"]),
+        (
+            "dataset.stage=[method=ai_feedback,after=[method=sft,seed=1]]",
+            ["method=ai_feedback", "after=[method=sft,seed=1]"],
+        ),
+        ("+method.reference.stage=[a=${scaled:1e-5},b={c: 1}]", ["a=${scaled:1e-5}", "b={c: 1}"]),
+        ("reward.judge.stage=[]", []),
+    ],
+)
+def test_a_list_in_a_field_needs_no_quotes(override, value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    [ready] = as_options([override])
+    parsed = OverridesParser.create().parse_override(ready)
+    assert parsed.value() == value
+    assert as_typed([ready]) == [override]
+
+
+def test_a_field_s_list_reaches_the_run():
+    config = compose(
+        "model=blank", "method=ppo", "reward=reward_model", "reward.reward_model.stage=[method=reward_model]"
+    )
+    assert config.reward["reward_model"].stage == ["method=reward_model"]
+
+
+def test_a_sweep_over_lists():
+    choices = ["after=[method=sft,seed=1]", "after=sft", "after=[method=dpo,after=[method=sft]]"]
+    together = "after=" + ",".join(choice.removeprefix("after=") for choice in choices)
+    [ready] = as_options([together])
+    each = [f"after={name}" for name in ready.removeprefix("after=").split(",")]
+    assert as_typed(each) == choices
+    assert as_typed([ready]) == [together]
+    assert [compose(one).after for one in each][2] == ["method=dpo", "after=[method=sft]"]
+
+
 @pytest.mark.parametrize("override", ["after=sft", "after=[sft]", "after=none", "seed=1", "reward=[length]"])
 def test_other_overrides_stay_as_they_are(override):
     assert as_options([override]) == [override]
@@ -74,3 +113,13 @@ def test_lists_split_into_what_they_were_joined_from(parts):
     assert split(",".join(f'"{part}"' for part in parts)) == parts
     literal = f"after=[{','.join(parts)}]"
     assert as_typed(as_options([literal])) == [literal]
+
+
+@given(st.lists(st.text("ab=. '\\\"", min_size=1, max_size=8), min_size=1, max_size=3))
+def test_quotes_are_hydra_s_own(parts):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from rlpipe.commandline.literals import _quoted
+
+    parsed = OverridesParser.create().parse_override(f"model.stage=[{','.join(map(_quoted, parts))}]")
+    assert parsed.value() == parts

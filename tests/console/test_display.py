@@ -86,7 +86,10 @@ def test_the_loss_is_smoothed():
     assert 0.3 < float(out.file.getvalue().splitlines()[1].split("loss ")[1].split()[0]) < 0.6
 
 
-MANIFEST = {"overrides": [], "config": {"dataset": {"name": "gsm8k", "source": "some rows.jsonl"}}}
+MANIFEST = {
+    "overrides": [],
+    "config": {"dataset": {"name": "gsm8k", "source": "some rows.jsonl"}, "method": {"name": "sft"}},
+}
 RESULT = {
     "status": "ok",
     "metrics": {"before/preference/accuracy": 0.51, "after/preference/accuracy": 0.68, "after/preference/margin": 1.5},
@@ -115,6 +118,14 @@ def test_the_summary_shows_before_and_after_and_what_to_type_next(tmp_path):
         "dataset=gsm8k",
         "dataset.source=some rows.jsonl",
     ]
+
+
+@pytest.mark.parametrize(("method", "words"), [("sft", True), ("grpo", True), ("reward_model", False)])
+def test_one_can_talk_to_what_writes(tmp_path, method, words):
+    (tmp_path / "model").mkdir()
+    manifest = {**MANIFEST, "config": {**MANIFEST["config"], "method": {"name": method}}}
+    commands = dict(next_commands(tmp_path, RESULT, manifest))
+    assert commands.get("talk to it") == (f"python -m rlpipe.chat {tmp_path}" if words else None)
 
 
 def test_an_unfinished_run_is_told_how_to_go_on(tmp_path):

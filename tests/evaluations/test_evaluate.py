@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -128,3 +129,46 @@ def test_held_out_rows_without_the_form_are_counted_and_said(record):
     (one,) = evaluate.plan(config, Head.causal_lm, split, record)
     assert len(one.examples) == 1
     assert "evaluation perplexity leaves 1 held-out rows out: nothing in them to measure" in record.manifest["notes"]
+
+
+def test_what_rows_depend_on_is_recorded_beside_them(record):
+    measured(record, Notebook(), [0.0] * 4, [1.0] * 4)
+    file = record.run_dir / "evaluations" / "fixed.protocol.json"
+    assert json.loads(file.read_text()) == {"evaluation": "fixed", "template": "one"}
+
+
+def test_measurements_that_differ_otherwise_have_no_change(record, capsys):
+    evaluate.measure([evaluate.Planned("fixed", Fixed([0.0, 0.0]), range(2))], None, "before", record, Notebook())
+    other = evaluate.Planned("fixed", Fixed([1.0, 1.0], template="two"), range(2))
+    numbers = evaluate.measure([other], None, "after", record, Notebook())
+    assert set(numbers) == {"after/fixed/mean"}
+    note = "evaluation fixed: template differed between measurements, so its change means nothing"
+    assert note in record.manifest["notes"]
+    assert note in capsys.readouterr().err
+
+
+def test_every_evaluations_protocol_names_dataset_template_and_settings(record, blank_loaded):
+    config = compose("method=none", "dataset=gsm8k", "dataset.sample_size=64")
+    plans = planned(config, record)
+    found = {name: evaluate.measure([one], blank_loaded, "before", record, Notebook()) for name, one in plans.items()}
+    assert set(found) == {"accuracy", "perplexity", "samples"}
+    for name in found:
+        told = json.loads((record.run_dir / "evaluations" / f"{name}.protocol.json").read_text())
+        assert told["dataset"] == {"name": "gsm8k", "split": "test", "identity": told["dataset"]["identity"]}
+        assert len(told["template"]) == 16
+        assert told["evaluation"] == name
+    told = json.loads((record.run_dir / "evaluations" / "accuracy.protocol.json").read_text())
+    assert told["verifier"] == {"name": "gsm8k", "mode": "strict"}
+    assert told["sampling"]["temperature"] == 0.0
+
+
+def test_evaluations_that_bring_their_own_examples_need_no_dataset(record):
+    """The default dataset of a real model stands on the hub, which nobody asks."""
+    from rlpipe import build
+    from rlpipe.methods.base import MethodConfig
+    from rlpipe.methods.none import NoTraining
+
+    config = compose("method=none", "model=hf", "model.source=x/y", "evaluation=lm_eval", "dataset=piqa")
+    splits = build.data(config, NoTraining(MethodConfig(name="none")), record)
+    assert (splits.train.examples, splits.test.native) == ([], [])
+    assert config.dataset.source == "hub"

@@ -18,6 +18,15 @@ from rlpipe.run import run
 
 pytest.importorskip("lm_eval")
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Keep what the datasets library makes of these rows out of its real cache."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
 LONGEST = 480
 """Characters of an answer that surely fit into 512 tokens; the harness stops at a longer one."""
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rlpipe.compose import compose, to_plain
+from rlpipe.errors import PluginError
 from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig
 from rlpipe.records.record import Record, Status
@@ -73,6 +74,13 @@ def test_examples_that_belong_together_are_measured_at_once(record):
     one.whole = True
     measure(record, one)
     assert [len(asked) for asked in one.asked] == [300]
+
+
+def test_a_wrong_number_of_rows_is_the_plugins_fault(record):
+    one = Squares()
+    one.rows = lambda loaded, examples: []
+    with pytest.raises(PluginError, match=r"evaluation\.squares: gave 0 rows for 128 examples"):
+        measure(record, one)
 
 
 def test_no_examples_are_no_rows(record):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlpipe.errors import ModelError
-from rlpipe.models.facts import check_files, local_facts, read_tensors
+from rlpipe.models.facts import check_files, local_facts, read_tensors, weights_folder
+from rlpipe.models.hub import locate
+from rlpipe.stages import identity
 
 
 def test_facts_of_a_real_model(stories):
@@ -88,3 +91,19 @@ def test_junk_is_never_read_as_weights(copied, junk):
     file.write_bytes(junk)
     with pytest.raises(ModelError, match="is damaged"):
         read_tensors(copied)
+
+
+def test_a_runs_folder_stands_for_the_model_inside(small_model, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_model, run / "model")
+    (run / "manifest.json").write_text("{}")
+    assert weights_folder(run) == run / "model"
+    assert weights_folder(small_model) == small_model
+    assert local_facts(run) == local_facts(small_model)
+    folder, notes = locate(str(run), None)
+    assert folder == run / "model"
+    assert notes == [f"{run}: a run's folder, whose model/ is taken"]
+    assert identity.weights(str(run), None) == identity.weights(str(small_model), None)
+    (run / "model" / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"is the folder of a run that has no trained model"):
+        local_facts(run)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlpipe.errors import RecordError
-from rlpipe.records import files
+from rlpipe.records import files, heartbeat
+from rlpipe.records.lease import Lost
 from rlpipe.records.provenance import HIDDEN, hide_override, is_secret, plain
 from rlpipe.records.record import Record, Status, differing
 
@@ -199,6 +200,30 @@ def test_two_processes_cannot_share_a_folder(tmp_path):
     finally:
         other.communicate()
     assert Record.open(tmp_path / "run", CONFIG).resumed
+
+
+def test_a_run_that_was_taken_over_writes_nothing_more(tmp_path, monkeypatch):
+    first = Record.open(tmp_path / "run", CONFIG)
+    first.log_metrics(1, {"loss": 1.0})
+    held = tmp_path / "run" / ".lease" / "1"
+    heartbeat.stop(held)
+    os.utime(held, times=(1e9, 1e9))
+    second = Record.open(tmp_path / "run", CONFIG)
+    before = files.hashes(tmp_path / "run")
+    for write in (
+        lambda: first.log_metrics(2, {"loss": 2.0}),
+        lambda: first.update(notes=["x"]),
+        lambda: first.finish(Status.ok, "evaluate"),
+    ):
+        first._writes = True  # as if it had not noticed yet
+        with pytest.raises(Lost, match="took this over"):
+            write()
+        assert not first.may_write()
+    first.finish(Status.failed, "train", error=ValueError("x"))
+    assert files.hashes(tmp_path / "run") == before
+    second.log_metrics(2, {"loss": 3.0})
+    second.finish(Status.ok, "evaluate")
+    assert [row["loss"] for row in second.metrics()] == [1.0, 3.0]
 
 
 def test_an_unwritable_place_is_named(tmp_path):

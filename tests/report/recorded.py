@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlpipe.records.files import json_text, write_atomic, write_lines
+from rlpipe.records.files import json_line, json_text
 from rlpipe.records.record import Record, Status
 
 PROTOCOL = {"dataset": {"name": "gsm8k"}, "evaluation": "accuracy", "sampling": {"temperature": 0.0}}
@@ -42,6 +46,16 @@ def rows(scores: Sequence[float | None], ids: Sequence[str] | None = None, **mor
     ]
 
 
+@functools.cache
+def _template() -> dict[str, str]:
+    """The files of a run that `Record` wrote; looking at code and hardware takes it too long to do it every time."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = Record.open(Path(folder), config())
+        record.log_metrics(1, {"loss": 0.5})
+        record.finish(Status.ok, "evaluate", cost={"steps": 1, "tokens": 10})
+        return {name: (Path(folder) / name).read_text() for name in ("manifest.json", "result.json", "metrics.jsonl")}
+
+
 def recorded(
     folder: Path,
     scores: Sequence[float | None] | None = None,
@@ -58,12 +72,23 @@ def recorded(
     **fields: Any,
 ) -> Path:
     """Write a run that ended; `fields` are settings of its config."""
-    record = Record.open(folder, config(seed, **fields), overrides=[*overrides, f"seed={seed}"])
+    manifest, result = (json.loads(_template()[name]) for name in ("manifest.json", "result.json"))
+    settled = config(seed, **fields)
+    manifest |= {"id": uuid.uuid4().hex[:12], "config": settled, "overrides": [*overrides, f"seed={seed}"]}
+    result |= {"status": status.name, "metrics": dict(metrics or {})}
+    if error is not None:
+        result["error"] = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}
+    (folder / "evaluations").mkdir(parents=True)
     for when, found in (("before", before), ("after", scores)):
         if found is not None:
-            write_lines(folder / "evaluations" / f"{name}.{when}.jsonl", rows(found, ids))
+            _lines(folder / "evaluations" / f"{name}.{when}.jsonl", rows(found, ids))
     if protocol is not None:
-        write_atomic(folder / "evaluations" / f"{name}.protocol.json", json_text(dict(protocol)))
-    record.log_metrics(1, {"loss": 0.5})
-    record.finish(status, "evaluate", metrics=metrics or {}, cost={"steps": 1, "tokens": 10}, error=error)
+        (folder / "evaluations" / f"{name}.protocol.json").write_text(json_text(dict(protocol)))
+    (folder / "metrics.jsonl").write_text(_template()["metrics.jsonl"])
+    (folder / "manifest.json").write_text(json_text(manifest))
+    (folder / "result.json").write_text(json_text(result))
     return folder
+
+
+def _lines(path: Path, content: Sequence[Mapping[str, Any]]) -> None:
+    path.write_text("".join(map(json_line, content)))

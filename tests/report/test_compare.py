@@ -1,6 +1,7 @@
 """Comparisons of runs as they are found on a disk: the good ones, and all that can be wrong."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -311,6 +312,18 @@ def test_a_summary_number_is_compared_over_seeds_alone(tmp_path):
     assert evaluation.arms[0].high > evaluation.arms[1].low
 
 
+def test_a_summary_number_of_one_arm_is_compared_with_that_before_training(tmp_path):
+    for seed in range(4):
+        start = 5.0 * seed
+        numbers = {"before/x/y": start, "after/x/y": start + 1 + 0.01 * seed}
+        recorded(tmp_path / str(seed), seed=seed, metrics=numbers)
+    found = compare(find([tmp_path]), score="after/x/y")
+    (difference,) = found.evaluations[0].differences
+    assert (difference.baseline, difference.verdict, difference.seeds) == ("before", "higher", 4)
+    assert difference.value == pytest.approx(1.015)
+    assert compare(find([tmp_path]), score="before/x/y").evaluations[0].differences == []
+
+
 def test_a_summary_number_of_one_seed_has_no_interval(tmp_path):
     for beta, number in ((0.1, 1.0), (0.2, 2.0), (0.3, float("nan"))):
         recorded(tmp_path / str(beta), method__beta=beta, metrics={"after/x/y": number})
@@ -325,3 +338,18 @@ def test_a_summary_number_of_one_seed_has_no_interval(tmp_path):
 def test_a_comparison_is_plain_json(tmp_path):
     found = compare(two_arms(tmp_path, seeds=(0, 1)))
     assert json.loads(json.dumps(found.to_plain(), allow_nan=False))["baseline"] == "beta=0.1"
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_are_compared_in_seconds(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    write_lines(log, ({"step": step, **{f"m{place}": step / 7 for place in range(12)}} for step in range(2000)))
+    for place in range(1000):
+        folder = recorded(tmp_path / "runs" / str(place), scores(0.0, 200), seed=place % 5, method__beta=place // 5)
+        (folder / "metrics.jsonl").unlink()
+        (folder / "metrics.jsonl").hardlink_to(log)
+    began = time.process_time()
+    found = compare(find([tmp_path / "runs"]))
+    assert time.process_time() - began < 12
+    assert len(found.arms) == 200
+    assert len(found.evaluations[0].differences) == 199

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlpipe.report.multiplicity import holm
@@ -19,6 +19,7 @@ def test_values_of_r():
     assert holm([0.9, 0.001, 0.04]) == pytest.approx([0.9, 0.003, 0.08])
 
 
+@settings(deadline=None, max_examples=60)
 @given(PS)
 def test_between_the_raw_p_and_bonferronis(ps):
     adjusted = holm(ps)
@@ -27,6 +28,7 @@ def test_between_the_raw_p_and_bonferronis(ps):
     assert [adjusted[i] for i in np.argsort(ps, kind="stable")] == sorted(adjusted)
 
 
+@settings(deadline=None, max_examples=60)
 @given(PS, st.sampled_from([0.01, 0.05, 0.2]))
 def test_rejects_what_holms_steps_reject(ps, level):
     rejected = set()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlpipe.records.files import write_lines
@@ -104,6 +104,7 @@ def test_a_run_that_does_not_say_how_it_measured_is_refused(tmp_path):
     assert "other: does not say how it measured" in reason
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from("abcdef"), st.one_of(st.floats(-9, 9), st.just(math.nan))),

@@ -88,6 +88,14 @@ def test_many_seeds_take_one_column(tmp_path):
     assert sheet.heads == ["arm", "seeds", "examples", "mean", "95 % interval"]
 
 
+def test_the_terminal_says_how_many_sentences_it_leaves_out(tmp_path):
+    for place in range(tables.MOST_LINES + 5):
+        recorded(tmp_path / str(place), [1.0, 0.0, 1.0], method__beta=float(place))
+    found = compare(find([tmp_path]))
+    assert "and 4 more lines" in drawn(found)
+    assert tables.markdown(found).count("\n- beta=") >= tables.MOST_LINES + 4
+
+
 def test_nothing_to_compare_still_shows_what_ran(tmp_path):
     recorded(tmp_path / "a", status=Status.failed, error=ValueError("boom"))
     found = compare(find([tmp_path]))

@@ -28,7 +28,12 @@ METHODS = {
     "dpo": ("method=dpo", "dataset=ultrafeedback", MICRO, "model.lora.rank=4", "model.lora.dropout=0.1", STAGE),
     "grpo": (
         *("method=grpo", "dataset=countdown", "reward=countdown", "tool=calculator", "method.group_size=2"),
-        *("method.sampling.max_tokens=12", "evaluation=[accuracy,samples]", "evaluation.samples.max_tokens=12"),
+        *(
+            "method.sampling.max_tokens=12",
+            "method.max_length=480",
+            "evaluation=[accuracy,samples]",
+            "evaluation.samples.max_tokens=12",
+        ),
     ),
 }
 
@@ -95,6 +100,7 @@ def test_another_seed_is_noticed_everywhere(tmp_path, capsys):
     record(tmp_path / "one", manifest)
     code, out, _ = reproduce(capsys, tmp_path / "one", "--run-dir", tmp_path / "two")
     assert code == 1
+    out = out.replace("│ ", "")
     assert "weights different other hashes: model.safetensors; up to" in out
     assert "numbers different" in out
     assert "logged numbers different differ from step" in out

@@ -33,6 +33,18 @@ def test_a_job_that_is_asked_to_stop_goes_on_where_it_saved(study, cluster, tmp_
     assert made.outcome("0").attempt == 2
 
 
+def test_only_the_job_that_was_asked_is_queued_again(study, cluster, tmp_path):
+    works = {str(number): Steps(tmp_path / str(number), COUNT) for number in range(3)}
+    made = study(works)
+    made.backend.submit(made.sweep.jobs)
+    made.until(lambda: all(len(work.steps) > 2 for work in works.values()))
+    cluster.call("scancel", "--signal=USR2", made.job_id("2"))  # its plain id is that of the array
+    made.until(lambda: made.ended("2") == "stopped", 20)
+    assert set(made.all_over().values()) == {"ok"}
+    assert all(in_order(work) for work in works.values())
+    assert [len(work.attempts) for work in works.values()] == [1, 1, 2]
+
+
 def test_a_job_that_is_preempted_saves_in_its_grace_and_goes_on(study, cluster, tmp_path):
     work = Steps(tmp_path / "run", COUNT, workers=2)
     made = study({"0": work}, partition="low", extra={"exclusive": True, "nodelist": "n1"})

@@ -19,6 +19,9 @@ SMALL = (
 
 def limits(overrides: Sequence[str]) -> list[str]:
     """Return the small settings that a run with these overrides has fields for."""
+    if "method=ai_feedback" in overrides:
+        own = ["method.max_length=256", "method.sampling.max_tokens=8", "method.cut=keep"]
+        return [*own, *(one for one in SMALL if not one.startswith("method."))]
     trains = "method=none" not in overrides
     return [one for one in SMALL if trains or not one.startswith("method.micro_batch_size")]
 

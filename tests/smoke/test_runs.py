@@ -215,3 +215,21 @@ def test_the_record_is_where_it_was_asked_for(finished, tmp_path):
     left = {entry.name for entry in Path(tmp_path / "run").iterdir() if not entry.name.startswith(".")}
     assert left >= {"manifest.json", "config.yaml", "metrics.jsonl", "evaluations", "checkpoints", "model", "log.txt"}
     assert left >= {"result.json", "audit.json"}
+
+
+def test_a_run_leaves_its_page_however_it_ends(finished, tmp_path, monkeypatch):
+    finished("model=blank", "method=dpo", "dataset=ultrafeedback")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "before and after" in page.lower()
+
+    from rlpipe.training import train
+
+    def breaks(*_, **__):
+        raise ValueError("torn <b>cable</b>")
+
+    monkeypatch.setattr(train, "train", breaks)
+    with pytest.raises(ValueError, match="torn"):
+        finished("model=blank", "method=dpo", "dataset=ultrafeedback", at="failed")
+    page = (tmp_path / "failed" / "report.html").read_text()
+    assert "The run failed" in page
+    assert "ValueError: torn &lt;b&gt;cable&lt;/b&gt;" in page

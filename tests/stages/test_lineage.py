@@ -16,8 +16,9 @@ OWN = ("model=blank", "model.layers=1", "dataset=ultrafeedback", "dataset.sample
 
 
 def test_the_start_inherits_model_dataset_and_seed():
-    run = upstream(compose(*OWN, "method=dpo", "after=sft", "log.every=7", "tracker=wandb"))
+    run = upstream(compose(*OWN, "method=dpo", "after=sft", "log.every=7", "checkpoint.every=5", "tracker=wandb"))
     assert (run.model.layers, run.dataset.sample_size, run.seed, run.log.every) == (1, 16, 3, 7)
+    assert run.checkpoint.every == 5
     assert run.tracker.name == "none"
     run = upstream(compose(*OWN, "method=dpo", "after=[method=sft,seed=5,dataset=smoltalk,model.layers=2]"))
     assert (run.model.layers, run.dataset.name, run.seed) == (2, "smoltalk", 5)

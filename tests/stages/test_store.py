@@ -209,7 +209,7 @@ def test_runs_and_sweeps_are_known_as_users(stage, build, tmp_path):
         assert user.endswith("using it for /runs/a")
     assert users(stage.folder) == []
     sweep = Sweep.create(tmp_path / "sweep")
-    job = Job("0", Kind.arm, (), str(tmp_path / "sweep/0"), needs=(stage.name,))
+    job = Job("0", Kind.arm, (), str(tmp_path / "sweep/0"))
     sweep.add([job])
     reserve(stage.folder, sweep.folder)
     assert users(stage.folder) == [f"the sweep {sweep.folder}"]
@@ -218,6 +218,20 @@ def test_runs_and_sweeps_are_known_as_users(stage, build, tmp_path):
     assert users(stage.folder) == [f"the sweep {sweep.folder}"], "it can go on"
     write_outcome(sweep.job_folder(job), Outcome(Ended.ok))
     assert users(stage.folder) == []
+
+
+def test_a_store_for_reading_only_is_used_and_said(stage, build, monkeypatch, capsys, tmp_path):
+    store.ensure(stage, build)
+    # the superuser, who may run these tests, can write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(heartbeat, "write", refuse)
+    with store.in_use(stage, "a run", build) as folder:
+        assert folder == stage.product
+    assert capsys.readouterr().err.count("cannot be written") == 1
 
 
 def test_a_mark_comes_back_when_the_folder_was_taken_away(tmp_path):

@@ -38,6 +38,9 @@ class Fragile(Tracker):
     def table(self, name, rows, step):
         self._do("table", name)
 
+    def evaluation(self, name, before, after, step):
+        self._do("evaluation", name)
+
     def summary(self, metrics):
         self._do("summary", metrics)
 
@@ -67,7 +70,7 @@ def test_one_that_cannot_start_stops_the_run(identity):
         drive(Guarded(Fragile("start")), identity)
 
 
-@pytest.mark.parametrize("at", ["log", "table", "summary", "finish"])
+@pytest.mark.parametrize("at", ["log", "table", "evaluation", "summary", "finish"])
 def test_one_that_fails_later_is_switched_off_with_one_line(at, identity, caplog):
     inner = Fragile(at)
     with caplog.at_level(logging.WARNING):
@@ -75,7 +78,7 @@ def test_one_that_fails_later_is_switched_off_with_one_line(at, identity, caplog
     assert len(caplog.records) == 1
     assert "\n" not in caplog.text.strip()
     assert "tracker=fragile failed and is switched off: ConnectionError: the service is away" in caplog.text
-    order = ["start", "log", "log", "table", "summary", "finish"]
+    order = ["start", "log", "log", "table", "evaluation", "summary", "finish"]
     assert [what[0] for what in inner.got] == order[: order.index(at)]
 
 
@@ -93,6 +96,21 @@ def test_steps_that_were_logged_are_not_logged_again(identity):
     guarded = Guarded(inner, logged_until=1)
     drive(guarded, identity)
     assert [what[1] for what in inner.got if what[0] == "log"] == [2]
+    past = Fragile()
+    drive(Guarded(past, logged_until=2), identity)
+    assert [what[0] for what in past.got] == ["start", "evaluation", "summary", "finish"]
+
+
+def test_a_tracker_that_knows_no_evaluations_shows_their_newest_rows_as_a_table(identity):
+    class Plain(Fragile):
+        evaluation = Tracker.evaluation
+
+    inner = Plain()
+    tracker = Guarded(inner)
+    tracker.start(identity, {})
+    tracker.evaluation("accuracy", [{"id": 1}], None, 0)
+    tracker.evaluation("accuracy", [{"id": 1}], [{"id": 1}], 9)
+    assert [what[1] for what in inner.got[1:]] == ["evaluations/accuracy/before", "evaluations/accuracy/after"]
 
 
 def test_not_started_it_does_nothing(identity):

@@ -43,6 +43,7 @@ def store() -> None:
     for launcher in (LocalLauncher, SlurmLauncher):
         _store("launcher", launcher.name, launcher, launcher.Config)
     _store("sweeper", "grid", GridSweeper, sweeper.GridConfig)
+    _let_trials_fail()
 
 
 def _store(kind: str, name: str, plugin: type, config: type) -> None:
@@ -50,3 +51,12 @@ def _store(kind: str, name: str, plugin: type, config: type) -> None:
     with open_dict(node):
         node._target_ = f"{plugin.__module__}.{plugin.__name__}"
     ConfigStore.instance().store(group=f"schema/{kind}", name=name, node=node, provider="rlpipe")
+
+
+def _let_trials_fail() -> None:
+    """Let Optuna's sweeper count failed arms as failed trials; by its own default the first one ends the study."""
+    store = ConfigStore.instance()
+    if "optuna.yaml" in store.list("hydra/sweeper"):
+        node = store.load("hydra/sweeper/optuna.yaml").node
+        node.max_failure_rate = 1.0
+        store.store(group="hydra/sweeper", name="optuna", node=node, provider="rlpipe")

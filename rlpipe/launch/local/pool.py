@@ -142,12 +142,12 @@ def main(arguments: list[str]) -> int:
     home = folder / ".launch" / "local"
     home.mkdir(parents=True, exist_ok=True)
     while True:
+        pool = Pool(folder)  # what is wrong with the sweep shows before anybody relies on this pool
         try:
             lease = acquire(home, "running the sweep's jobs", patient=False)
         except Taken:
             return 0  # another pool is at it and finds whatever was submitted
         try:
-            pool = Pool(folder)
             pool.work()
         finally:
             lease.release()

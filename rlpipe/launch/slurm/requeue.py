@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 
 from rlpipe.launch.slurm.command import NoAnswer, Refused, ask, pairs
 
@@ -16,7 +17,7 @@ def requeue(most: int) -> str:
 
     Nothing is done where SLURM does so itself, nor for a job that was cancelled.
     """
-    job = os.environ["SLURM_JOB_ID"]
+    job = _name(os.environ)
     restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
     if restarts >= most:
         return f"not queued again: that was done {restarts} times already (hydra.launcher.requeues)"
@@ -34,3 +35,9 @@ def requeue(most: int) -> str:
         except Refused as error:
             return f"not queued again: {error}"
     return f"not queued again: {words}"
+
+
+def _name(environment: Mapping[str, str]) -> str:
+    """Return the name of this job alone: a task's plain id is also, for one of them, that of its whole array."""
+    array = environment.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else environment["SLURM_JOB_ID"]

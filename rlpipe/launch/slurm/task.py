@@ -54,6 +54,7 @@ class Task:
         if (limit := seconds(self.config.time)) is not None:
             left = limit - min(_MARGIN, limit / 10) - (time.time() - self.begun)
             signal.setitimer(signal.ITIMER_REAL, max(1.0, left))
+        before = read_outcome(self.folder)
         self.child = ranks.start(self.config, self.folder, os.environ)
         if self.asked is not None:  # it came while the work was being started
             ranks.ask_to_stop(self.config, self.child)
@@ -61,7 +62,11 @@ class Task:
         code = code if code >= 0 else 128 - code
         if code == 0:
             return 0
-        return self._ended(code) if int(os.environ.get("SLURM_NODEID", "0")) == 0 else self._beside(code)
+        if int(os.environ.get("SLURM_NODEID", "0")) > 0:
+            return self._beside(code)
+        outcome = read_outcome(self.folder)
+        # What an earlier attempt wrote says nothing of this one.
+        return self._ended(code, outcome if outcome is not None and outcome != before else Outcome(Ended.running))
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:
@@ -76,13 +81,14 @@ class Task:
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
 
-    def _ended(self, code: int) -> int:
-        """See to a work that did not come to its end: it is queued again if it was asked to stop, else it failed.
+    def _ended(self, code: int, outcome: Outcome) -> int:
+        """See to a work that did not end in good order: it is queued again if it was asked to stop, else it failed.
 
-        An error that came after the request counts as its consequence: the processes that a run works with
-        get the signal too. One that is the run's own comes again.
+        One that was done had only its process still to end. An error that came after the request counts as its
+        consequence: the processes that a run works with get the signal too. One that is the run's own comes again.
         """
-        outcome = read_outcome(self.folder) or Outcome(Ended.running)
+        if outcome.ended is Ended.ok:
+            return 0
         failed_before = outcome.ended is Ended.failed and outcome.time < self.asked_at
         if self.asked is not None and not failed_before:
             return self._stopped(outcome, self.asked)

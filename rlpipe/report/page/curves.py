@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -156,9 +155,9 @@ def _arm(seeds: Sequence[_Reduced | None]) -> _Reduced | None:
         for place, name in enumerate(run.names):
             stacked[seed, names.index(name)] = run.mean[place]
     broken = {name: sum(run.broken.get(name, 0) for run in runs) for name in names}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a point that no seed has stays NaN
-        mean, low, high = (reduce(stacked, axis=0) for reduce in (np.nanmean, np.nanmin, np.nanmax))
+    with np.errstate(invalid="ignore"):  # a point that no seed has stays NaN
+        mean = np.nansum(stacked, axis=0) / (~np.isnan(stacked)).sum(axis=0)
+    low, high = np.fmin.reduce(stacked, axis=0), np.fmax.reduce(stacked, axis=0)
     return _Reduced(names, mean, low, high, {name: count for name, count in broken.items() if count}, True)
 
 

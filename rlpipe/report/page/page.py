@@ -65,12 +65,13 @@ def page(runs: Sequence[Run], comparison: Comparison | None) -> str:
     data: Row = {
         "arms": [{"label": arm.label} for arm in arms],
         "shown": sorted(shown),
+        "order": found.order,
         "curves": curves(members),
         "effects": effects(members, configs, found.outcomes),
         "samples": samples(members, shown),
     }
     view = {
-        **_summary(runs, found, data["curves"]),
+        **_summary(runs, len(arms), found, data["curves"]),
         "results": found.tables,
         "audits": audits([(arm.label, arm.runs[0]) for arm in arms]),
         "configs": differences([arm.label for arm in arms], configs, found.baseline, whole),
@@ -89,14 +90,16 @@ def page(runs: Sequence[Run], comparison: Comparison | None) -> str:
     return _rendered({**view, "sections": sections, "has": there}, data)
 
 
-def _summary(runs: Sequence[Run], found: Results, drawn: Row) -> Row:
+def _summary(runs: Sequence[Run], arms: int, found: Results, drawn: Row) -> Row:
     """Return what stands on top: title, headline, standings, cost."""
     standings = Counter(run.standing.value for run in runs)
     totals = {name: sum(run.cost.get(name) or 0 for run in runs) for name in ("seconds", "gpu_hours", "tokens")}
     cost = [f"{duration(totals['seconds'])} of work"] if totals["seconds"] else []
     cost += [f"{totals['gpu_hours']:.3g} GPU hours"] if totals["gpu_hours"] else []
     cost += [f"{count(totals['tokens'])} tokens"] if totals["tokens"] else []
-    bands = "Lines are means over seeds, bands go from the lowest to the highest seed." if len(runs) > 1 else ""
+    seeds = len({run.seed for run in runs}) > 1
+    bands = "Lines are means over seeds, bands go from the lowest to the highest seed." if seeds else ""
+    rest = f"The grey range is that of all arms beside those chosen, {SHOWN} at first." if arms > SHOWN else ""
     thinned = f"Each point is the mean of {drawn['width']} steps." if drawn["width"] > 1 else ""
     skipped = f"One logged row in {drawn['skip']} was read." if drawn["skip"] > 1 else ""
     return {
@@ -107,7 +110,7 @@ def _summary(runs: Sequence[Run], found: Results, drawn: Row) -> Row:
         ],
         "cost": cost,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "curves_note": " ".join(filter(None, (bands, thinned, skipped))),
+        "curves_note": " ".join(filter(None, (bands, rest, thinned, skipped))),
     }
 
 
@@ -159,7 +162,7 @@ def _rendered(view: Row, data: Row) -> str:
         lstrip_blocks=True,
     )
     pages.filters |= {"number": texts.number, "signed": texts.signed, "pvalue": texts.pvalue}
-    plotting = _read("vendor/uPlot.iife.min.js")
+    plotting = f"/*\n{_read('vendor/uPlot.LICENSE')}*/\n{_read('vendor/uPlot.iife.min.js')}"
     scripts = "\n".join(_read(f"scripts/{name}.js") for name in SCRIPTS)
     inlined = {
         "css": Markup(_read("vendor/uPlot.min.css") + _read("styles/page.css")),

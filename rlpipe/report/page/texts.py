@@ -14,11 +14,17 @@ def number(value: float | None) -> str:
     size = abs(value)
     if isinstance(value, int) or 1e3 <= size < 1e7:
         text = f"{value:,.0f}"
-    elif size >= 1e7 or 0 < size < 1e-3:
+    elif size >= 1e7 or 0 < size < 1e-4:
         text = f"{value:.1e}"
     else:
-        text = f"{value:.{3 if size < 10 else 2 if size < 100 else 1}f}"
+        text = f"{value:.{_decimals(size)}f}"
     return text.replace("-", MINUS, 1) if text.startswith("-") else text
+
+
+def _decimals(size: float) -> int:
+    if 0 < size < 1e-3:
+        return 4
+    return 3 if size < 10 else 2 if size < 100 else 1
 
 
 def signed(value: float | None) -> str:

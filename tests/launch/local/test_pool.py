@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,11 +49,10 @@ with open(os.path.join(folder, "ends"), "a") as file:
 
 
 @pytest.fixture(autouse=True)
-def small_jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-S", "-c", JOB))
     monkeypatch.setattr(pool, "TICK", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    yield
 
 
 def tell(sweep: Sweep, key: str, **how: object) -> None:

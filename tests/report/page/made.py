@@ -168,7 +168,8 @@ def make_run(
     _json(folder / "audit.json", audit())
     ended = status == "ok"
     drawn = zlib.crc32(repr((sorted(settings.items()), seed)).encode())
-    _lines(folder / "metrics.jsonl", metric_rows(final, steps if ended else steps // 3, every, drawn))
+    logged = metric_rows(final, steps, every, drawn)
+    _lines(folder / "metrics.jsonl", logged if ended else logged[: len(logged) // 3])
     before = evaluation_rows(0.12, 99, examples)
     _lines(folder / "evaluations/accuracy.before.jsonl", before)
     _json(folder / "evaluations/accuracy.protocol.json", {"name": "accuracy", "dataset": "countdown"})

@@ -54,6 +54,16 @@ def test_seeds_give_their_mean_and_a_band_from_the_lowest_to_the_highest(tmp_pat
         np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_seed_that_ended_early_counts_as_long_as_it_goes(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    logs = [a_log(0, 40), a_log(1, 10)]
+    logs[0][-1].pop("loss")
+    found = curves([[a_run(tmp_path / str(seed), log) for seed, log in enumerate(logs)]])
+    mean, _, _ = decoded(found, "loss")
+    np.testing.assert_allclose(mean[:10], [(a["loss"] + b["loss"]) / 2 for a, b in zip(*logs, strict=False)], rtol=1e-4)
+    np.testing.assert_allclose(mean[10:], [row["loss"] for row in logs[0][10:39]], rtol=1e-4)
+    assert not recwarn.list
+
+
 def test_a_long_log_is_thinned_to_means_and_a_spike_stays_in_the_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MOST_POINTS", 100)
     log = a_log(0, 999)

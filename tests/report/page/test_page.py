@@ -211,6 +211,7 @@ def test_a_sweeps_page_is_written_or_what_stands_in_its_way_is_said(tmp_path: Pa
         (616.22, "616.2"),
         (300, "300"),
         (184737.0, "184,737"),
+        (2.9e-4, "0.0003"),
         (1.5e-5, "1.5e-05"),
         (2.5e9, "2.5e+09"),
     ],

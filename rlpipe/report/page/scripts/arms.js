@@ -51,7 +51,7 @@ function showArms(list) {
 
 function armPicker() {
   const list = make("div", { class: "arm-list", role: "group", "aria-label": "Arms that are drawn" });
-  arms.forEach((arm, place) => {
+  const rows = data.order.map((place) => {
     const box = make("input", { type: "checkbox", "data-arm": place });
     box.addEventListener("change", () => {
       if (box.checked) shownArms.add(place);
@@ -59,15 +59,16 @@ function armPicker() {
       armsChanged();
     });
     const swatch = make("span", { class: "swatch", "data-swatch": place, "aria-hidden": "true" });
-    list.append(make("label", { class: "arm" }, box, swatch, make("span", {}, arm.label)));
+    return make("label", { class: "arm" }, box, swatch, make("span", {}, arms[place].label));
   });
+  list.append(...rows);
   const picker = make("div", { class: "arm-picker" });
   if (arms.length > 12) {
     const filter = make("input", { type: "search", placeholder: "find arms", "aria-label": "Find arms by name" });
-    const found = () => [...list.children].map((_, place) => place).filter((place) => arms[place].label.includes(filter.value));
+    const found = () => data.order.filter((place) => arms[place].label.includes(filter.value));
     filter.addEventListener("input", () => {
       const visible = new Set(found());
-      [...list.children].forEach((row, place) => (row.hidden = !visible.has(place)));
+      rows.forEach((row, i) => (row.hidden = !visible.has(data.order[i])));
     });
     const some = make("button", { type: "button", onclick: () => showArms(found().slice(0, MOST_COLOURS)) }, `First ${MOST_COLOURS} found`);
     picker.append(make("div", { class: "controls" }, filter, some, make("button", { type: "button", onclick: () => showArms(data.shown) }, "Reset")));

@@ -1,0 +1,132 @@
+"""Sampled pass@8 and greedy accuracy on Countdown: rlpipe's evaluation against transformers' `generate`.
+
+Both sides get the same prompts in the same batch, draw as many completions of at most the same length, and verify them
+with the same reward. transformers pads prompts of different lengths on the left and reads each prompt once per
+completion; rlpipe's evaluation is the whole of it, rows included. Sides take turns, processor time is measured (other
+programs may use the machine too), and greedy completions are compared token by token in float32.
+
+    python benchmarks/evaluation_throughput.py
+    python benchmarks/evaluation_throughput.py --source path/to/model --prompts 16 --tokens 64
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from sampling import load as random_model
+
+from rlpipe import plugins
+from rlpipe.compose import compose
+from rlpipe.datasets.forms import Prompt
+from rlpipe.datasets.load import load as load_data
+from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig
+from rlpipe.evaluations.base import Surroundings
+from rlpipe.evaluations.completions import DrawConfig
+from rlpipe.models.base import Head, Loaded, ModelConfig
+from rlpipe.models.pretrained import Pretrained
+from rlpipe.online.prompts import prompt_ids
+from rlpipe.online.rollout import Finish, Rollout
+from rlpipe.rewards.combine import Rewards
+
+COUNT = 8
+
+
+def puzzles(number: int, worked: int) -> list[Prompt]:
+    """Return Countdown prompts, each after some worked ones, so that prompts are as long as few-shot ones are."""
+    dataset = plugins.make("dataset", compose("dataset=countdown", "method=none").dataset)
+    found = [one for one in load_data(dataset, (Prompt,), 0).test.examples if isinstance(one, Prompt)]
+    made = []
+    for index in range(number):
+        shown = found[(index + 1) % len(found) :][: worked + index % 2]
+        turns = [
+            turn for one in shown for turn in (*one.prompt, {"role": "assistant", "content": "<answer>1</answer>"})
+        ]
+        made.append(Prompt(f"test/{index}", [*turns, *found[index].prompt], found[index].columns))
+    return made
+
+
+def ours(loaded: Loaded, asked: list[Prompt], tokens: int, greedy: bool) -> Callable[[], list[list[str]]]:
+    """Return rlpipe's evaluation, ready to measure."""
+    drawn = {"greedy": True} if greedy else {"greedy": False, "samples": COUNT}
+    one = Accuracy(AccuracyConfig(name="accuracy", sampling=DrawConfig(max_tokens=tokens), **drawn))
+    run = compose("method=none", "dataset=countdown", "evaluation=accuracy")
+    one.start(Surroundings(run, Path(tempfile.mkdtemp()), "accuracy"))
+
+    def measure() -> list[list[str]]:
+        rows = one.rows(loaded, asked)
+        return [[row["completion"]] if greedy else [drawn["completion"] for drawn in row["samples"]] for row in rows]
+
+    return measure
+
+
+def theirs(loaded: Loaded, asked: list[Prompt], tokens: int, greedy: bool) -> Callable[[], list[list[str]]]:
+    """Return the same by `generate`: a batch padded on the left, then the same verifier."""
+    run = compose("method=none", "dataset=countdown", "reward=countdown")
+    rewards = Rewards(run.reward)
+    rewards.start(run, loaded.path, "cpu", Path(tempfile.mkdtemp()))
+    how = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "num_return_sequences": COUNT}
+
+    def measure() -> list[list[str]]:
+        rows = [prompt_ids(prompt, loaded.tokenizer) for prompt in asked]
+        longest, end = max(map(len, rows)), loaded.tokenizer.eos_token_id
+        ids = torch.tensor([[end] * (longest - len(row)) + row for row in rows])
+        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+        with torch.inference_mode():
+            written = loaded.model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=tokens, eos_token_id=end, pad_token_id=end, **how
+            )
+        texts = loaded.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+        each = len(texts) // len(asked)
+        groups = [texts[number * each : (number + 1) * each] for number in range(len(asked))]
+        rewards.score(
+            [
+                Rollout(prompt, [], [], [], [], text, Finish.stop)
+                for prompt, group in zip(asked, groups, strict=True)
+                for text in group
+            ]
+        )
+        return groups
+
+    return measure
+
+
+def seconds(measure: Callable[[], object]) -> float:
+    begun = time.process_time()
+    measure()
+    return time.process_time() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", help="a model's folder (default: a random Llama of 5.8 million weights)")
+    for name, default in {"prompts": 16, "worked": 2, "tokens": 64, "rounds": 5}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    scratch = Path(tempfile.mkdtemp()) / "start"
+    pretrained = Pretrained(ModelConfig(name="pretrained"))
+    loaded = pretrained.load(given.source, Head.causal_lm, 0, "cpu", scratch) if given.source else random_model()
+    asked = puzzles(given.prompts, given.worked)
+    lengths = [len(prompt_ids(prompt, loaded.tokenizer)) for prompt in asked]
+    print(f"{loaded.model.num_parameters() / 1e6:.1f} M weights, {given.prompts} prompts of {min(lengths)} to "
+          f"{max(lengths)} tokens, completions of up to {given.tokens} tokens, 1 thread, float32")  # fmt: skip
+    for name, greedy in {f"pass@{COUNT}": False, "greedy": True}.items():
+        sides = [side(loaded, asked, given.tokens, greedy) for side in (ours, theirs)]
+        times = [[seconds(side) for side in sides] for _ in range(given.rounds + 1)][1:]  # the first one warms up
+        ratios = [other / own for own, other in times]
+        print(f"{name:8} rlpipe {statistics.median(own for own, _ in times):6.2f} s   "
+              f"generate {statistics.median(other for _, other in times):6.2f} s   "
+              f"{statistics.median(ratios):.2f} times as fast [{min(ratios):.2f}, {max(ratios):.2f}]")  # fmt: skip
+        if greedy:
+            alike = sum(one == other for one, other in zip(*(side() for side in sides), strict=True))
+            print(f"{alike} of {len(asked)} greedy completions are the same text as generate's, from a padded batch")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What is rehearsed is what runs."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.singleton import Singleton
+from omegaconf import flag_override
+
+from rlpipe import cli, compose, plugins
+from rlpipe.compose import to_plain
+from rlpipe.launch import freeze as module
+from rlpipe.paths import conf_dir
+from rlpipe.records.provenance import plain
+from rlpipe.schema import RunConfig
+from rlpipe.stages.lineage import upstream
+from rlpipe.sweep.folder import Ended, Sweep
+
+SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none", "hardware.device=cpu")
+
+
+@pytest.fixture
+def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Freeze the sweep of a command line without submitting it."""
+    from rlpipe.launch.local.backend import LocalBackend
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(LocalBackend, "submit", lambda self, jobs: None)
+
+    def go(*argv: str) -> Sweep:
+        command = ["-m", *argv, *SMALL, "hydra.sweep.dir=sweep", "hydra.launcher.wait=false"]
+        assert cli.status(command) == 0
+        return Sweep.load("sweep")
+
+    plugins.register()
+    state = Singleton.get_state()
+    yield go
+    Singleton.set_state(state)
+
+
+def read(sweep: Sweep, key: str) -> Any:
+    return pickle.loads((sweep.folder / ".launch" / key / "job.pkl").read_bytes())
+
+
+def run_of(sweep: Sweep, key: str) -> RunConfig:
+    """Return the typed config of a frozen arm."""
+    config = read(sweep, key).config
+    with flag_override(config, "struct", False):
+        del config["hydra"]
+    return compose.typed(config)
+
+
+def test_each_arms_config_is_kept_as_its_record_will_keep_it(frozen) -> None:
+    sweep = frozen("method=dpo,orpo", "seed=0,1")
+    for arm in sweep.arms:
+        config = yaml.safe_load(sweep.frozen_config(arm).read_text())
+        assert (config["method"]["name"], config["seed"]) == (arm.fields["method"], int(arm.fields["seed"]))
+        assert plain(to_plain(run_of(sweep, arm.key))) == config
+
+
+def test_what_a_run_needs_is_composed_from_the_options_as_they_were(
+    frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "options"
+    (folder / "after").mkdir(parents=True)
+    option = folder / "after" / "mine.yaml"
+    text = "# @package _global_\nafter: [method=sft, method.max_steps=1, method.learning_rate={rate}]\n"
+    option.write_text(text.format(rate="1e-4"))
+    sweep = frozen("--config-dir", str(folder), "seed=0,1", "after=mine")
+    option.write_text(text.format(rate="9e-4"))
+    before = dict(compose.known)
+    monkeypatch.setattr(compose, "compose_raw", None)  # nothing is composed any more
+    module._load(read(sweep, "0").app)
+    parent = upstream(run_of(sweep, "0"))
+    compose.known.clear()
+    compose.known.update(before)
+    assert parent is not None
+    assert parent.method.learning_rate == 1e-4
+
+
+def test_stages_that_are_there_are_no_jobs(frozen, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlpipe.stages import store
+
+    monkeypatch.setattr(store, "is_built", lambda stage: True)
+    sweep = frozen("seed=0,1", "after=[method=sft]")
+    assert [job.key for job in sweep.jobs] == ["0", "1"]
+    assert [arm.needs for arm in sweep.arms] == [(), ()]
+
+
+def test_all_arms_share_what_is_large(frozen) -> None:
+    sweep = frozen("seed=range(0,4)")
+    assert len(list((sweep.folder / ".launch").glob("app-*.pkl"))) == 1
+    assert max((sweep.job_folder(arm) / "job.pkl").stat().st_size for arm in sweep.arms) < 200_000
+
+
+@pytest.mark.slow
+def test_editing_options_while_jobs_wait_changes_nothing(frozen, tmp_path: Path) -> None:
+    """Run a frozen arm, and the stage that it needs, after every option was damaged."""
+    copied = tmp_path / "conf"
+    shutil.copytree(conf_dir(), copied)
+    sweep = frozen(f"--config-path={copied}", "seed=3", "after=[method=sft,method.max_steps=1]", "method.batch_size=8")
+    for file in copied.rglob("*.yaml"):
+        file.write_text("damaged: [")
+    for job in sweep.jobs:
+        command = [sys.executable, "-m", "rlpipe.launch.job", str(sweep.job_folder(job))]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert sweep.outcome(job).ended is Ended.ok
+    assert (sweep.folder / "0" / "result.json").is_file()

@@ -1,0 +1,240 @@
+"""What the command line makes of `-m`, where the jobs themselves are not what is tested: a place that only pretends."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+
+from rlpipe import cli
+from rlpipe.commandline import exits
+from rlpipe.errors import LaunchError, Problem
+from rlpipe.launch import backend as backends
+from rlpipe.launch import extend as extending
+from rlpipe.launch import launcher
+from rlpipe.launch.backend import Backend, Phase, Sighting
+from rlpipe.launch.launcher import only_one
+from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep, write_outcome
+
+SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none")
+Value = Callable[[Job], float | Exception]
+
+
+class Pretending(Backend):
+    """Every job is over as soon as it is submitted: a stage is built, an arm has the value that the test says."""
+
+    here: ClassVar[bool] = True
+    submitted: ClassVar[list[list[str]]] = []
+    found: ClassVar[list[Problem]] = []
+    value: ClassVar[Value] = lambda job: 1.0
+
+    def problems(self) -> list[Problem]:
+        return self.found
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self.submitted.append([job.key for job in jobs])
+        self.sweep.submitted("local", [job.key for job in jobs])
+        for job in jobs:
+            value = type(self).value(job)
+            failed = isinstance(value, Exception)
+            status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+            folder = self.sweep.job_folder(job)
+            (folder / "return.pkl").write_bytes(pickle.dumps(JobReturn(status=status, _return_value=value)))
+            write_outcome(folder, Outcome(Ended.failed if failed else Ended.ok, error=str(value) if failed else None))
+
+    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+        return {job.key: Sighting(Phase.gone, f"id{job.key}") for job in jobs}
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Pretending]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(Pretending, "submitted", [])
+    monkeypatch.setattr(Pretending, "found", [])
+    monkeypatch.setattr(Pretending, "value", lambda job: 1.0)
+    monkeypatch.setitem(backends.BACKENDS, "local", f"{__name__}:Pretending")
+    monkeypatch.setattr(launcher, "backend_of", Pretending)
+    monkeypatch.setattr(launcher, "report", lambda sweep, standings: True)
+    return Pretending
+
+
+def launch(*overrides: str, folder: str = "sweep") -> int:
+    return cli.status(["-m", *overrides, *SMALL, f"hydra.sweep.dir={folder}"])
+
+
+def test_the_arms_are_shown_frozen_and_handed_over_together(tmp_path: Path, place, capsys) -> None:
+    assert launch("method=dpo,orpo", "seed=range(0,2)") == exits.DONE
+    assert place.submitted == [["0", "1", "2", "3"]]
+    sweep = Sweep.load("sweep")
+    assert [arm.fields for arm in sweep.arms][-1] == {"method": "orpo", "seed": "1"}
+    assert [arm.steps for arm in sweep.arms] == [2] * 4
+    assert (tmp_path / "sweep" / "3" / "config.yaml").is_file()
+    assert (tmp_path / "sweep" / "multirun.yaml").is_file()
+    assert sweep.data["cwd"] == str(tmp_path)
+    assert sweep.data["command"][-len(SMALL) :] == list(SMALL)
+    said = capsys.readouterr().err
+    assert "orpo    1     2" in said
+    assert "arms: 4" in said
+    assert "steps: 8 over all runs" in said
+
+
+def test_missing_stages_are_jobs_that_arms_need_once(place) -> None:
+    assert launch("method=dpo,orpo", "after=[method=sft]") == exits.DONE
+    sweep = Sweep.load("sweep")
+    [stage] = [job for job in sweep.jobs if job.needs == () and job not in sweep.arms]
+    assert [arm.needs for arm in sweep.arms] == [(stage.key,)] * 2
+    assert place.submitted == [[stage.key, "0", "1"]]
+    assert stage.run_dir.endswith(f"/store/{stage.key}")
+
+
+def test_any_problem_stops_everything(place, capsys, tmp_path: Path) -> None:
+    place.found.append(Problem("hydra.launcher.jobs", "is odd", "make it even"))
+    assert launch("method=dpo,kti,orpo", "seed=0,x") == exits.MENDABLE
+    said = capsys.readouterr().err
+    for words in ("is odd", "did you mean 'kto'?", "seed=x"):
+        assert words in said
+    assert place.submitted == []
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_dry_run_shows_the_plan_and_starts_nothing(place, capsys, tmp_path: Path) -> None:
+    assert launch("seed=0,1", "until=check") == exits.DONE
+    said = capsys.readouterr().err
+    assert "arms: 2" in said
+    assert "nothing was started" in said
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_failed_arm_makes_the_exit_code_1_and_hides_no_other(place, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Pretending, "value", lambda job: ValueError("no luck") if job.key == "1" else 1.0)
+    assert launch("seed=0,1,2,3", "hydra.sweeper.max_batch_size=2") == 1
+    assert place.submitted == [["0", "1"], ["2", "3"]]
+    assert "1 of 4 arms failed" in capsys.readouterr().err
+
+
+def test_without_waiting_it_says_where_the_jobs_are(place, monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setattr(launcher, "watch", None)
+    assert launch("seed=0,1", "hydra.launcher.wait=false") == exits.DONE
+    said = capsys.readouterr().err
+    assert "handed over: 0 (id0), 1 (id1)" in said
+    assert f"python -m rlpipe.sweep {tmp_path}/sweep watch" in said
+
+
+def test_a_folder_that_holds_a_sweep_is_refused_with_what_to_do(place, capsys, tmp_path: Path) -> None:
+    assert launch("seed=0,1") == exits.DONE
+    assert launch("seed=2,3") == exits.MENDABLE
+    assert f"python -m rlpipe.sweep {tmp_path}/sweep resume" in capsys.readouterr().err
+    assert len(place.submitted) == 1
+
+
+def test_folders_that_cannot_hold_a_sweep(place, capsys, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert launch("seed=0,1", folder="file/sweep") == exits.MENDABLE
+    assert f"{tmp_path}/file is a file" in capsys.readouterr().err
+    (tmp_path / "used" / "1").mkdir(parents=True)
+    (tmp_path / "used" / "1" / "notes.txt").touch()
+    assert launch("seed=0,1", folder="used") == exits.MENDABLE
+    assert f"{tmp_path}/used/1: not empty (notes.txt)" in capsys.readouterr().err
+    assert place.submitted == []
+
+
+def test_an_unwritable_folder_is_said_before_any_work(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(launcher.os, "access", lambda path, mode: False)  # the tests may run as root
+    with pytest.raises(LaunchError, match=r"hydra.sweep.dir: .* cannot be written"):
+        launcher.refuse_taken(tmp_path / "a" / "b")
+
+
+def test_two_launchers_do_not_write_one_folder(place, capsys, tmp_path: Path) -> None:
+    with only_one(tmp_path / "sweep"):
+        assert launch("seed=0,1") == exits.MENDABLE
+    assert "launching a sweep here" in capsys.readouterr().err
+    assert launch("seed=0,1") == exits.DONE
+
+
+class TestOptuna:
+    """A sweeper that chooses arms by what earlier ones returned."""
+
+    pytestmark = pytest.mark.slow
+    STUDY = (
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=4",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.direction=maximize",
+    )
+    SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=loss")
+
+    def test_failed_arms_are_failed_trials_and_the_sweep_goes_on(self, place, monkeypatch, tmp_path: Path) -> None:
+        def value(job: Job) -> float | Exception:
+            return ValueError("no luck") if job.key in ("0", "1") else float(job.key)
+
+        monkeypatch.setattr(Pretending, "value", value)
+        assert launch(*self.STUDY, *self.SPACE) == exits.DONE
+        assert place.submitted == [["0", "1"], ["2", "3"]]
+        found = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+        assert "best_value: 3.0" in found
+        assert [set(arm.fields) for arm in Sweep.load("sweep").arms] == [{"method.learning_rate"}] * 4
+
+    def test_what_it_cannot_do_without_is_asked_for(self, place, capsys) -> None:
+        assert launch(*self.STUDY, self.SPACE[0], "hydra.launcher.wait=false") == exits.MENDABLE
+        said = capsys.readouterr().err
+        assert "2 problems" in said
+        assert "nobody would wait" in said
+        assert "objective" in said
+        assert place.submitted == []
+
+
+class TestExtend:
+    """`python -m rlpipe.sweep DIR add …`."""
+
+    @pytest.fixture(autouse=True)
+    def sweep(self) -> Sweep:
+        assert launch("method=dpo,orpo", "seed=0,1") == exits.DONE
+        return Sweep.load("sweep")
+
+    def test_further_values_go_through_the_whole_grid_with_continued_numbers(self, place, sweep: Sweep) -> None:
+        fresh = extending.extend(sweep, ["seed=1,2"])
+        assert [job.key for job in fresh] == ["4", "5"]
+        assert [job.fields for job in fresh] == [{"method": m, "seed": "2"} for m in ("dpo", "orpo")]
+        assert place.submitted[-1] == ["4", "5"]
+        again = Sweep.load("sweep")
+        assert [arm.key for arm in again.arms] == ["0", "1", "2", "3", "4", "5"]
+        assert (again.folder / "5" / "config.yaml").is_file()
+
+    def test_what_is_there_is_not_added_in_other_words(self, place, sweep: Sweep) -> None:
+        assert extending.extend(sweep, ["seed=1", "log.every=10"]) == []
+        assert len(place.submitted) == 1
+
+    def test_a_further_field(self, sweep: Sweep) -> None:
+        fresh = extending.extend(sweep, ["method.learning_rate=1e-4", "method=dpo"])
+        assert [job.fields["method.learning_rate"] for job in fresh] == ["0.0001", "0.0001"]
+        assert [job.fields["seed"] for job in fresh] == ["0", "1"]
+
+    def test_problems_are_found_first(self, place, sweep: Sweep) -> None:
+        with pytest.raises(Exception, match="seed=x"):
+            extending.extend(sweep, ["seed=x,4"])
+        assert len(Sweep.load("sweep").arms) == 4
+        assert extending.extending.get() is None
+
+    def test_only_grids_of_rlpipes_runs(self, sweep: Sweep) -> None:
+        for key, value, words in (
+            ("task", "__main__:f", "only rlpipe's own"),
+            ("sweeper", "a.Optuna", "Optuna chooses"),
+        ):
+            other = Sweep(sweep.folder, json.loads(json.dumps(sweep.data)) | {key: value})
+            with pytest.raises(LaunchError, match=words):
+                extending.extend(other, ["seed=7"])
+
+    def test_a_hidden_secret_must_be_given_again(self, sweep: Sweep) -> None:
+        sweep.data["overrides"].append("x.api_key=<hidden>")
+        with pytest.raises(LaunchError, match=r"add … x.api_key=VALUE"):
+            extending.extend(sweep, ["seed=7"])

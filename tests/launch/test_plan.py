@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rlpipe.compose import compose
+from rlpipe.launch import estimate
+from rlpipe.launch.plan import Plan, Planned, drawn, plan
+from rlpipe.launch.rehearse import Arm, Rehearsal
+
+SMALL = ("dataset.sample_size=64", "model.stage=[]", "model.parameters=1000000", "evaluation=none")
+
+
+def text(shown: Plan) -> str:
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(drawn(shown))
+    return captured.get()
+
+
+def arms(count: int, **planned: object) -> Plan:
+    found = [Arm(i, (), None, Path("x"), fields={"seed": str(i), "text": "w" * 60}) for i in range(count)]  # type: ignore[arg-type]
+    one = Planned(**{"steps": 10, "memory": None, "time": None, **planned})  # type: ignore[arg-type]
+    return Plan(Rehearsal(found, []), dict.fromkeys(range(count), one), {}, [], 2, 0)
+
+
+def test_long_lists_and_long_values_are_shortened() -> None:
+    said = text(arms(200))
+    rows = said.splitlines()
+    assert len(rows) < 32
+    assert "176 more" in said
+    assert rows[1].split()[:2] == ["0", "0"]
+    assert any(row.split()[:2] == ["199", "199"] for row in rows)
+    assert "w" * 39 + "…" in said
+    assert "w" * 41 not in said
+
+
+def test_few_arms_are_all_shown() -> None:
+    assert "more" not in text(arms(24))
+
+
+def test_sums_are_said_where_all_parts_are_known() -> None:
+    known = arms(3, time=estimate.Time(1200.0, "what was seen"))
+    said = text(known)
+    assert "steps: 30 over all runs" in said
+    assert "about 1:00:00 for all jobs together, 2 at once (estimated: what was seen)" in said
+    assert "GPU hours" not in said
+    assert "GPU hours: about 2 (2 for each job)" in text(Plan(known.rehearsal, known.arms, {}, [], None, 2))
+    unknown = text(arms(3, steps=None))
+    assert "steps:" not in unknown
+    assert "time:" not in unknown
+
+
+def test_stages_to_build_and_to_reuse_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rlpipe.stages import store
+    from rlpipe.stages.needs import plan as stages_of
+
+    monkeypatch.setenv("RLPIPE_STORE", str(tmp_path))
+    config = compose("after=[method=sft,method.max_steps=3,after=[method=sft,method.max_steps=5]]", *SMALL)
+    first, second = stages_of(config)
+    monkeypatch.setattr(store, "is_built", lambda stage: stage.name == first.name)
+    arm = Arm(0, (), None, tmp_path, config, {}, [first, second])  # type: ignore[arg-type]
+    said = text(plan(Rehearsal([arm], []), tmp_path, 1, 0))
+    assert f"to reuse: {first.name}" in said
+    assert f"to build first: {second.name} (3 steps" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (("method=sft", "method.max_steps=7"), 7),
+        (("method=sft", "method.batch_size=10", "method.epochs=2"), 12),
+        (("method=none",), 0),
+        (("method=sft", "until=build"), 0),
+        (("method=rloo", "dataset=countdown", "reward=countdown", "method.batch_size=16", "method.group_size=4"), 16),
+        (("method=dpo", "until=check", "method.batch_size=32"), 2),
+    ],
+)
+def test_planned_steps(overrides: tuple[str, ...], steps: int) -> None:
+    assert estimate.steps(compose(*overrides, *SMALL)) == steps
+
+
+def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
+    config = compose("method=sft", "method.max_steps=100", *SMALL)
+    counted = estimate.time(config, 100, {}, gpu=False)
+    assert counted is not None
+    # 6 operations for each of 10⁶ weights and each token of full rows, on one core
+    tokens = config.method.batch_size * config.method.max_length
+    assert counted.seconds == pytest.approx(100 * 6e6 * tokens / 2e10)
+    folder = tmp_path / "store" / "sft-x-1"
+    folder.mkdir(parents=True)
+    from rlpipe.compose import to_plain
+
+    manifest = {"config": to_plain(config), "attempts": [{"hardware": {"gpus": []}}]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "result.json").write_text(json.dumps({"status": "ok", "cost": {"seconds": 50.0, "steps": 25}}))
+    earlier = estimate.pace(tmp_path / "store", tmp_path / "multirun")
+    measured = estimate.time(config, 100, earlier, gpu=False)
+    assert measured == estimate.Time(200.0, "earlier runs of the same method and model")
+    assert estimate.time(config, 100, earlier, gpu=True) != measured
+    other = compose("method=sft", "method.batch_size=2", *SMALL)
+    assert estimate.time(other, 100, earlier, gpu=False).basis != measured.basis
+
+
+def test_damaged_and_foreign_records_are_passed_over(tmp_path: Path) -> None:
+    for name, text in (("a", "{"), ("b", "{}"), ("c", '{"config": {"method": {}}, "attempts": [{"hardware": {}}]}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(text)
+        (tmp_path / name / "result.json").write_text('{"cost": {"seconds": 1, "steps": 1}}')
+    assert estimate.pace(tmp_path, tmp_path / "none") == {}
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    config = compose("method=sft", "model=blank", "dataset.sample_size=64")
+    assert estimate.time(config, None, {}, gpu=False) is None
+    assert estimate.time(config, 5, {}, gpu=False) is None
