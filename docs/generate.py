@@ -48,8 +48,8 @@ INTRODUCTIONS = {
     "`'after=[method=sft,dataset=smoltalk]'` says the same as `after=sft_smoltalk`. Model, dataset and seed are "
     "inherited unless the list names them.",
     "evaluation": "What is measured before and after training (or alone, with `method=none`), one row per example in "
-    "`evaluations/`; beside the rows, `<name>.protocol.json` says what they depend on apart from the weights. Several at "
-    "once: `evaluation=[preference,perplexity]`.",
+    "`evaluations/`; beside the rows, `<name>.protocol.json` says what they depend on apart from the weights. Several "
+    "at once: `evaluation=[preference,perplexity]`.",
     "tracker": "Where else the numbers are shown. The run's own folder is complete without any.",
     "experiment": "Whole recipes: `experiment=chat_dpo` runs at toy scale, `experiment=chat_dpo model=qwen2.5-0.5b` at "
     "full scale. Everything can still be overridden. The comments in `conf/experiment/` name the sources.",
@@ -172,8 +172,8 @@ def _launcher() -> Iterator[str]:
     """The launchers and the sweeper: groups of Hydra's, whose schemas are dataclasses too."""
     base, prefix = LauncherConfig, "hydra.launcher."
     yield from ("# launcher", "", NOTE, "")
-    yield "Where the arms of a sweep (`-m`) run: `hydra/launcher=local`, the default, or `hydra/launcher=slurm`. `python -m"
-    yield "rlpipe.sweep FOLDER` shows, watches, resumes, extends and ends a sweep of either."
+    yield "Where the arms of a sweep (`-m`) run: `hydra/launcher=local`, the default, or `hydra/launcher=slurm`."
+    yield "`python -m rlpipe.sweep FOLDER` shows, watches, resumes, extends and ends a sweep of either."
     yield from ("", "## Fields of every launcher", "", *_own_fields(base, object, prefix))
     for name, config in (("local", LocalConfig), ("slurm", SlurmConfig)):
         yield from ("", f"## hydra/launcher={name}", "", _line(config.__doc__ or ""), "")

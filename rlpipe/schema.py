@@ -88,7 +88,8 @@ class RunConfig:
     tracker: TrackerConfig = MISSING
     """Where else the numbers are shown."""
     after: list[str] = field(default_factory=list)
-    """The overrides of the run whose model this run starts from; model, dataset and seed are inherited unless named."""
+    """The overrides of the run whose model this run starts from. It inherits model, dataset and seed unless it names
+    its own, and `tool` where it learns from worked answers: the policy then knows how to call."""
     seed: int = 0
     """Decides all that is random: order of the rows, dropout, new weights, sampling."""
     until: Until = Until.evaluate

@@ -43,7 +43,9 @@ def columns(subject: Subject) -> Iterator[Problem]:
 def curriculum(subject: Subject) -> Iterator[Problem]:
     """The dataset's prompts have the column that a curriculum sorts by."""
     column = getattr(subject.config.method, "curriculum", None)
-    given = None if column is None or subject.dataset is None else prompt_columns(subject.dataset)
+    if column is None or subject.dataset is None:
+        return
+    given = prompt_columns(subject.dataset)
     if given is not None and column not in given:
         what = f"prompts of {subject.config.dataset.name} have no column '{column}'"
         yield Problem("method.curriculum", what, f"name one that tells how hard a prompt is; {guess(column, given)}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe import plugins
@@ -29,7 +28,7 @@ from rlpipe.evaluations.completions import (
 )
 from rlpipe.evaluations.references import Reference, References
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
-from rlpipe.models.base import Loaded
+from rlpipe.models.base import Head, Loaded
 from rlpipe.online.rollout import Finish, Rollout
 from rlpipe.rewards.base import RewardConfig
 from rlpipe.rewards.chosen import default, described, weights
@@ -82,13 +81,12 @@ class WinRate(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    model_head = Head.causal_lm
     portion = 32  # responses are long
     irrelevant = ("model", "revision", "stage", "reward", "pairwise", "sampling", "seed", "tool")
 
     def problems(self) -> list[Problem]:
         """Say which settings contradict each other or are out of range."""
-        from rlpipe.checks.places import looks_like_a_path
-
         own, found = self.config, draw_problems(self.config.sampling)
         named = own.model is not None or bool(own.stage)
         if own.against is Against.dataset and named:
@@ -97,8 +95,6 @@ class WinRate(Evaluation):
             found.append(Problem("model", "both a model and the run that makes one are given", "drop one of the two"))
         if own.revision is not None and own.model is None:
             found.append(Problem("revision", "belongs to a model, and none is named", "name the model too, or drop it"))
-        if own.model and looks_like_a_path(own.model) and not Path(own.model).expanduser().is_dir():
-            found.append(Problem("model", f"there is no folder {own.model}", "give one that is there, or a hub id"))
         return found
 
     def unfit(self, config: RunConfig, columns: Collection[str] | None) -> str | None:

@@ -13,17 +13,16 @@ import cloudpickle
 import yaml
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, flag_override
 
 from rlpipe import compose
 from rlpipe.compose import to_plain
-from rlpipe.errors import LaunchError, RecordError
+from rlpipe.errors import LaunchError
 from rlpipe.launch import job as jobs
 from rlpipe.launch.estimate import steps
 from rlpipe.launch.rehearse import App, Arm, Rehearsal
 from rlpipe.records import provenance
-from rlpipe.records.files import read_json, write_atomic
-from rlpipe.records.ownership import refuse_foreign
+from rlpipe.records.files import write_atomic
 from rlpipe.schema import RunConfig
 from rlpipe.stages.users import reserve
 from rlpipe.sweep.folder import Job, Kind, Sweep
@@ -42,12 +41,14 @@ class ArmWork:
     app: Path
     """The file of what all arms share."""
     config: DictConfig
+    hydra: DictConfig
 
     def __call__(self) -> JobReturn:
         """Run the task. The job's id is the scheduler's, where there is one."""
         shared = _load(self.app)
-        with open_dict(self.config):
-            self.config.hydra.job.id = jobs.scheduler_id() or self.config.hydra.job.id
+        with flag_override(self.config, ["struct", "readonly"], False):
+            self.config.hydra = self.hydra
+        self.config.hydra.job.id = jobs.scheduler_id() or self.hydra.job.id
         return run_job(
             hydra_context=shared["context"],
             task_function=shared["task"],
@@ -91,7 +92,7 @@ def freeze(sweep: Sweep, app: App, rehearsal: Rehearsal) -> list[Job]:
         if arm.run is not None:
             content = yaml.safe_dump(provenance.plain(to_plain(arm.run)), sort_keys=False, allow_unicode=True)
             write_atomic(sweep.frozen_config(job), content)
-        jobs.freeze(sweep, job, ArmWork(shared, arm.config))
+        jobs.freeze(sweep, job, ArmWork(shared, arm.config, arm.hydra))
         found.append(job)
     sweep.add(found)
     for stage in rehearsal.stages:
@@ -119,23 +120,6 @@ def stage_job(stage: Stage, missing: dict[str, Stage]) -> Job:
 
     needs = tuple(before.name for before in plan(stage.config) if before.name in missing)
     return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, steps(stage.config))
-
-
-def refuse_used(arms: Sequence[Arm]) -> None:
-    """Raise LaunchError when arms' folders hold something already, naming all of them."""
-    used = []
-    for arm in arms:
-        if not arm.run_dir.is_dir():
-            continue
-        try:
-            if read_json(arm.run_dir / "manifest.json") is not None:
-                used.append(f"{arm.run_dir}: holds a run already")
-            elif arm.run is not None:
-                refuse_foreign(arm.run_dir)
-        except RecordError as error:
-            used.append(str(error).splitlines()[0])
-    if used:
-        raise LaunchError("\n".join(used) + "\n    → name another hydra.sweep.dir")
 
 
 def _share(sweep: Sweep, app: App, rehearsal: Rehearsal) -> Path:

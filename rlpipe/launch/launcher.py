@@ -5,9 +5,7 @@ One class for every place where jobs can run; `hydra_plugins.rlpipe_launch` name
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,12 +21,11 @@ from rlpipe.launch import study
 from rlpipe.launch.backend import Backend, backend_of
 from rlpipe.launch.composition import Composer
 from rlpipe.launch.extend import extending
-from rlpipe.launch.freeze import freeze, refuse_used
+from rlpipe.launch.freeze import freeze
+from rlpipe.launch.place import only_one, refuse_taken, refuse_used, set_aside
 from rlpipe.launch.plan import drawn, plan
 from rlpipe.launch.rehearse import App, Rehearsal, rehearse
 from rlpipe.launch.settings import LauncherConfig
-from rlpipe.records.files import explained
-from rlpipe.records.lease import acquire
 from rlpipe.sweep.folder import Job, Kind, Sweep
 from rlpipe.sweep.states import Standing, State
 from rlpipe.sweep.table import table
@@ -89,6 +86,8 @@ class Launcher(hydra.plugins.launcher.Launcher):
             self.sweep = self.extension.sweep
         if self.sweep is None:
             folder = Path(self.app.config.hydra.sweep.dir).absolute()
+            if not self.app.is_ours:
+                set_aside(folder)
             refuse_taken(folder)
             self.sweep = Sweep(folder, study.study(self.app, self.name, self.settings))
         return self.sweep
@@ -149,31 +148,3 @@ def _handed(backend: Backend, jobs: Sequence[Job]) -> str:
     ids = {job.key: seen[job.key].job_id for job in jobs if job.key in seen}
     listed = ", ".join(f"{job.key} ({ids[job.key]})" if ids.get(job.key) else job.key for job in jobs)
     return f"handed over: {listed}"
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep other launchers out of a sweep's folder for the body. Raises RecordError while another is at it."""
-    with explained(folder, "make the sweep's folder"):
-        (folder / ".launch").mkdir(parents=True, exist_ok=True)
-    lease = acquire(folder / ".launch", "launching a sweep here", patient=False)
-    try:
-        yield
-    finally:
-        lease.release()
-
-
-def refuse_taken(folder: Path) -> None:
-    """Raise LaunchError before any work for a folder that cannot be written or holds a sweep already."""
-    if Sweep(folder, {}).exists:
-        raise LaunchError(
-            f"hydra.sweep.dir: {folder} holds a sweep already\n"
-            f"    → go on with it: python -m rlpipe.sweep {folder} resume; or name another hydra.sweep.dir"
-        )
-    standing = folder
-    while not standing.exists():
-        standing = standing.parent
-    if not standing.is_dir():
-        raise LaunchError(f"hydra.sweep.dir: {standing} is a file\n    → name a folder")
-    if not os.access(standing, os.W_OK | os.X_OK):
-        raise LaunchError(f"hydra.sweep.dir: {standing} cannot be written\n    → name a folder that can be")

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from rlpipe.stages.fingerprint import Stage
 
 
+ITS_OWN = ("method", "reward", "evaluation", "tracker", "run_dir", "until", "objective")
+"""The parts of a run's config that no run which it needs takes over (`stages.lineage`)."""
+
+
 @dataclass(frozen=True)
 class App:
     """What Hydra hands to a launcher: how to compose, what to run, and the config of the sweep itself."""
@@ -63,7 +67,9 @@ class Arm:
     number: int
     overrides: tuple[str, ...]
     config: DictConfig
-    """As Hydra runs it: the task's part resolved, and Hydra's own."""
+    """The task's part, resolved."""
+    hydra: DictConfig
+    """Hydra's own part, apart: to put a node into a config is to copy it, which takes longer than to compose."""
     run_dir: Path
     run: RunConfig | None = None
     """The typed config; None for another application's task."""
@@ -102,6 +108,7 @@ def rehearse(
     arms: list[Arm] = []
     found: list[tuple[int, Problem]] = []
     known: dict[tuple[str, str], list[Problem]] = {}
+    stages: dict[str, list[Stage]] = {}
     before = HydraConfig.instance().cfg
     try:
         for number, overrides in enumerate(batch, first):
@@ -113,7 +120,7 @@ def rehearse(
                 found += [(number, problem) for problem in error.problems]
     finally:
         HydraConfig.instance().cfg = before
-    found += [(arm.number, problem) for arm in arms for problem in _checked(arm, here)]
+    found += [(arm.number, problem) for arm in arms for problem in _checked(arm, here, stages)]
     notes = _grouped([(number, one) for number, one in found if not one.fatal], len(batch))
     fatal = _grouped([(number, one) for number, one in found if one.fatal], len(batch))
     fatal += _shared_folders(arms)
@@ -137,13 +144,11 @@ def _compose(app: App, number: int, overrides: Sequence[str], composer: Composer
         # `${hydra:…}` looks here; nothing changes it, so no copy is needed
         HydraConfig.instance().cfg = config  # type: ignore[assignment]
         _resolve(config)
-    if not app.is_ours:
-        return Arm(number, typed_overrides, config, folder)
-    with flag_override(config, ["struct", "readonly"], False):
         hydras_own = config.pop("hydra")
-        run = typed(config)
-        config.hydra = hydras_own
-    return Arm(number, typed_overrides, config, Path(run.run_dir).absolute() if run.run_dir else folder, run)
+    run = typed(config) if app.is_ours else None
+    if run is not None and run.run_dir is not None:
+        folder = Path(run.run_dir).absolute()
+    return Arm(number, typed_overrides, config, hydras_own, folder, run)
 
 
 def _resolve(config: DictConfig) -> None:
@@ -170,8 +175,9 @@ def _explained(
     return known[key]
 
 
-def _checked(arm: Arm, here: bool) -> Iterable[Problem]:
+def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[Problem]:
     """Yield what is wrong with an arm's config, and find the stages that it needs where nothing is."""
+    from rlpipe.stages.lineage import asked
     from rlpipe.stages.needs import plan
 
     if arm.run is None:
@@ -180,8 +186,12 @@ def _checked(arm: Arm, here: bool) -> Iterable[Problem]:
     yield from found
     if any(problem.fatal for problem in found):
         return
+    # The many arms that differ in their method's settings need the same stages.
+    needs = repr([asked(arm.run), {part: node for part, node in vars(arm.run).items() if part not in ITS_OWN}])
     try:
-        arm.stages = plan(arm.run)
+        if needs not in stages:
+            stages[needs] = plan(arm.run)
+        arm.stages = stages[needs]
     except RlpipeError as error:
         what, _, fix = str(error).partition("→")
         yield Problem("stages", what.strip(), fix.strip() or "mend it")

@@ -47,6 +47,7 @@ class GridSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
         overrides = parser.parse_overrides(study(params, arguments))
+        assert self.launcher is not None
         returns: list[Sequence[JobReturn]] = []
         for batch in BasicSweeper.split_arguments(overrides, self.max_batch_size):
             returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))

@@ -1,6 +1,12 @@
 """Stages: runs that other runs need, named by their overrides, stored by their fingerprint, built once.
 
-A run starts from a stage when `after` names one (the run that comes before it), or when its model
-is made by one (`model.stage`). `lineage` finds the run that comes before, `fingerprint` names its
-result by all that determines it, `store` finds that result again or has it made.
+A run may start from a stage (`after`, `model.stage`), be held close to one (`method.reference.stage`), be scored by one
+(`reward.NAME.stage`, `evaluation.NAME.stage`) and train on rows that one has made (`dataset.stage`).
+
+    lineage       which runs a run needs, and what they inherit
+    fingerprint   a run's name by all that determines its result; `identity` names rows and weights by content
+    needs         all stages of a run, those that others need first
+    store         finding a stage again, waiting for it, building it; `users` says who uses it
+    parents       what a run gets of all this
+    stored, listing, why, upkeep    what `python -m rlpipe.stages` shows and does
 """

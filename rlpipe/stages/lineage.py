@@ -101,7 +101,7 @@ def _run(config: RunConfig, overrides: Sequence[str], inherits: Sequence[str]) -
             OmegaConf.update(composed, key, asking[key], merge=False, force_add=True)
         _set(composed, later)
         _runs[known] = dataclasses.replace(typed(composed), run_dir=None, until=Until.evaluate, objective=None)
-    return copy.deepcopy(_runs[known])
+    return _runs[known]  # shared: nothing changes a config once it is made
 
 
 def _taken(overrides: Sequence[str], inherits: Sequence[str]) -> list[str]:

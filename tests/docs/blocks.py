@@ -27,8 +27,17 @@ class Block:
     @property
     def runs(self) -> list[list[str]]:
         """The arguments of every `python -m rlpipe` in it."""
-        words = [shlex.split(line) for line in self.text.splitlines() if "-m rlpipe" in line]
-        return [line[line.index("rlpipe") + 1 :] for line in words]
+        return [line[line.index("rlpipe") + 1 :] for line in self._words if "rlpipe" in line]
+
+    @property
+    def others(self) -> list[tuple[str, list[str]]]:
+        """The name and the arguments of every `python -m rlpipe.NAME` in it."""
+        found = [(place, line) for line in self._words for place in range(len(line)) if line[place][:7] == "rlpipe."]
+        return [(line[place].removeprefix("rlpipe."), line[place + 1 :]) for place, line in found]
+
+    @property
+    def _words(self) -> list[list[str]]:
+        return [shlex.split(line, comments=True) for line in self.text.splitlines() if "-m rlpipe" in line]
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:

@@ -18,6 +18,7 @@ from rlpipe.run import run
 
 pytest.importorskip("lm_eval")
 
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """Keep what the datasets library makes of these rows out of its real cache."""
@@ -98,6 +99,7 @@ def test_real_piqa_equals_the_harnesses_own_command_line(shared_dir, tmp_path):
         assert (row["completion"] == choices[logged[number]["doc"]["label"]].strip()) == (row["score"] == 1.0)
 
 
+@pytest.mark.slow
 def test_method_none_reads_no_dataset_and_measures_tasks(tmp_path, small_model):
     rows = [{"goal": f"Open box {n}", "sol1": "lift the lid", "sol2": "sing", "label": n % 2} for n in range(6)]
     folder = task(tmp_path / "tasks", rows, "boxes")
@@ -142,6 +144,7 @@ def test_without_the_harness_its_package_is_named(monkeypatch):
     assert "rlpipe[eval]" in found.fix
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_had_is_said_with_its_task(tmp_path, small_model):
     from rlpipe.errors import DataError
     from rlpipe.evaluations.harness import Tasks
@@ -164,6 +167,7 @@ def test_the_names_read_off_the_files_are_those_of_the_harness():
     assert len(seen - known) < 20
 
 
+@pytest.mark.slow
 def test_an_answer_longer_than_the_context_is_said(tmp_path, blank_loaded):
     from rlpipe.errors import DataError
     from rlpipe.evaluations.harness import Tasks, measure

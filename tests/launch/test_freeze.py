@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 from hydra.core.singleton import Singleton
-from omegaconf import flag_override
 
 from rlpipe import cli, compose, plugins
 from rlpipe.compose import to_plain
@@ -53,10 +52,7 @@ def read(sweep: Sweep, key: str) -> Any:
 
 def run_of(sweep: Sweep, key: str) -> RunConfig:
     """Return the typed config of a frozen arm."""
-    config = read(sweep, key).config
-    with flag_override(config, "struct", False):
-        del config["hydra"]
-    return compose.typed(config)
+    return compose.typed(read(sweep, key).config)
 
 
 def test_each_arms_config_is_kept_as_its_record_will_keep_it(frozen) -> None:

@@ -17,8 +17,9 @@ from rlpipe.errors import LaunchError, Problem
 from rlpipe.launch import backend as backends
 from rlpipe.launch import extend as extending
 from rlpipe.launch import launcher
+from rlpipe.launch import place as place_module
 from rlpipe.launch.backend import Backend, Phase, Sighting
-from rlpipe.launch.launcher import only_one
+from rlpipe.launch.place import only_one
 from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep, write_outcome
 
 SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none")
@@ -149,9 +150,9 @@ def test_folders_that_cannot_hold_a_sweep(place, capsys, tmp_path: Path) -> None
 
 
 def test_an_unwritable_folder_is_said_before_any_work(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(launcher.os, "access", lambda path, mode: False)  # the tests may run as root
+    monkeypatch.setattr(place_module.os, "access", lambda path, mode: False)  # the tests may run as root
     with pytest.raises(LaunchError, match=r"hydra.sweep.dir: .* cannot be written"):
-        launcher.refuse_taken(tmp_path / "a" / "b")
+        place_module.refuse_taken(tmp_path / "a" / "b")
 
 
 def test_two_launchers_do_not_write_one_folder(place, capsys, tmp_path: Path) -> None:

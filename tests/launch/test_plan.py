@@ -22,7 +22,7 @@ def text(shown: Plan) -> str:
 
 
 def arms(count: int, **planned: object) -> Plan:
-    found = [Arm(i, (), None, Path("x"), fields={"seed": str(i), "text": "w" * 60}) for i in range(count)]  # type: ignore[arg-type]
+    found = [Arm(i, (), None, None, Path("x"), fields={"seed": str(i), "text": "w" * 60}) for i in range(count)]  # type: ignore[arg-type]
     one = Planned(**{"steps": 10, "memory": None, "time": None, **planned})  # type: ignore[arg-type]
     return Plan(Rehearsal(found, []), dict.fromkeys(range(count), one), {}, [], 2, 0)
 
@@ -62,7 +62,7 @@ def test_stages_to_build_and_to_reuse_are_named(monkeypatch: pytest.MonkeyPatch,
     config = compose("after=[method=sft,method.max_steps=3,after=[method=sft,method.max_steps=5]]", *SMALL)
     first, second = stages_of(config)
     monkeypatch.setattr(store, "is_built", lambda stage: stage.name == first.name)
-    arm = Arm(0, (), None, tmp_path, config, {}, [first, second])  # type: ignore[arg-type]
+    arm = Arm(0, (), None, None, tmp_path, config, {}, [first, second])  # type: ignore[arg-type]
     said = text(plan(Rehearsal([arm], []), tmp_path, 1, 0))
     assert f"to reuse: {first.name}" in said
     assert f"to build first: {second.name} (3 steps" in said

@@ -55,8 +55,8 @@ def test_every_arm_has_its_folder_number_fields_and_config(rehearsed: Rehearse, 
     assert [arm.run_dir for arm in found] == [tmp_path / "sweep" / str(i) for i in range(4)]
     assert [arm.fields for arm in found][2] == {"method": "orpo", "seed": "0"}
     assert [(arm.run.method.name, arm.run.seed) for arm in found] == [("dpo", 0), ("dpo", 1), ("orpo", 0), ("orpo", 1)]
-    assert [arm.config.hydra.job.num for arm in found] == [0, 1, 2, 3]
-    assert found[1].config.hydra.overrides.task == list(found[1].overrides)
+    assert [arm.hydra.job.num for arm in found] == [0, 1, 2, 3]
+    assert found[1].hydra.overrides.task == list(found[1].overrides)
 
 
 def test_the_problems_of_all_arms_are_said_together_each_once(rehearsed: Rehearse) -> None:

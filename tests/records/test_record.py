@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlpipe.errors import RecordError
-from rlpipe.records import files, heartbeat
+from rlpipe.records import attempts, files, heartbeat
 from rlpipe.records.lease import Lost
 from rlpipe.records.provenance import HIDDEN, hide_override, is_secret, plain
 from rlpipe.records.record import Record, Status, differing
@@ -97,6 +97,25 @@ def test_numbers_under_secret_names_stay():
 def test_hiding_hides_any_quoted_value(value):
     value = value.replace("'", "").replace("\n", "")
     assert hide_override(f"x.api_key='{value}',y=1") == f"x.api_key={HIDDEN},y=1"
+
+
+def test_a_launchers_config_and_word_of_a_cancelled_run_are_no_strangers(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("seed: 0\n")
+    (folder / "result.json").write_text('{"status": "cancelled", "stage": "check"}\n')
+    record = Record.open(folder, CONFIG)
+    assert record.result is None
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == record.config
+
+
+def test_remarks_on_an_attempt_are_kept_among_the_notes(tmp_path):
+    token = attempts.remarks.set(("the code is another",))
+    try:
+        record = Record.open(tmp_path / "run", CONFIG)
+    finally:
+        attempts.remarks.reset(token)
+    assert record.manifest["notes"] == ["the code is another"]
 
 
 def test_git_state_and_diff_are_kept(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def test_intervals_cover_the_truth_in_a_quick_look(kind, k):
 def test_intervals_cover_the_truth(kind, k):
     outside = []
     for n in EXAMPLES:
-        count = min(6000, 12_000_000 // (k * n))
+        count = min(4000, 4_000_000 // (k * n))
         for name, spread in SPREADS.items():
             found = studies(kind, count, k, n, spread, 0.5)
             share, difference = (SHARE, DIFFERENCE) if found.binary else (None, None)
@@ -75,7 +75,7 @@ def test_intervals_cover_the_truth(kind, k):
 def test_the_paired_test_finds_nothing_where_nothing_is_in_five_percent(kind, k):
     wrong = []
     for n in EXAMPLES:
-        count = min(2000, 6_000_000 // (k * n))
+        count = min(1500, 2_000_000 // (k * n))
         for name, spread in SPREADS.items():
             # One seed says something of its own models alone: there, models are alike only without a spread.
             if k == 1 and spread:

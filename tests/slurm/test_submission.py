@@ -115,6 +115,50 @@ def test_the_submitter_is_killed_and_the_jobs_go_on(study, tmp_path):
     assert made.all_over() == {"0": "ok"}
 
 
+def test_setup_lines_and_a_container_surround_the_work(study):
+    def arm():
+        import os
+
+        print("here is", os.environ["MODULE"], os.environ["INSIDE"])
+
+    made = study({"0": arm}, setup=["export MODULE=cuda"], container="env INSIDE=container")
+    made.backend.submit(made.sweep.jobs)
+    assert made.all_over() == {"0": "ok"}
+    assert "here is cuda container" in made.log("0")
+
+
+def test_a_setup_line_that_fails_ends_the_job_and_is_named(study):
+    made = study({"0": fine}, setup=["load_module nosuch", "true"])
+    made.backend.submit(made.sweep.jobs)
+    assert made.all_over() == {"0": "failed"}
+    assert made.outcome("0").error == "FAILED (exit 127); setup failed: load_module nosuch"
+
+
+def test_submitting_from_inside_a_job_takes_nothing_over_from_it(study, monkeypatch):
+    for name, value in {"SLURM_MEM_PER_CPU": "100", "SLURM_MEM_PER_NODE": "900", "SLURM_JOB_ID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    made = study({"0": fine})
+    made.backend.submit(made.sweep.jobs)
+    assert made.all_over() == {"0": "ok"}
+
+
+def test_each_arm_has_a_gpu_of_its_own(study, tmp_path):
+    def arm():
+        import os
+
+        (tmp_path / f"gpu-{os.environ['SLURMD_NODENAME']}-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+        for _ in range(600):  # both hold theirs at the same time
+            if len(list(tmp_path.glob("gpu-*"))) == 2:
+                return
+            time.sleep(0.1)
+        raise AssertionError("alone, or on the same GPU")
+
+    made = study({"0": arm, "1": arm}, gpus=1)
+    made.backend.submit(made.sweep.jobs)
+    assert made.all_over(90) == {"0": "ok", "1": "ok"}
+    assert all(path.name[-1] in "01" and path.name[-2] == "-" for path in tmp_path.glob("gpu-*"))
+
+
 def test_a_controller_that_restarts_is_waited_for(study, cluster, tmp_path, monkeypatch, capsys):
     work = Steps(tmp_path / "run", 100)
     made = study({"0": work, "1": fine})
@@ -145,43 +189,3 @@ def script_array(made, key):
     from rlpipe.launch.slurm.arrays import Array
 
     return Array((made.job(key),))
-
-
-def test_setup_lines_and_a_container_surround_the_work(study):
-    def arm():
-        import os
-
-        print("here is", os.environ["MODULE"], os.environ["INSIDE"])
-
-    made = study({"0": arm}, setup=["export MODULE=cuda"], container="env INSIDE=container")
-    made.backend.submit(made.sweep.jobs)
-    assert made.all_over() == {"0": "ok"}
-    assert "here is cuda container" in made.log("0")
-
-
-def test_a_setup_line_that_fails_ends_the_job_and_is_named(study):
-    made = study({"0": fine}, setup=["load_module nosuch", "true"])
-    made.backend.submit(made.sweep.jobs)
-    assert made.all_over() == {"0": "failed"}
-    assert made.outcome("0").error == "FAILED (exit 127); setup failed: load_module nosuch"
-
-
-def test_submitting_from_inside_a_job_takes_nothing_over_from_it(study, monkeypatch):
-    for name, value in {"SLURM_MEM_PER_CPU": "100", "SLURM_MEM_PER_NODE": "900", "SLURM_JOB_ID": "1"}.items():
-        monkeypatch.setenv(name, value)
-    made = study({"0": fine})
-    made.backend.submit(made.sweep.jobs)
-    assert made.all_over() == {"0": "ok"}
-
-
-def test_each_arm_has_gpus_of_its_own(study, tmp_path):
-    def arm():
-        import os
-
-        (tmp_path / f"{os.environ['SLURMD_NODENAME']}-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
-        time.sleep(3)
-
-    made = study({str(number): arm for number in range(4)}, gpus=1)
-    made.backend.submit(made.sweep.jobs)
-    assert set(made.all_over().values()) == {"ok"}
-    assert {path.name for path in tmp_path.glob("n*")} == {"n1-0", "n1-1", "n2-0", "n2-1"}
