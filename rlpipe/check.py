@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     fitting.own,
     stages.rows,
     stages.models,
+    stages.store,
     places.data,
     places.weights,
     places.template,

@@ -38,6 +38,7 @@ def fitting(length: int, *, _root_: Any) -> int:
 
 
 def sized(toy: Any, real: Any, *, _root_: Any) -> Any:
-    """`${sized:64,1024}`: the first for a toy model, the second for a real one."""
-    parameters = _root_.model.parameters
-    return toy if parameters is not None and parameters < TOY else real
+    """`${sized:64,1024}`: the first for a toy model, new or known to be small, the second for a real one."""
+    model = _root_.model
+    small = model.parameters is not None and model.parameters < TOY
+    return toy if small or model.name == "blank" else real

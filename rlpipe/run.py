@@ -7,7 +7,6 @@ A run whose method makes data has one step in place of those from measure to mea
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

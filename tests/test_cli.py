@@ -76,7 +76,7 @@ def ended(argv: list[str]) -> object:
         ("method.overlong=drp", "method.overlong=drp", ["did you mean 'drop'?", "truncate"]),
         ("until=chek", "until=chek", ["did you mean 'check'?"]),
         ("method", "method", ["lacks '='", "method=OPTION", "dapo, dpo, dr_grpo"]),
-        ("dpo", "dpo", ["did you mean method=dpo?"]),
+        ("dpo", "dpo", ["did you mean method=dpo or after=dpo?"]),
         ("foo", "foo", ["write name=value"]),
         ("seed=[1", "seed=[1", ["cannot be read"]),
         ("model.source=~/x", "model.source=~/x", ["'model.source=\"~/x\"'"]),

@@ -21,7 +21,9 @@ def test_a_rate_is_scaled_where_the_config_says_so(overrides, rate):
     assert compose(*overrides).method.learning_rate == pytest.approx(rate)
 
 
-@pytest.mark.parametrize(("model", "steps"), [("model=tiny", 7), (REAL, 9000), ("model=smollm2-135m", 9000)])
+@pytest.mark.parametrize(
+    ("model", "steps"), [("model=tiny", 7), ("model=blank", 7), (REAL, 9000), ("model=smollm2-135m", 9000)]
+)
 def test_a_toy_takes_the_first_value_and_a_real_model_the_second(model, steps):
     assert compose(model, "method.max_steps=${sized:7,9000}").method.max_steps == steps
 

@@ -65,11 +65,11 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
     if subject.config.run_dir is None:
         return
     folder = Path(subject.config.run_dir).expanduser().absolute()
-    standing = _standing(folder)
-    if not standing.is_dir():
-        yield Problem("run_dir", f"{standing} is a file", "name a folder")
-    elif not os.access(standing, os.W_OK | os.X_OK):
-        yield Problem("run_dir", f"{standing} cannot be written", "name a folder that can be")
+    nearest = standing(folder)
+    if not nearest.is_dir():
+        yield Problem("run_dir", f"{nearest} is a file", "name a folder")
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        yield Problem("run_dir", f"{nearest} cannot be written", "name a folder that can be")
     elif folder.is_dir():
         try:
             manifest = read_json(folder / "manifest.json")
@@ -87,14 +87,14 @@ def disk(subject: Subject) -> Iterator[Problem]:
     if needed is None or not subject.trains or not subject.here:
         return
     keep = subject.config.checkpoint.keep
-    standing = _standing(Path(subject.config.run_dir or "runs").expanduser().absolute())
-    free = shutil.disk_usage(standing).free
+    nearest = standing(Path(subject.config.run_dir or "runs").expanduser().absolute())
+    free = shutil.disk_usage(nearest).free
     if needed * (keep + 1) > free:
         what = (
             f"{keep + 1} checkpoints of about {needed / 1e9:.1f} GB do not fit into the {free / 1e9:.1f} GB free there"
         )
         fix = "free space, name another run_dir, lower checkpoint.keep, or train adapters (model.lora.rank=16)"
-        yield Problem("run_dir", f"{standing}: {what}", fix)
+        yield Problem("run_dir", f"{nearest}: {what}", fix)
 
 
 def checkpoint_bytes(subject: Subject) -> int | None:
@@ -109,7 +109,7 @@ def checkpoint_bytes(subject: Subject) -> int | None:
     return subject.parameters * 3 * (2 if model.precision is Precision.pure_bfloat16 else 4)
 
 
-def _standing(folder: Path) -> Path:
+def standing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that is there."""
     while not folder.exists():
         folder = folder.parent

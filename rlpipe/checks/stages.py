@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rlpipe import plugins
-from rlpipe.checks.places import looks_like_a_path
+from rlpipe.checks.places import looks_like_a_path, standing
 from rlpipe.checks.subject import Subject, classes
 from rlpipe.datasets.base import Dataset
 from rlpipe.errors import PluginError, Problem
 from rlpipe.models.base import Head
+from rlpipe.paths import store_dir
 from rlpipe.schema import RunConfig
 
 Link = tuple[str, tuple[str, ...], RunConfig]
@@ -58,6 +60,25 @@ def models(subject: Subject) -> Iterator[Problem]:
         model = getattr(node, "model", None) if hasattr(node, "stage") else None
         if isinstance(model, str) and looks_like_a_path(model) and not Path(model).expanduser().is_dir():
             yield Problem(f"{path}.model", f"there is no folder {model}", "give a folder that is there, or a hub id")
+
+
+def store(subject: Subject) -> Iterator[Problem]:
+    """The store of stages is there or can be made, where the run needs any."""
+    from rlpipe.stages.lineage import asked
+
+    if not asked(subject.config):
+        return
+    folder = store_dir(subject.config.store)
+    where = standing(folder)
+    if not where.is_dir():
+        yield Problem("store", f"{where} is a file", "set store=DIR or $RLPIPE_STORE")
+    elif not os.access(where, os.W_OK | os.X_OK) and where != folder:
+        yield Problem(
+            "store", f"{folder} cannot be made, for {where} cannot be written", "set store=DIR or $RLPIPE_STORE"
+        )
+    elif not os.access(where, os.W_OK | os.X_OK):
+        what = f"{folder} is for reading only: stages that are not there yet cannot be built"
+        yield Problem("store", what, "python -m rlpipe.stages explain … says which they are", fatal=False)
 
 
 def rows(subject: Subject) -> Iterator[Problem]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe import distributed
-from rlpipe.console.display import say
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.errors import Problem
 from rlpipe.evaluations import prompt_files
@@ -107,6 +106,8 @@ class Leaderboard(Evaluation):
         names = self.config.prompt_field, self.config.response_field
         if distributed.is_main():
             write_lines(self.target, ({names[0]: row["asked"], names[1]: row["response"]} for row in rows))
+            from rlpipe.console.display import say  # rich: not for composing
+
             say(f"leaderboard: {len(rows)} responses in {self.target}")
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:

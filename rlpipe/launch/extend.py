@@ -16,7 +16,8 @@ from rlpipe.compose import to_plain
 from rlpipe.console.display import say
 from rlpipe.errors import LaunchError
 from rlpipe.launch import code
-from rlpipe.launch.rehearse import Arm, Rehearsal
+from rlpipe.launch.arms import Arm
+from rlpipe.launch.rehearse import Rehearsal
 from rlpipe.launch.study import LEARNS_NOTHING
 from rlpipe.records import provenance
 from rlpipe.sweep.folder import Job, Sweep

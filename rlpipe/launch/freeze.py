@@ -19,8 +19,9 @@ from rlpipe import compose
 from rlpipe.compose import to_plain
 from rlpipe.errors import LaunchError
 from rlpipe.launch import job as jobs
+from rlpipe.launch.arms import Arm
 from rlpipe.launch.estimate import steps
-from rlpipe.launch.rehearse import App, Arm, Rehearsal
+from rlpipe.launch.rehearse import App, Rehearsal
 from rlpipe.records import provenance
 from rlpipe.records.files import write_atomic
 from rlpipe.schema import RunConfig

@@ -30,7 +30,7 @@ from rlpipe.launch import code
 from rlpipe.records import attempts
 from rlpipe.records.files import json_text, write_atomic
 from rlpipe.records.provenance import hide
-from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep, read_outcome, write_outcome
+from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep, read_outcome, write_outcome
 
 DONE, FAILED, STOPPED = 0, 1, 75
 NOTHING_SAVED = "before there was anything to save"
@@ -87,12 +87,12 @@ def returned(sweep: Sweep, job: Job) -> JobReturn | None:
 
 
 def cancelled(sweep: Sweep, job: Job, reason: str) -> None:
-    """Note that a job will not run: in its outcome, and in its run's record where no attempt has left a result."""
+    """Note that a job will not run: in its outcome, and in an arm's record where no attempt has left a result."""
     folder = sweep.job_folder(job)
     before = read_outcome(folder)
     write_outcome(folder, Outcome(Ended.cancelled, attempt=before.attempt if before else 0, error=reason))
     result = Path(job.run_dir) / "result.json"
-    if job.run_dir and sweep.frozen_config(job).exists() and not result.exists():
+    if job.kind is Kind.arm and sweep.frozen_config(job).exists() and not result.exists():
         told = {"type": "Cancelled", "message": reason}
         row = {"status": "cancelled", "stage": "check", "cost": {}, "attempts": 0, "metrics": {}, "error": told}
         write_atomic(result, json_text(row))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlpipe.errors import LaunchError, RecordError
+from rlpipe.launch.arms import Arm
 from rlpipe.launch.backend import backend_of
-from rlpipe.launch.rehearse import Arm
 from rlpipe.records.files import explained, read_json
 from rlpipe.records.lease import acquire
 from rlpipe.records.ownership import refuse_foreign

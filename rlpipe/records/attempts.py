@@ -16,7 +16,6 @@ from rlpipe import distributed
 from rlpipe.records import provenance
 from rlpipe.records.files import Row
 
-
 remarks: ContextVar[tuple[str, ...]] = ContextVar("remarks", default=())
 """What whoever started this process has to say of the attempt; it is kept among the record's notes."""
 

@@ -33,7 +33,7 @@ def _command(arguments: argparse.Namespace) -> int:
     from rlpipe.stages.stored import all_stored
 
     store = store_dir(arguments.store)
-    if not store.is_dir() and arguments.command != "explain":
+    if not store.is_dir() and arguments.command != "explain" and (arguments.store or arguments.command):
         raise StageError(f"{store}: there is no such store\n    → name one with --store DIR, or set $RLPIPE_STORE")
     stages = list(all_stored(store))
     match arguments.command:

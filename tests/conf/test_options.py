@@ -23,7 +23,7 @@ def test_no_option_and_no_file_is_left_out():
     without_yaml = {(kind, name) for kind, known in plugins.table().items() for name in known}
     assert set(CHOICES) == in_files | without_yaml
     assert len(CHOICES) >= 40
-    assert {file.parent.name for file in FILES if file.parent != conf_dir()} - {"launcher"} <= set(ORDER)
+    assert {file.parent.name for file in FILES if file.parent != conf_dir()} - {"launcher", "sweeper"} <= set(ORDER)
 
 
 def hydras_own() -> list[Path]:

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from rlpipe.compose import compose
 from rlpipe.launch import estimate
+from rlpipe.launch.arms import Arm
 from rlpipe.launch.plan import Plan, Planned, drawn, plan
-from rlpipe.launch.rehearse import Arm, Rehearsal
+from rlpipe.launch.rehearse import Rehearsal
 
 SMALL = ("dataset.sample_size=64", "model.stage=[]", "model.parameters=1000000", "evaluation=none")
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,8 +14,9 @@ from omegaconf import OmegaConf
 from rlpipe import cli, plugins
 from rlpipe.commandline import literals
 from rlpipe.errors import ConfigError
+from rlpipe.launch.arms import named
 from rlpipe.launch.composition import Composer
-from rlpipe.launch.rehearse import App, Rehearsal, named, rehearse
+from rlpipe.launch.rehearse import App, Rehearsal, rehearse
 from rlpipe.paths import conf_dir
 
 SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none")
@@ -169,7 +168,7 @@ def test_arms_are_named_shortly(numbers: list[int], said: str) -> None:
 
 
 @pytest.mark.slow
-def test_200_arms_take_less_than_10_seconds(rehearsed: Rehearse) -> None:
+def test_200_arms_are_rehearsed_together(rehearsed: Rehearse) -> None:
     given = ["after=sft", "dataset=ultrafeedback"]
     arms = [
         [f"method={method}", f"seed={seed}", f"method.learning_rate={rate}", *given]
@@ -177,10 +176,6 @@ def test_200_arms_take_less_than_10_seconds(rehearsed: Rehearse) -> None:
         for seed in range(10)
         for rate in ("1e-5", "2e-5", "3e-5", "4e-5", "5e-5")
     ]
-    began = time.monotonic()
-    busy = os.times().user
     found = rehearsed(*arms)
-    # on a machine that others use as well, the time that this process had
-    assert min(time.monotonic() - began, os.times().user - busy) < 10
     assert len(found.arms) == 200
     assert len(found.stages) == 11

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import getpass
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from tests.slurm.processes import alive, command, environment, files, free_ports, kill, processes, send, until, wait
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 NODES = ("n1", "n2")
@@ -106,12 +105,12 @@ class Cluster:
             if self.alive("slurmctld.pid"):
                 self.call("scancel", "--full", "--quiet", f"--user={getpass.getuser()}", check=False)
                 self.call("scancel", "--quiet", "--state=PENDING", f"--user={getpass.getuser()}", check=False)
-                _wait(lambda: not self.call("squeue", "--noheader", check=False).strip(), 10)
+                wait(lambda: not self.call("squeue", "--noheader", check=False).strip(), 10)
         finally:
             for name in ("slurmctld.pid", *(f"slurmd-{node}.pid" for node in NODES), "munge/pid"):
                 self._end(name, signal.SIGTERM)
             for node in NODES:  # one that waits for an answer of the controller outlives all others
-                _kill(self._on(node))
+                kill(self._on(node))
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def call(self, *command: str, check: bool = True) -> str:
@@ -123,7 +122,7 @@ class Cluster:
 
     def start_controller(self) -> None:
         self._daemon("slurmctld", "-f", self.environment["SLURM_CONF"])
-        _until(lambda: "UP" in self.call("scontrol", "ping", check=False), 20)
+        until(lambda: "UP" in self.call("scontrol", "ping", check=False), 20)
 
     def stop_controller(self) -> None:
         self._end("slurmctld.pid", signal.SIGTERM)
@@ -135,28 +134,28 @@ class Cluster:
         """Kill a node with all that runs on it, as a power cut does."""
         running = self._on(name)
         self._end(f"slurmd-{name}.pid", signal.SIGKILL)
-        _kill(running)
+        kill(running)
 
     def wait_idle(self, nodes: tuple[str, ...] = NODES) -> None:
         def idle() -> bool:
             rows = self.call("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %t", check=False)
             return {f"{name} idle" for name in nodes} <= {row.strip() for row in rows.splitlines()}
 
-        _until(idle, 60)
+        until(idle, 60)
 
     def alive(self, pid_file: str) -> bool:
         pid = self._pid(pid_file)
-        return pid is not None and _alive(pid)
+        return pid is not None and alive(pid)
 
     def _on(self, node: str) -> list[int]:
         """Return the processes of jobs on a node, and of SLURM's own that look after them."""
         log = str(self.folder / f"slurmd-{node}.log")
         ours, here = f"SLURM_CONF={self.environment['SLURM_CONF']}", f"SLURMD_NODENAME={node}"
-        found = [pid for pid in _processes() if {ours, here} <= set(_environment(pid))]
-        return found + [pid for pid in _processes() if _command(pid).startswith("slurmstepd") and log in _files(pid)]
+        found = [pid for pid in processes() if {ours, here} <= set(environment(pid))]
+        return found + [pid for pid in processes() if command(pid).startswith("slurmstepd") and log in files(pid)]
 
     def _write(self) -> None:
-        base = _free_ports(2 + len(NODES))
+        base = free_ports(2 + len(NODES))
         for name in ("munge", "state", "spool", "dev"):
             (self.folder / name).mkdir()
         text = CONFIG.format(
@@ -187,7 +186,7 @@ class Cluster:
         self._daemon(
             "munged", "--force", "--num-threads=2", *(f"--{one}={place / name}" for one, name in where.items())
         )
-        _until((place / "pid").exists, 10)
+        until((place / "pid").exists, 10)
 
     def _daemon(self, name: str, *arguments: str) -> None:
         program = _program(name)
@@ -209,89 +208,13 @@ class Cluster:
 
     def _end(self, pid_file: str, number: signal.Signals) -> None:
         pid = self._pid(pid_file)
-        if pid is not None and _alive(pid):
-            _signal(pid, number)
-            if not _wait(lambda: not _alive(pid), 10):
-                _signal(pid, signal.SIGKILL)
-                _until(lambda: not _alive(pid), 10)
+        if pid is not None and alive(pid):
+            send(pid, number)
+            if not wait(lambda: not alive(pid), 10):
+                send(pid, signal.SIGKILL)
+                until(lambda: not alive(pid), 10)
         (self.folder / pid_file).unlink(missing_ok=True)
 
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-
-
-def _until(met: Callable[[], bool], seconds: float) -> None:
-    assert _wait(met, seconds), "SLURM did not come to the state that the test waits for"
-
-
-def _wait(met: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not met():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _free_ports(count: int) -> int:
-    """Return the first of so many free ports in a row, below those that the kernel hands out."""
-    while True:
-        base = random.randrange(10000, 19000)
-        held = [socket.socket() for _ in range(count)]
-        try:
-            for place, one in enumerate(held):
-                one.bind(("127.0.0.1", base + place))
-            return base
-        except OSError:
-            continue
-        finally:
-            for one in held:
-                one.close()
-
-
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _environment(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
-    except OSError:
-        return []
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def _files(pid: int) -> list[str]:
-    """Return what a process has open."""
-    try:
-        return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:
-        return []
-
-
-def _alive(pid: int) -> bool:
-    """Say whether a process is there; a zombie that nobody has reaped yet is not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
-    except OSError:
-        return False
-    return not state.startswith("Z")
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        _signal(pid, signal.SIGKILL)

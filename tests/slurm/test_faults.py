@@ -37,10 +37,8 @@ def hogs():
 
 def test_each_failure_is_told_as_what_it_is_and_harms_no_other_arm(study):
     made = study({"0": fine, "1": raises, "2": exits, "3": crashes})
-    began = time.monotonic()
     made.backend.submit(made.sweep.jobs)
     assert made.all_over() == {"0": "ok", "1": "failed", "2": "failed", "3": "failed"}
-    assert time.monotonic() - began < 15
     assert "hello from a job" in made.log("0")
     assert made.outcome("1").error == "ValueError: boom"
     assert 'raise ValueError("boom")' in made.outcome("1").traceback

@@ -156,3 +156,17 @@ def test_a_judge_takes_no_stage_and_says_what_to_do():
 
     with pytest.raises(ConfigError, match=r"reward\.judge\.stage.*(?s:.*)serve"):
         compose(*OWN, "method=rloo", "reward=judge", "reward.judge.stage=[method=sft]")
+
+
+def test_a_store_that_cannot_be_made_is_found_before_anything_starts(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    needing = (*OWN, "method=dpo", "after=sft")
+    [problem] = problems(compose(*needing, f"store={tmp_path}/file"))
+    assert (problem.where, problem.what) == ("store", f"{tmp_path}/file is a file")
+    assert problems(compose(*OWN, "method=sft", f"store={tmp_path}/file")) == []
+    # the superuser, who may run these tests, can write anywhere
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    [problem] = problems(compose(*needing, f"store={tmp_path}/new"))
+    assert problem.what == f"{tmp_path}/new cannot be made, for {tmp_path} cannot be written"
+    [problem] = problems(compose(*needing, f"store={tmp_path}"))
+    assert not problem.fatal
