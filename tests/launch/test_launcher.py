@@ -16,7 +16,7 @@ from rlpipe.commandline import exits
 from rlpipe.errors import LaunchError, Problem
 from rlpipe.launch import backend as backends
 from rlpipe.launch import extend as extending
-from rlpipe.launch import launcher
+from rlpipe.launch import launching
 from rlpipe.launch import place as place_module
 from rlpipe.launch.backend import Backend, Phase, Sighting
 from rlpipe.launch.place import only_one
@@ -64,8 +64,8 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Pretending]:
     monkeypatch.setattr(Pretending, "found", [])
     monkeypatch.setattr(Pretending, "value", lambda job: 1.0)
     monkeypatch.setitem(backends.BACKENDS, "local", f"{__name__}:Pretending")
-    monkeypatch.setattr(launcher, "backend_of", Pretending)
-    monkeypatch.setattr(launcher, "report", lambda sweep, standings: True)
+    monkeypatch.setattr(launching, "backend_of", Pretending)
+    monkeypatch.setattr(launching, "report", lambda sweep, standings: True)
     return Pretending
 
 
@@ -124,7 +124,7 @@ def test_a_failed_arm_makes_the_exit_code_1_and_hides_no_other(place, monkeypatc
 
 
 def test_without_waiting_it_says_where_the_jobs_are(place, monkeypatch, capsys, tmp_path: Path) -> None:
-    monkeypatch.setattr(launcher, "watch", None)
+    monkeypatch.setattr(launching, "watch", None)
     assert launch("seed=0,1", "hydra.launcher.wait=false") == exits.DONE
     said = capsys.readouterr().err
     assert "handed over: 0 (id0), 1 (id1)" in said
