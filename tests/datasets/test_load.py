@@ -254,8 +254,11 @@ def test_rewards_read_the_columns_of_converted_prompts(make, write) -> None:
     example = load(make("gsm8k", source=str(path)), (Prompt,), 0).train.examples[0]
     number = example.prompt[0]["content"][1:]
     assert example.columns == {
-        "question": f"q{number}", "answer": f"100{number}", "reference": f"n is 1,00{number}\n#### 1,00{number}", "steps": 1
-    }  # fmt: skip
+        "question": f"q{number}",
+        "answer": f"100{number}",
+        "reference": f"n is 1,00{number}\n#### 1,00{number}",
+        "steps": 1,
+    }
 
 
 def test_progress_is_told(make, write) -> None:

@@ -25,6 +25,7 @@ def test_the_paired_interval_covers_the_true_change():
     assert 0.93 <= covered / DATASETS <= 0.97
 
 
+@pytest.mark.slow
 def test_the_interval_of_no_change_excludes_0_as_rarely_as_it_says():
     random = np.random.default_rng(1)
     wrong = 0

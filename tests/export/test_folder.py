@@ -23,6 +23,8 @@ from rlpipe.records.files import hashes
 from rlpipe.report.runs import Run
 from rlpipe.stages.named import run_named
 
+pytestmark = pytest.mark.slow
+
 IDS = torch.tensor([[5, 20, 30, 40, 7]])
 
 

@@ -10,6 +10,8 @@ from rlpipe.check import problems
 from rlpipe.compose import compose
 from rlpipe.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_leaves_rows_and_their_hashes_and_measures_nothing(finished, tmp_path):
     early = finished("evaluation=default", "until=build")

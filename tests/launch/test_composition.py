@@ -16,6 +16,8 @@ from rlpipe.commandline import literals
 from rlpipe.launch.composition import Composer
 from rlpipe.paths import conf_dir
 
+pytestmark = pytest.mark.slow
+
 HYDRAS = ["hydra.sweep.subdir=arm_${hydra.job.num}", "hydra.job.chdir=true"]
 
 

@@ -23,6 +23,8 @@ from rlpipe.schema import RunConfig
 from rlpipe.stages.lineage import upstream
 from rlpipe.sweep.folder import Ended, Sweep
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none", "hardware.device=cpu")
 
 

@@ -19,6 +19,8 @@ from rlpipe.launch.composition import Composer
 from rlpipe.launch.rehearse import App, Rehearsal, rehearse
 from rlpipe.paths import conf_dir
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none")
 Rehearse = Callable[..., Rehearsal]
 

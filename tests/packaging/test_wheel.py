@@ -27,7 +27,7 @@ SMALL = (
 
 def test_extras_are_named_and_none_is_needed_twice():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"tensorboard", "quant", "eval", "vllm", "math", "dev"}
+    assert set(extras) == {"tensorboard", "quant", "eval", "optuna", "vllm", "math", "dev"}
     base = {name(requirement) for requirement in PROJECT["dependencies"]}
     assert not base & {name(requirement) for extra in extras.values() for requirement in extra}
     assert {"pytest", "ruff", "mypy", "build", "hatchling"} <= {name(requirement) for requirement in extras["dev"]}

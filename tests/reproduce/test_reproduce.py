@@ -17,6 +17,8 @@ from rlpipe.reproduce import __main__ as command
 from rlpipe.schema import RunConfig
 from rlpipe.stages.start import named
 
+pytestmark = pytest.mark.slow
+
 SMALL = (
     *("model=blank", "dataset.sample_size=64", "dataset.test_limit=8", "method.max_steps=2", "method.batch_size=4"),
     *("method.max_length=256", "log.every=1", "log.progress=false", "hardware.device=cpu"),

@@ -18,6 +18,8 @@ from rlpipe.stages.lineage import needed
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import users, using
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stages(monkeypatch, capsys, config):

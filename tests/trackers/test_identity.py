@@ -11,6 +11,8 @@ from rlpipe.trackers.identity import experiment_of, identity, sweep_of
 from rlpipe.training.tracking import track, untrack
 from tests.trackers.test_guarded import Fragile
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def known(tmp_path):
