@@ -192,10 +192,12 @@ class Record:
         """
         if not self.may_write():
             return
-        self.logged_until = max((row["step"] for row in self.metrics()), default=-1)
+        made = self.manifest["attempts"]
+        told = [attempt.get("logged_until", -1) for attempt in made]  # one that was killed early logged less
+        self.logged_until = max([*told, *(row["step"] for row in self.metrics())])
         for name in ("metrics.jsonl", "samples.jsonl"):
             keep_rows(self.run_dir / name, lambda row: row["step"] <= step)
-        self.manifest["attempts"][-1]["resumed_from"] = step
+        made[-1] |= {"resumed_from": step, "logged_until": self.logged_until}
         self._write_manifest()
 
     def finish(

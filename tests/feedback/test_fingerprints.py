@@ -7,6 +7,8 @@ import pytest
 from rlpipe.compose import compose
 from rlpipe.stages.fingerprint import describe
 
+pytestmark = pytest.mark.slow
+
 MAKING = (
     *("method=ai_feedback", "model=blank", "dataset=ultrafeedback", "dataset.sample_size=16", "evaluation=none"),
     *("reward=judge", "reward.judge.url=http://localhost:1/v1", "reward.judge.model=m"),

@@ -22,6 +22,8 @@ from rlpipe.launch.backend import Backend, Phase, Sighting
 from rlpipe.launch.place import only_one
 from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep, write_outcome
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluation=none")
 Value = Callable[[Job], float | Exception]
 

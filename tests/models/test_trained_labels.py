@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 MESSAGES = [
     {"role": "user", "content": "How much is 1 + 2?"},
     {"role": "assistant", "content": "It is 3."},

@@ -160,6 +160,21 @@ def test_resuming_cuts_back_and_keeps_the_id(tmp_path):
     assert [a["outcome"] for a in second.manifest["attempts"]] == ["stopped", "ok"]
 
 
+def test_an_attempt_that_was_killed_early_does_not_make_trackers_forget(tmp_path):
+    """Steps 1-30 were logged; a second attempt goes on from 10 and dies at once: the third must skip up to 30 too."""
+    first = Record.open(tmp_path / "run", CONFIG)
+    for step in (10, 20, 30):
+        first.log_metrics(step, {"loss": 1.0})
+    first.close()
+    second = Record.open(tmp_path / "run", CONFIG)
+    second.rewind(10)
+    second.close()
+    third = Record.open(tmp_path / "run", CONFIG)
+    third.rewind(10)
+    assert [row["step"] for row in third.metrics()] == [10]
+    assert third.logged_until == 30
+
+
 def test_a_killed_attempt_is_called_so(tmp_path):
     code = (
         f"from rlpipe.records.record import Record; import os\nr = Record.open({str(tmp_path / 'run')!r}, {CONFIG!r})\n"

@@ -36,7 +36,7 @@ def test_more_arms_than_an_array_takes_become_several(study, cluster):
     ids = [made.job_id(str(number)) for number in range(45)]
     tasks = [int(one.partition("_")[2]) for one in ids]
     assert tasks == [*range(20), *range(20), *range(5)]
-    assert set(ids) == set(cluster.call("squeue", "--noheader", "--array", "--format=%i").split())
+    assert set(ids) <= set(cluster.call("squeue", "--noheader", "--array", "--format=%i").split())
     assert {one.phase for one in made.backend.sightings(made.sweep.jobs).values()} == {Phase.queued}
     made.backend.cancel(made.sweep.jobs)
     assert {made.ended(job.key) for job in made.sweep.jobs} == {"cancelled"}

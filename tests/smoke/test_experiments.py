@@ -15,6 +15,8 @@ from rlpipe.online.method import OnlineMethod
 from rlpipe.paths import conf_dir
 from tests.smoke.conftest import STAGE
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((conf_dir() / "experiment").glob("*.yaml"))
 STUDIES = [file.stem for file in FILES if file.stem.startswith("study_")]
 NAMES = [file.stem for file in FILES if file.stem not in STUDIES]

@@ -12,6 +12,8 @@ from rlpipe import plugins
 from rlpipe.datasets.forms import route
 from rlpipe.offline.method import OfflineMethod
 
+pytestmark = pytest.mark.slow
+
 SAMPLED = [name for name in plugins.BUILT_IN["dataset"] if name not in ("files", "mixture", "ai_feedback")]
 """What has sample rows of its own; tests/feedback trains on those that a run makes."""
 METHODS = [name for name in plugins.BUILT_IN["method"] if issubclass(plugins.load("method", name), OfflineMethod)]

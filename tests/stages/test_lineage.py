@@ -12,6 +12,8 @@ from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import asked, beside, needed, upstream
 from rlpipe.stages.needs import plan
 
+pytestmark = pytest.mark.slow
+
 OWN = ("model=blank", "model.layers=1", "dataset=ultrafeedback", "dataset.sample_size=16", "seed=3")
 
 
