@@ -11,6 +11,7 @@ from functools import partial
 from typing import NoReturn, cast
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +23,7 @@ from rlpipe.commandline.exits import DONE, STOPPED, TRACEBACKS, exit_code, leave
 from rlpipe.commandline.explain import composing
 from rlpipe.commandline.options import refuse_shadowed
 from rlpipe.compose import VERSION_BASE, typed
-from rlpipe.errors import Stopped
+from rlpipe.errors import ConfigError, Problem, Stopped
 from rlpipe.paths import conf_dir
 
 _users_setting: ContextVar[str | None] = ContextVar("users_setting", default=None)
@@ -63,6 +64,7 @@ def task(config: DictConfig) -> float | None:
     composed = cast("list[str]", OmegaConf.to_container(hydra_config.overrides.task, resolve=False))
     overrides = literals.as_typed(composed)
     try:
+        _refuse_study(hydra_config)
         with _tracebacks(_users_setting.get()):  # what the run starts must not inherit our own
             return run(typed(config), overrides)
     except Stopped as stopped:
@@ -72,6 +74,14 @@ def task(config: DictConfig) -> float | None:
         if hydra_config.mode is not RunMode.RUN:
             raise
         raise _Failed(error) from error
+
+
+def _refuse_study(hydra_config: HydraConf) -> None:
+    """Raise ConfigError for a study that is run as if it were one run: what it sweeps over would be ignored."""
+    swept = hydra_config.sweeper.get("params") if hydra_config.mode is RunMode.RUN else None
+    if swept:
+        values = "; ".join(f"{key}={value}" for key, value in swept.items())
+        raise ConfigError([Problem("experiment", f"is a study of several arms ({values})", "run it with -m")])
 
 
 class _Failed(BaseException):

@@ -352,3 +352,10 @@ def test_a_reader_that_stops_reading_is_no_error():
 )
 def test_a_command_line_that_chooses_nothing_tells_the_whole_story(argv, chosen):
     assert (STORY in parse(argv).overrides) is chosen
+
+
+def test_a_study_is_no_single_run(runs, capsys):
+    message = refused(capsys, "experiment=study_piqa")
+    assert "is a study of several arms (experiment=piqa_base,piqa_sft" in message
+    assert "run it with -m" in message
+    assert runs == []
