@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="offline", WANDB_SILENT="true")
 
 import pytest
+
+# Composing makes many small objects; beside torch's modules, Python's collector would take a quarter of its time.
+gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ def model_folder(folder: Path, context: int = 256) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -364,6 +365,7 @@ def test_every_rule_is_named_once_and_says_what_holds():
     assert all((rule.__doc__ or "").strip().endswith(".") for rule in RULES)
 
 
+@pytest.mark.slow
 def test_checking_is_light():
     program = (
         "import sys; from rlpipe.compose import compose; from rlpipe.check import problems;"

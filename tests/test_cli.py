@@ -57,32 +57,37 @@ def ended(argv: list[str]) -> object:
         return leaving.code
 
 
+MISTAKES = [
+    ("method=dpoo", "method=dpoo", ["no option 'dpoo' in the group 'method'", "did you mean 'dpo'?", "kto"]),
+    ("after=sftt", "after=sftt", ["did you mean 'sft'?"]),
+    ("metod=dpo", "metod=dpo", ["no field or group 'metod'", "did you mean method?"]),
+    ("method.lerning_rate=1", "method.lerning_rate=1", ["did you mean method.learning_rate?", "batch_size"]),
+    ("+method.foo=1", "method.foo", ["no field takes this key"]),
+    ("method.batch_size=abc", "method.batch_size=abc", ["could not be converted", "takes int", "Examples per"]),
+    ("method", "method", ["lacks '='", "method=OPTION", "dapo, dpo, dr_grpo"]),
+    ("dpo", "dpo", ["did you mean method=dpo or after=dpo?"]),
+    ("foo", "foo", ["write name=value"]),
+    ("seed=[1", "seed=[1", ["cannot be read"]),
+    ("model.source=~/x", "model.source=~/x", ["'model.source=\"~/x\"'"]),
+    ("method=3", "method", ["must be a string"]),
+    ("dataset.source=${foo}", "dataset.source", ["foo"]),
+]
+MORE_MISTAKES = [
+    ("reward=[length,lengh]", "reward=lengh", ["did you mean 'length'?"]),
+    ("lerning_rate=1", "lerning_rate=1", ["did you mean method.learning_rate?"]),
+    ("method.lora.rank=3", "method.lora.rank=3", ["did you mean model.lora.rank?"]),
+    ("reward.length.words=3", "reward.length.words=3", ["choose the option that has it first (reward=…)"]),
+    ("method.extra.foo=1", "method.extra.foo=1", ["+method.extra.foo=1"]),
+    ("seed=null", "seed=null", ["takes int"]),
+    ("model.lora=3", "model.lora=3", ["model.lora.rank"]),
+    ("method.overlong=drp", "method.overlong=drp", ["did you mean 'drop'?", "truncate"]),
+    ("until=chek", "until=chek", ["did you mean 'check'?"]),
+]
+
+
 @pytest.mark.parametrize(
     ("argument", "where", "fragments"),
-    [
-        ("method=dpoo", "method=dpoo", ["no option 'dpoo' in the group 'method'", "did you mean 'dpo'?", "kto"]),
-        ("after=sftt", "after=sftt", ["did you mean 'sft'?"]),
-        ("reward=[length,lengh]", "reward=lengh", ["did you mean 'length'?"]),
-        ("metod=dpo", "metod=dpo", ["no field or group 'metod'", "did you mean method?"]),
-        ("method.lerning_rate=1", "method.lerning_rate=1", ["did you mean method.learning_rate?", "batch_size"]),
-        ("lerning_rate=1", "lerning_rate=1", ["did you mean method.learning_rate?"]),
-        ("method.lora.rank=3", "method.lora.rank=3", ["did you mean model.lora.rank?"]),
-        ("reward.length.words=3", "reward.length.words=3", ["choose the option that has it first (reward=…)"]),
-        ("method.extra.foo=1", "method.extra.foo=1", ["+method.extra.foo=1"]),
-        ("+method.foo=1", "method.foo", ["no field takes this key"]),
-        ("method.batch_size=abc", "method.batch_size=abc", ["could not be converted", "takes int", "Examples per"]),
-        ("seed=null", "seed=null", ["takes int"]),
-        ("model.lora=3", "model.lora=3", ["model.lora.rank"]),
-        ("method.overlong=drp", "method.overlong=drp", ["did you mean 'drop'?", "truncate"]),
-        ("until=chek", "until=chek", ["did you mean 'check'?"]),
-        ("method", "method", ["lacks '='", "method=OPTION", "dapo, dpo, dr_grpo"]),
-        ("dpo", "dpo", ["did you mean method=dpo or after=dpo?"]),
-        ("foo", "foo", ["write name=value"]),
-        ("seed=[1", "seed=[1", ["cannot be read"]),
-        ("model.source=~/x", "model.source=~/x", ["'model.source=\"~/x\"'"]),
-        ("method=3", "method", ["must be a string"]),
-        ("dataset.source=${foo}", "dataset.source", ["foo"]),
-    ],
+    [*MISTAKES, *(pytest.param(*mistake, marks=pytest.mark.slow) for mistake in MORE_MISTAKES)],
 )
 def test_a_mistake_is_named_with_what_was_meant(runs, capsys, argument, where, fragments):
     message = refused(capsys, argument)
@@ -92,6 +97,7 @@ def test_a_mistake_is_named_with_what_was_meant(runs, capsys, argument, where, f
     assert runs == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "fragments"),
     [
@@ -186,6 +192,7 @@ def option(folder: Path, name: str, text: str) -> Path:
 MINE = "# Mine.\ndefaults:\n  - /schema/method/dpo@_here_\n  - _self_\nbeta: 0.75\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--config-dir", "-cd", "--config-path", "-cp"])
 def test_a_folder_adds_options(runs, capsys, tmp_path, flag):
     option(tmp_path / "own", "method/mine", MINE)
@@ -199,6 +206,7 @@ def test_hydras_searchpath_adds_options(runs, tmp_path):
     assert runs[0][0].method.beta == 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--config-dir={}", "--config-path={}", "hydra.searchpath=[file://{}]"])
 def test_the_runs_before_know_a_users_options_too(monkeypatch, tmp_path, flag):
     option(tmp_path / "own", "method/mine", MINE)
@@ -225,6 +233,7 @@ def test_an_option_that_hydra_would_ignore_is_refused(runs, capsys, tmp_path, fl
     assert runs == []
 
 
+@pytest.mark.slow
 def test_a_mistake_beside_own_options_knows_them(runs, capsys, tmp_path):
     option(tmp_path / "own", "method/mine", MINE)
     assert "did you mean 'mine'?" in refused(capsys, "-cd", "own", "method=mime")
@@ -249,6 +258,7 @@ def test_cfg_prints_the_config_or_a_part_of_it(runs, capsys):
     assert runs == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argv", [["--info", "searchpath"], ["--hydra-help"], ["--info", "defaults"]])
 def test_hydras_own_looks_go_on_working(capsys, argv):
     assert ended(argv) == exits.DONE
@@ -313,6 +323,7 @@ def test_tab_completes_groups_options_and_fields(capsys, monkeypatch, line, expe
     assert set(expected) <= set(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_looking_imports_nothing_heavy(tmp_path):
     program = (
         "import sys; from rlpipe import cli; code = cli.status(sys.argv[1:]);"

@@ -53,6 +53,7 @@ def test_plain_holds_every_value_resolved():
     assert plain["method"]["extra"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -159,6 +160,7 @@ def test_fields_are_listed_as_the_command_line_names_them():
     assert listed["method.batch_size"].doc.startswith("Examples per optimiser step")
 
 
+@pytest.mark.slow
 def test_importing_and_composing_is_light():
     program = (
         "import sys, rlpipe, rlpipe.cli, rlpipe.check, rlpipe.testing; from rlpipe.compose import compose;"

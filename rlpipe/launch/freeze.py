@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import yaml
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
@@ -17,7 +16,6 @@ from omegaconf import DictConfig, flag_override
 
 from rlpipe import compose
 from rlpipe.compose import to_plain
-from rlpipe.errors import LaunchError
 from rlpipe.launch import job as jobs
 from rlpipe.launch.arms import Arm
 from rlpipe.launch.estimate import steps
@@ -131,13 +129,7 @@ def _share(sweep: Sweep, app: App, rehearsal: Rehearsal) -> Path:
         "task": app.task,
         "compositions": _compositions(rehearsal),
     }
-    try:
-        frozen = cloudpickle.dumps(parts)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise LaunchError(
-            f"the task cannot be written down for other processes ({error})\n"
-            "    → keep locks, files and processes out of what the task function refers to"
-        ) from error
+    frozen = jobs.pickled(parts, "the task")
     path = sweep.folder / ".launch" / f"app-{hashlib.sha256(frozen).hexdigest()[:12]}.pkl"
     write_atomic(path, frozen)
     return path

@@ -41,14 +41,18 @@ Work = Callable[[], JobReturn | None]
 
 def freeze(sweep: Sweep, job: Job, work: Work) -> None:
     """Write a job's work down as `job.pkl`. Raises LaunchError for work that cannot be pickled."""
+    write_atomic(sweep.job_folder(job) / "job.pkl", pickled(work, f"{job.kind.value} {job.key}: its work"))
+
+
+def pickled(value: Any, what: str) -> bytes:
+    """Return a value for other processes to read. Raises LaunchError, which calls it `what`."""
     try:
-        frozen = cloudpickle.dumps(work)
+        return cloudpickle.dumps(value)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise LaunchError(
-            f"{job.kind.value} {job.key}: its work cannot be written down ({error})\n"
+            f"{what} cannot be written down for other processes ({error})\n"
             "    → keep locks, files and processes out of what the task function refers to"
         ) from error
-    write_atomic(sweep.job_folder(job) / "job.pkl", frozen)
 
 
 def execute(folder: Path | str) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,9 +18,6 @@ from rlpipe.launch.rehearse import Rehearsal
 from rlpipe.models.memory import Memory
 from rlpipe.paths import store_dir
 from rlpipe.schema import RunConfig
-
-if TYPE_CHECKING:
-    pass
 
 ROWS = 24
 """Arms that are listed; of more, the first and the last few."""

@@ -117,7 +117,7 @@ def write(file: Path, owner: Owner) -> None:
 
 
 def stop(file: Path) -> None:
-    """Keep the file young no longer."""
+    """Keep the file young no longer: once this returns, its time stands still."""
     _heart.remove(file)
 
 
@@ -176,6 +176,11 @@ class _Heart:
                     return
                 files = list(self._files)
             for file in files:
+                self._renew(file)
+
+    def _renew(self, file: Path) -> None:
+        with self._change:  # so that no beat comes after `remove`
+            if file in self._files:
                 with suppress(OSError):  # gone or out of reach: whoever relies on it looks for itself (`Lease.check`)
                     os.utime(file)
 

@@ -107,9 +107,8 @@ def _newest(folder: Path) -> tuple[int, bool]:
         names = [path.name for path in (folder / FOLDER).iterdir()]
     except FileNotFoundError:
         return 0, True
-    numbers = {int(name.removesuffix(_FREE)): name for name in names if name.removesuffix(_FREE).isdigit()}
-    newest = max(numbers, default=0)
-    return newest, newest == 0 or numbers[newest].endswith(_FREE)
+    newest = max((int(name.removesuffix(_FREE)) for name in names if name.removesuffix(_FREE).isdigit()), default=0)
+    return newest, newest == 0 or f"{newest}{_FREE}" in names  # also beside a late taker's file of the same number
 
 
 def _take(folder: Path, number: int, owner: Owner) -> Lease | None:
@@ -119,7 +118,7 @@ def _take(folder: Path, number: int, owner: Owner) -> Lease | None:
         heartbeat.write(lease._file, owner)
     except FileExistsError:
         return None
-    if _newest(folder) != (number, False):  # an old listing showed the number as free
+    if _newest(folder) != (number, False):  # the listing that showed the number as next was old
         heartbeat.stop(lease._file)
         lease._file.unlink(missing_ok=True)
         return None

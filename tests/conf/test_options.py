@@ -30,6 +30,7 @@ def hydras_own() -> list[Path]:
     return [folder for folder in (conf_dir() / "hydra").rglob("*") if folder.is_dir()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=lambda part: part)
 def test_every_option_composes(group, name):
     config = compose(f"{group}={name}")

@@ -45,6 +45,7 @@ def test_rows_are_always_the_same_for_a_seed(make, name: str) -> None:
     assert first == list(dataset.sample("train", 100, 0))[:50]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_no_row_is_in_both_splits_and_few_are_dropped(make, name: str) -> None:
     dataset = make(name, test_limit=None)
@@ -75,6 +76,7 @@ def test_rows_have_the_hubs_columns_and_are_short(make, name: str) -> None:
                 assert all(1 <= len(message["content"]) <= 160 for message in messages)
 
 
+@pytest.mark.slow
 def test_a_generator_that_has_no_more_rows_says_so(make) -> None:
     dataset = make("piqa", sample_size=200_000)
     with pytest.raises(
@@ -103,6 +105,7 @@ def test_traces_solve_their_puzzle_with_each_number_once() -> None:
     assert verdicts["no"] > 50
 
 
+@pytest.mark.slow
 def test_one_puzzle_may_have_several_traces_but_no_trace_comes_twice() -> None:
     rows = list(warmstart.rows("train", 8000, 0))
     traces = {(row["query"], row["completion"]) for row in rows}

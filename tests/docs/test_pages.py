@@ -83,6 +83,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_every_command_composes(arguments):
     overrides = [part for part in arguments if part not in ("-m", "--help")]

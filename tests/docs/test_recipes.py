@@ -16,7 +16,6 @@ from tests.docs.blocks import ROOT, Block, blocks
 from tests.smoke.conftest import STAGE, limits
 
 RECIPES = blocks(ROOT / "docs" / "recipes.md", "sh")
-QUICK = ("Look before you run", "Adapters")
 FIRST = (
     "method=sft,method.max_steps=2,method.batch_size=4,method.micro_batch_size=2,dataset.sample_size=64,evaluation=none"
 )
@@ -37,11 +36,8 @@ def execute(recipe: Block) -> None:
         assert cli.status(limited(arguments)) == cli.DONE
 
 
-def marks(recipe: Block) -> list[pytest.MarkDecorator]:
-    return [] if recipe.heading in QUICK else [pytest.mark.slow]
-
-
-@pytest.mark.parametrize("recipe", [pytest.param(one, id=one.heading, marks=marks(one)) for one in RECIPES])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [pytest.param(one, id=one.heading) for one in RECIPES])
 def test_a_recipe_runs(recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -53,7 +49,6 @@ def test_a_recipe_runs(recipe, tmp_path, monkeypatch):
 
 def test_the_recipes_are_found():
     assert len(RECIPES) == 11
-    assert set(QUICK) <= {recipe.heading for recipe in RECIPES}
 
 
 def installed(site: Path, page: Path, module: str) -> None:

@@ -147,6 +147,7 @@ def test_measurements_that_differ_otherwise_have_no_change(record, capsys):
     assert note in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_evaluations_protocol_names_dataset_template_and_settings(record, blank_loaded):
     config = compose("method=none", "dataset=gsm8k", "dataset.sample_size=64")
     plans = planned(config, record)

@@ -122,6 +122,7 @@ def test_method_none_reads_no_dataset_and_measures_tasks(tmp_path, small_model):
     assert protocol["settings"] == {"tasks": ["boxes"], "num_fewshot": None, "apply_chat_template": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "where", "words"),
     [

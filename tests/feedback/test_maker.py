@@ -149,6 +149,7 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_the_chunks(made):
     assert [row["chosen"] for row in one["train"]] != [row["chosen"] for row in seeded["train"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("name", ["responses", "judgements"])
 def test_wherever_a_run_was_cut_off_it_ends_with_the_same_rows(made, judge, asking, tmp_path, mode, name):

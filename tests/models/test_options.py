@@ -24,6 +24,7 @@ def test_all_are_there():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_option_composes(option):
     model = compose(f"model={option}").model

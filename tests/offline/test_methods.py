@@ -29,7 +29,9 @@ def losses(trainer) -> list[float]:
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", ["dpo", *(pytest.param(name, marks=pytest.mark.slow) for name in METHODS if name != "dpo")]
+)
 def test_losses_equal_those_of_trl_by_hand(make, build, small_model, tmp_path, name, monkeypatch):
     """TRL prepares the same rows itself, from messages, and takes them in the same order."""
     from datasets import Dataset
@@ -59,6 +61,7 @@ def test_losses_equal_those_of_trl_by_hand(make, build, small_model, tmp_path, n
     assert len(losses(ours)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"packing": "bfd"}, {"packing": "wrapped"}, {"padding_free": True}], ids=str)
 def test_sft_trains_packed_and_padding_free(build, tmp_path, options):
     from rlpipe.methods.sft import Packing
@@ -72,6 +75,7 @@ def test_sft_trains_packed_and_padding_free(build, tmp_path, options):
         assert len(trainer.train_dataset) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [forms.Chat, forms.Completion, forms.Text])
 def test_sft_takes_every_form_it_says(build, tmp_path, form):
     trainer = build(tmp_path, "sft", form, max_steps=1)
@@ -108,8 +112,8 @@ def test_reference_free_equals_a_reference_of_zero(build, tmp_path):
     assert trainer.ref_model is None
 
 
-@pytest.mark.parametrize("name", ["dpo", "kto"])
-@pytest.mark.parametrize("rank", [0, 4])
+@pytest.mark.parametrize("name", ["dpo", pytest.param("kto", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 4])
 def test_precomputed_reference_gives_the_same_losses_without_a_second_model(build, tmp_path, name, rank):
     once = build(tmp_path / "once", name, max_steps=3, group_by_length=False, lora_rank=rank)
     every = build(

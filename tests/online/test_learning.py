@@ -9,7 +9,7 @@ import pytest
 from rlpipe.compose import compose
 from rlpipe.run import run
 
-METHODS = ["rloo", "ppo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "reinforce"))]
+METHODS = ["rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "grpo", "reinforce"))]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -127,7 +127,7 @@ def test_another_machine_s_process_lives_by_its_signs_of_life(tmp_path, quick):
         acquire(tmp_path, patient=False)
     began = time.monotonic()
     acquire(tmp_path).release()
-    assert 0.4 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.4, "it was given time to show that it lives"
     assert not file.exists()
 
 
@@ -175,6 +175,19 @@ def test_files_are_kept_young_until_the_right_is_given_up(tmp_path, quick):
     os.utime(free, times=(1e9, 1e9))
     time.sleep(0.3)
     assert free.stat().st_mtime == 1e9
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_number_that_was_given_and_let_go_meanwhile_is_not_given_again(tmp_path, monkeypatch, number):
+    """Both names of a number are there for a moment, in whatever order the folder lists them."""
+    (tmp_path / lease.FOLDER).mkdir()
+    (tmp_path / lease.FOLDER / f"{number}.free").touch()
+    listing, old = lease._newest, [(number - 1, True)]
+    monkeypatch.setattr(lease, "_newest", lambda folder: old.pop() if old else listing(folder))
+    held = acquire(tmp_path)
+    assert held.number == number + 1
+    assert [file.name for file in (tmp_path / lease.FOLDER).iterdir()] == [str(number + 1)]
+    held.release()
 
 
 def contend(folder: Path, rounds: int, wins: multiprocessing.Queue) -> None:

@@ -25,6 +25,7 @@ def reward():
     made.guard.close()
 
 
+@pytest.mark.slow
 @installed
 def test_it_scores_its_own_cases(reward):
     assert reward.problems() == []

@@ -121,6 +121,7 @@ def test_last_answer():
     assert last_answer("") is None
 
 
+@pytest.mark.slow
 def test_worked_countdown_answers_earn_everything(finished, shared_dir):
     import pyarrow.parquet
 
@@ -135,6 +136,7 @@ def test_worked_countdown_answers_earn_everything(finished, shared_dir):
     assert {score.value for score in COUNTDOWN.score(rollouts)} == {0.1}
 
 
+@pytest.mark.slow
 def test_gold_answers_of_gsm8k_earn_everything_both_ways(finished, shared_dir):
     lines = (shared_dir / "data/gsm8k/train.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]

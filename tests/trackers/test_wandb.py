@@ -91,6 +91,7 @@ def test_the_command_line_is_not_sent(two_attempts):
         assert "environment" not in kinds
 
 
+@pytest.mark.slow
 def test_a_kill_loses_at_most_the_last_second(tmp_path):
     code = (
         "import os, sys; sys.path.insert(0, '.'); from pathlib import Path\n"
@@ -108,9 +109,8 @@ def test_it_cannot_start_without_an_account(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("WANDB_MODE", "online")
     with pytest.raises(RlpipeError, match=r"tracker=wandb: cannot start: .*\n.*tracker=none"):
-        Guarded(Wandb(WandbConfig())).start(identity(tmp_path), {})
+        Guarded(Wandb(WandbConfig(mode=Mode.online))).start(identity(tmp_path), {})
 
 
 def test_a_missing_client_is_named(tmp_path, monkeypatch):
