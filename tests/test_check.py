@@ -236,6 +236,7 @@ def test_a_chat_template_that_is_not_there():
     one("model.chat_template", "model.chat_template=nowhere.jinja")
 
 
+@pytest.mark.slow
 def test_the_output_folder(tmp_path):
     config = compose("run_dir=mine")
     (tmp_path / "mine").mkdir()

@@ -127,6 +127,7 @@ def test_a_run_gets_its_typed_config_and_the_overrides(runs):
     assert overrides == ["method=kto", "seed=3"]
 
 
+@pytest.mark.slow
 def test_flags_may_stand_anywhere(runs):
     assert cli.status(["method=dpo,kto", "-m", "seed=0,1", "hydra/launcher=basic"]) == exits.DONE
     assert [(config.method.name, config.seed) for config, _ in runs] == [("dpo", 0), ("dpo", 1), ("kto", 0), ("kto", 1)]
@@ -338,6 +339,7 @@ def test_looking_imports_nothing_heavy(tmp_path):
         assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error():
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
     done = subprocess.run(

@@ -32,10 +32,12 @@ LOOKED_AT = 300
 
 @dataclass(frozen=True)
 class Time:
-    """Estimated seconds of a run, and where the number comes from."""
+    """Estimated seconds of a run's training, and where the number comes from."""
 
     seconds: float
     basis: str
+    bound: bool = False
+    """Whether it is the most that it can be expected to take, for rows may be shorter than they are counted."""
 
 
 def steps(config: RunConfig) -> int | None:
@@ -83,7 +85,7 @@ def time(config: RunConfig, count: int | None, earlier: Mapping[str, float], gpu
     speed = OPERATIONS["gpu"] if gpu else OPERATIONS["cpu"] * max(1, config.hardware.threads)
     operations = subject.parameters * (needed * tokens + 2 * sampled)
     what = "a GPU at 1e14" if gpu else f"{max(1, config.hardware.threads)} core at 2e10"
-    return Time(count * operations / speed, f"counted for full-length rows on {what} operations a second")
+    return Time(count * operations / speed, f"counted for full-length rows on {what} operations a second", bound=True)
 
 
 def like(config: RunConfig | Mapping[str, Any], gpu: bool) -> str:

@@ -51,8 +51,8 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """The seconds of all jobs together; None where nothing is known of some."""
-        times = [one.time for one in (*self.build.values(), *self.arms.values())]
+        """The training seconds of all jobs together; None where nothing is known of some."""
+        times = [one.time for one in (*self.build.values(), *self.arms.values()) if one.steps != 0]
         return sum(one.seconds for one in times if one) if times and all(times) else None
 
 
@@ -108,7 +108,7 @@ def _numbers(planned: Planned | None) -> tuple[str, str, str]:
     return (
         "" if planned.steps is None else str(planned.steps),
         f"{planned.memory.total / 1e9:.1f} GB" if planned.memory else "",
-        f"about {duration(planned.time.seconds)}" if planned.time else "",
+        f"{_about([planned.time])} {duration(planned.time.seconds)}" if planned.time else "",
     )
 
 
@@ -123,16 +123,21 @@ def _lines(plan: Plan) -> list[str]:
     if every and all(one.steps is not None for one in every):
         lines.append(f"steps: {sum(one.steps or 0 for one in every)} over all runs")
     if plan.seconds is not None:
-        lines += _time_lines(plan, plan.seconds, sorted({one.time.basis for one in every if one.time}))
+        lines += _time_lines(plan, plan.seconds, [one.time for one in every if one.time])
     return lines
 
 
-def _time_lines(plan: Plan, seconds: float, bases: Sequence[str]) -> list[str]:
+def _time_lines(plan: Plan, seconds: float, times: Sequence[Time]) -> list[str]:
     at_once = f", {plan.at_once} at once" if plan.at_once else ""
-    lines = [f"time: about {duration(seconds)} for all jobs together{at_once} (estimated: {'; '.join(bases)})"]
+    about, bases = _about(times), "; ".join(sorted({one.basis for one in times}))
+    lines = [f"training time: {about} {duration(seconds)} for all jobs together{at_once} (estimated: {bases})"]
     if plan.gpus:
-        lines.append(f"GPU hours: about {count(seconds * plan.gpus / 3600)} ({plan.gpus} for each job)")
+        lines.append(f"GPU hours: {about} {count(seconds * plan.gpus / 3600)} ({plan.gpus} for each job)")
     return lines
+
+
+def _about(times: Sequence[Time]) -> str:
+    return "up to" if any(one.bound for one in times) else "about"
 
 
 def _short(value: str) -> str:

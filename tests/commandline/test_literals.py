@@ -13,6 +13,7 @@ from rlpipe.errors import ConfigError
 from rlpipe.stages.lineage import upstream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
@@ -106,6 +107,7 @@ def test_an_option_that_is_not_there_is_still_named():
 WORDS = st.from_regex(r"[a-z._]{1,8}=[a-z0-9.]{1,5}", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(st.lists(WORDS | st.builds("x=[{}]".format, st.lists(WORDS, min_size=1).map(",".join)), min_size=1, max_size=5))
 def test_lists_split_into_what_they_were_joined_from(parts):
     assert split(",".join(parts)) == parts

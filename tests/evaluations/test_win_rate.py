@@ -161,6 +161,7 @@ def test_the_datasets_own_answers_may_be_the_reference(tmp_path, blank_loaded):
     assert (rows[1]["parts"]["reward"], rows[1]["parts"]["reference_reward"]) == (mine, other)
 
 
+@pytest.mark.slow
 def test_the_protocol_tells_references_and_judges_apart(tmp_path, blank_loaded, small_model):
     plain = made(tmp_path).protocol(blank_loaded)
     assert plain == made(tmp_path / "elsewhere").protocol(blank_loaded)
@@ -177,6 +178,7 @@ def test_the_protocol_tells_references_and_judges_apart(tmp_path, blank_loaded, 
     assert plain["seed"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "where", "words"),
     [

@@ -50,6 +50,11 @@ def test_sums_are_said_where_all_parts_are_known() -> None:
     assert "about 1:00:00 for all jobs together, 2 at once (estimated: what was seen)" in said
     assert "GPU hours" not in said
     assert "GPU hours: about 2 (2 for each job)" in text(Plan(known.rehearsal, known.arms, {}, [], None, 2))
+    bound = text(arms(3, time=estimate.Time(1200.0, "counted", bound=True)))
+    assert "training time: up to 1:00:00 for all jobs together" in bound
+    assert "about" not in bound
+    untrained = Planned(0, None, None)
+    assert "about 1:00:00" in text(Plan(known.rehearsal, {**known.arms, 3: untrained}, {}, [], 2, 0))
     unknown = text(arms(3, steps=None))
     assert "steps:" not in unknown
     assert "time:" not in unknown
@@ -88,6 +93,7 @@ def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     config = compose("method=sft", "method.max_steps=100", *SMALL)
     counted = estimate.time(config, 100, {}, gpu=False)
     assert counted is not None
+    assert counted.bound
     # 6 operations for each of 10⁶ weights and each token of full rows, on one core
     tokens = config.method.batch_size * config.method.max_length
     assert counted.seconds == pytest.approx(100 * 6e6 * tokens / 2e10)

@@ -54,6 +54,7 @@ def test_resumed_run_ends_with_the_same_weights(training, small_model, tmp_path,
     assert [row["num_tokens"] for row in rows(again)] == [row["num_tokens"] for row in rows(whole)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "reinforce", "ppo"))]
 )
@@ -61,6 +62,7 @@ def test_adapters_with_dropout_resume_exactly(training, small_model, tmp_path, n
     resumed(training, small_model, tmp_path, name, 5, lora_rank=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
