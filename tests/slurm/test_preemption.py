@@ -33,6 +33,17 @@ def test_a_job_that_is_asked_to_stop_goes_on_where_it_saved(study, cluster, tmp_
     assert made.outcome("0").attempt == 2
 
 
+@pytest.mark.parametrize("name", ["USR2", "TERM"])
+def test_a_request_that_comes_while_python_starts_ends_nothing(study, cluster, tmp_path, name):
+    (tmp_path / "sitecustomize.py").write_text(f"import time; open({str(tmp_path / 'starts')!r}, 'w'); time.sleep(2)")
+    work = Steps(tmp_path / "run", 3)
+    made = study({"0": work}, setup=[f"export PYTHONPATH={tmp_path}"])
+    made.backend.submit(made.sweep.jobs)
+    made.until((tmp_path / "starts").exists)
+    cluster.call("scancel", f"--signal={name}", made.job_id("0"))
+    assert made.all_over() == {"0": "ok"}
+
+
 def test_only_the_job_that_was_asked_is_queued_again(study, cluster, tmp_path):
     works = {str(number): Steps(tmp_path / str(number), COUNT) for number in range(3)}
     made = study(works)

@@ -72,6 +72,8 @@ def test_who_was_lost_gets_slurm_s_word_and_the_log_s(sweep):
     [
         (Ended.stopped, gone("CANCELLED"), Ended.cancelled),
         (Ended.stopped, gone("FAILED (exit 75)"), Ended.stopped),
+        (Ended.stopped, gone("FAILED (exit 143, SIGTERM)"), Ended.failed),
+        (Ended.stopped, gone("FAILED (SIGTERM)"), Ended.failed),
         (Ended.running, gone("CANCELLED"), Ended.cancelled),
         (Ended.running, gone("TIMEOUT"), Ended.failed),
         (Ended.running, Sighting(Phase.queued, reason="BeginTime"), Ended.running),

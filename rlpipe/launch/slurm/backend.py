@@ -113,11 +113,6 @@ class SlurmBackend(Backend):
             return [Problem(problems.AT, f"sbatch would refuse the jobs: {error}", "mend the settings it names")]
         return []
 
-    def _living(self) -> dict[str, str]:
-        """Return SLURM's ids of the jobs that are queued or running now."""
-        seen = self.sightings(self.sweep.jobs)
-        return {key: one.job_id for key, one in seen.items() if one.phase is not Phase.gone and one.job_id}
-
     def _doomed(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Return the jobs that need what has failed and is not being run again, with the reason."""
         again = {job.key for job in jobs}

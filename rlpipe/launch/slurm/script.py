@@ -23,7 +23,9 @@ from rlpipe.launch.slurm.config import SlurmConfig
 PATIENCE = 300.0
 """Seconds for which a submission is tried again while the controller does not answer."""
 
-_TASK = 'srun --unbuffered --kill-on-bad-exit=1 {python} -u -m rlpipe.launch.slurm.task "$job"'
+# Until the task listens itself, a request to stop is none: it would end a Python that has only begun to start.
+_DEAF = """bash -c 'trap "" USR2 TERM; exec "$@"' task"""
+_TASK = f'srun --unbuffered --kill-on-bad-exit=1 {_DEAF} {{python}} -u -m rlpipe.launch.slurm.task "$job"'
 
 
 def submit(

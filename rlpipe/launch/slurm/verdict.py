@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rlpipe.launch.backend import Phase, Sighting
-from rlpipe.launch.job import cancelled, lost
+from rlpipe.launch.job import STOPPED, cancelled, lost
 from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep
 
 CANCELLED = "CANCELLED"
@@ -23,8 +23,13 @@ def settle(sweep: Sweep, job: Job, seen: Sighting) -> None:
     reason = seen.reason or "gone"
     if reason.startswith(CANCELLED):
         cancelled(sweep, job, _why(sweep, job) or "cancelled (scancel)")
-    elif outcome is None or outcome.ended is not Ended.stopped:
+    elif outcome is None or outcome.ended is not Ended.stopped or _killed(reason):
         lost(sweep, job, "; ".join([reason, *_last_words(sweep, job)]))
+
+
+def _killed(reason: str) -> bool:
+    """Whether a job ended otherwise than one that saved does, so that what it wrote is of an earlier attempt."""
+    return reason.startswith("FAILED") and f"exit {STOPPED}" not in reason
 
 
 def _last_words(sweep: Sweep, job: Job) -> list[str]:
