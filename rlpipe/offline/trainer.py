@@ -115,6 +115,9 @@ class OfflineTrainer(Base):
     def __init__(self, *args: Any, method: OfflineMethod, fitted: Fitted, **kwargs: Any):
         self.method, self.fitted = method, fitted
         super().__init__(*args, **kwargs)
+        self.counts = not hasattr(self, "_total_train_tokens")  # ORPO's and CPO's trainers do not
+        if self.counts:
+            self._total_train_tokens = 0
         if method.precomputes:
             self.ref_model = None  # its log-probabilities stand with the rows
         self.order = self._batch_order()
@@ -150,10 +153,17 @@ class OfflineTrainer(Base):
 
     # Work that the objective does not need
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Compute the loss without logits of tokens that are not trained."""
+        if self.counts:
+            tokens = inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum()
+            self._total_train_tokens += int(self.accelerator.gather_for_metrics(tokens).sum())
         with compact():
-            return super().compute_loss(*args, **kwargs)
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log the tokens that were read, as TRL's other trainers do."""
+        super().log({**logs, "num_tokens": float(self._total_train_tokens)} if self.counts else logs, *args, **kwargs)
 
     def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the reference's log-probabilities without logits of prompt tokens."""
@@ -177,7 +187,7 @@ class OfflineTrainer(Base):
         if not self.is_world_process_zero():
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        (folder / STATE).write_text(json.dumps({"train_tokens": getattr(self, "_total_train_tokens", 0)}))
+        (folder / STATE).write_text(json.dumps({"train_tokens": self._total_train_tokens}))
         if self.method.needs_reference_model and getattr(self, "ref_model", None) is not None:
             from safetensors.torch import save_model
 

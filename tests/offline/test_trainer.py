@@ -37,8 +37,18 @@ def test_resumed_run_ends_with_the_same_weights(build, weights, tmp_path, name, 
     before = weights(again.model)
     again.train(resume_from_checkpoint=str(checkpoint))
     assert weights(again.model) == weights(whole.model) != before
-    counts = [row.get("num_tokens") for row in whole.state.log_history if "loss" in row]
-    assert [row.get("num_tokens") for row in again.state.log_history if "loss" in row] == counts
+    counts = [row["num_tokens"] for row in whole.state.log_history if "loss" in row]
+    assert [row["num_tokens"] for row in again.state.log_history if "loss" in row] == counts
+
+
+@pytest.mark.parametrize("name", ["orpo", "simpo"])
+def test_where_trl_counts_no_tokens_they_are_counted_as_it_does_for_dpo(build, tmp_path, name):
+    counts = []
+    for one in ("dpo", name):
+        trainer = build(tmp_path / one, one, max_steps=3)
+        trainer.train()
+        counts.append([row["num_tokens"] for row in trainer.state.log_history if "loss" in row][-1])
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("name", ["dpo", "kto"])

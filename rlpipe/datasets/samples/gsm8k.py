@@ -1,4 +1,7 @@
-"""Sample word problems of one or two steps, with worked answers in GSM8K's notation."""
+"""Sample word problems of one or two steps, with worked answers in GSM8K's notation.
+
+The numbers are small: a toy model can learn a hundred sums by heart, and then has something to get better at.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,14 @@ def _cast(rng: Random) -> tuple[str, str]:
 
 
 def _gain(rng: Random) -> tuple[str, str]:
-    (name, things), first, more = _cast(rng), rng.randint(2, 20), rng.randint(2, 20)
+    (name, things), first, more = _cast(rng), rng.randint(2, 9), rng.randint(2, 9)
     total, work = _work(f"{first} + {more}")
     question = f"{name} has {first} {things}. {name} buys {more} more. How many {things} does {name} have?"
     return question, f"{name} has {work} {things}.\n#### {total}"
 
 
 def _loss(rng: Random) -> tuple[str, str]:
-    (name, things), first = _cast(rng), rng.randint(5, 20)
+    (name, things), first = _cast(rng), rng.randint(3, 12)
     lost = rng.randint(1, first - 1)
     left, work = _work(f"{first} - {lost}")
     question = f"{name} has {first} {things}. {name} gives away {lost}. How many {things} are left?"
@@ -54,21 +57,21 @@ def _loss(rng: Random) -> tuple[str, str]:
 
 
 def _bags(rng: Random) -> tuple[str, str]:
-    (name, things), bags, each = _cast(rng), rng.randint(2, 9), rng.randint(2, 9)
+    (name, things), bags, each = _cast(rng), rng.randint(2, 5), rng.randint(2, 5)
     total, work = _work(f"{bags} * {each}")
     question = f"{name} has {bags} bags with {each} {things} in each. How many {things} does {name} have?"
     return question, f"{name} has {work} {things}.\n#### {total}"
 
 
 def _share(rng: Random) -> tuple[str, str]:
-    (name, things), friends, each = _cast(rng), rng.randint(2, 9), rng.randint(2, 9)
+    (name, things), friends, each = _cast(rng), rng.randint(2, 5), rng.randint(2, 5)
     portion, work = _work(f"{friends * each} / {friends}")
     question = f"{name} shares {friends * each} {things} among {friends} friends. How many does each friend get?"
     return question, f"Each friend gets {work} {things}.\n#### {portion}"
 
 
 def _gain_then_loss(rng: Random) -> tuple[str, str]:
-    (name, things), first, more = _cast(rng), rng.randint(2, 15), rng.randint(2, 15)
+    (name, things), first, more = _cast(rng), rng.randint(2, 6), rng.randint(2, 6)
     total, first_work = _work(f"{first} + {more}")
     lost = rng.randint(1, total - 1)
     left, second_work = _work(f"{total} - {lost}")
