@@ -29,7 +29,7 @@ UNBOUND = 160
 
 def console() -> Console:
     """Return the console for a run's own words: standard error, so that standard output stays free."""
-    made = Console(stderr=True, highlight=False)
+    made = Console(stderr=True, highlight=False, markup=False)  # an override may look like markup
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = UNBOUND  # a log or a pipe has no width that tables must fit into
     return made
@@ -38,7 +38,7 @@ def console() -> Console:
 def say(text: str) -> None:
     """Show a line of the run's own words."""
     if distributed.is_main():
-        console().print(text, markup=False, soft_wrap=True)
+        console().print(text, soft_wrap=True)
 
 
 def show(renderable: Any) -> None:
@@ -103,8 +103,8 @@ def summary(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[str, Any
     rows += next_commands(run_dir, result, manifest)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        # commands are for copying: no wrapping and no markup
-        out.print(f"{name:<{width}}  {value}", markup=False, soft_wrap=True)
+        # commands are for copying: no wrapping
+        out.print(f"{name:<{width}}  {value}", soft_wrap=True)
 
 
 def before_after(metrics: Mapping[str, Any]) -> Table:

@@ -63,7 +63,7 @@ class Chunks:
 
     def _whole(self) -> list[Row]:
         """Return the rows of the file's whole chunks; what an interrupted attempt left of another is cut off."""
-        with explained(self.file.parent, "make the folder"):
+        with explained(self.file.parent, "make"):
             self.file.parent.mkdir(parents=True, exist_ok=True)
         if not self.file.exists():
             return []

@@ -20,7 +20,7 @@ from rlpipe.sweep.watch import look
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Keep other launchers out of a sweep's folder for the body. Raises RecordError while another is at it."""
-    with explained(folder, "make the sweep's folder"):
+    with explained(folder, "make", "hydra.sweep.dir"):
         (folder / ".launch").mkdir(parents=True, exist_ok=True)
     lease = acquire(folder / ".launch", "launching a sweep here", patient=False)
     try:

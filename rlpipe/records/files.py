@@ -26,8 +26,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def explained(path: Path, doing: str = "write") -> Iterator[None]:
-    """Turn an OSError of the body into a RecordError that says what to do about it."""
+def explained(path: Path, doing: str = "write", setting: str = "run_dir") -> Iterator[None]:
+    """Turn an OSError of the body into a RecordError that says what to do about it; `setting` chooses the folder."""
     try:
         yield
     except OSError as error:
@@ -39,10 +39,10 @@ def explained(path: Path, doing: str = "write") -> Iterator[None]:
         if error.errno in _READ_ONLY:
             raise RecordError(
                 f"{path}: not allowed to {doing} it ({error.strerror})\n"
-                "    → choose a folder that you can write to, with run_dir=…"
+                f"    → choose a folder that you can write to, with {setting}=…"
             ) from error
         raise RecordError(
-            f"{path}: cannot {doing} it ({error.strerror or error})\n    → choose another folder with run_dir=…"
+            f"{path}: cannot {doing} it ({error.strerror or error})\n    → choose another folder with {setting}=…"
         ) from error
 
 

@@ -22,7 +22,7 @@ def claim(folder: Path, lease: Lease | None = None) -> Lease:
 
     `lease` is the right to write there, where this process has it already. Nothing needs mending after a kill.
     """
-    with explained(folder, "make the run's folder"):
+    with explained(folder, "make"):
         folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "manifest.json").exists():
         refuse_foreign(folder)

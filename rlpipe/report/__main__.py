@@ -44,7 +44,7 @@ def _command(arguments: argparse.Namespace) -> int:
     _check(targets)
     runs = find(arguments.folders)
     found = compare(runs, arguments.evaluation, arguments.metric, arguments.baseline)
-    Console(highlight=False).print(tables.terminal(found))
+    Console(highlight=False, markup=False).print(tables.terminal(found))
     for target in targets:
         _write(target, runs, found)
         say(f"written: {target}")

@@ -87,7 +87,7 @@ def rerun(run: Run, config: RunConfig, folder: Path | None) -> Run:
 
 def show_conditions(found: list[conditions.Difference]) -> None:
     """Print what differs from the record."""
-    out = Console()
+    out = Console(markup=False)
     if not found:
         out.print("code, packages, machine, data and parents are those of the record")
         return
@@ -101,7 +101,7 @@ def show_conditions(found: list[conditions.Difference]) -> None:
 
 def show_results(findings: list[results.Finding], old: Run, new: Run) -> None:
     """Print what of the results is the same, and the verdict in a line."""
-    out = Console()
+    out = Console(markup=False)
     table = Table("", "", "", title="the two results", show_header=False)
     for one in findings:
         table.add_row(one.what, "same" if one.same else Text("different", style="bold red"), Text(one.told))

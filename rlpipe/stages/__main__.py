@@ -53,7 +53,7 @@ def _list(store: Path, stages: list[Stored]) -> int:
 
     from rlpipe.stages.listing import table
 
-    Console(width=None if sys.stdout.isatty() else 500, highlight=False).print(table(stages))
+    Console(width=None if sys.stdout.isatty() else 500, highlight=False, markup=False).print(table(stages))
     print(f"{len(stages)} stages, {decimal(sum(stage.size for stage in stages))}, in {store}")
     return DONE
 

@@ -5,8 +5,9 @@ import shlex
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from rlpipe.console.display import before_after, cost, count, duration, next_commands, summary
+from rlpipe.console.display import before_after, cost, count, duration, next_commands, say, show, summary
 from rlpipe.console.progress import TrainingProgress
 from rlpipe.errors import TrainingError
 from rlpipe.training import callbacks
@@ -181,3 +182,9 @@ def test_a_score_that_no_number_is_has_a_row_of_its_own():
     (line,) = [line for line in table_text(metrics) if "score" in line]
     assert "+1.1" in line
     assert "+1 … +1.2" in line
+
+
+def test_an_override_is_no_markup(capsys):
+    show(Table("after=[method=sft]"))
+    say("give after=[method=sft] again")
+    assert capsys.readouterr().err.count("after=[method=sft]") == 2
