@@ -198,7 +198,8 @@ def _listen() -> None:
         if os.getpid() != owner:
             os._exit(128 + number)  # a forked worker: what it would raise is not ours to report
         signal.signal(number, signal.SIG_IGN)  # where every process of a job gets the signal, it comes twice
-        raise Stopped(f"SIGTERM came {NOTHING_SAVED}")
+        # It may come anywhere: libraries reword or swallow what is an Exception, and this is none.
+        raise KeyboardInterrupt(f"SIGTERM came {NOTHING_SAVED}")
 
     signal.signal(signal.SIGTERM, stop)
 

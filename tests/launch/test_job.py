@@ -193,13 +193,20 @@ def test_a_lost_job_keeps_what_its_attempt_wrote(make_sweep: Make) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_with_nothing_to_save_stops_at_once(make_sweep: Make) -> None:
+def test_a_job_with_nothing_to_save_stops_at_once_whatever_it_is_at(make_sweep: Make) -> None:
+    def work() -> None:
+        try:
+            time.sleep(60)
+        except Exception as error:  # as OmegaConf does
+            raise ValueError("in other words") from error
+
     sweep = make_sweep()
     [arm] = sweep.jobs
-    freeze(sweep, arm, lambda: time.sleep(60))  # type: ignore[arg-type]
+    freeze(sweep, arm, work)  # type: ignore[arg-type]
     process = subprocess.Popen([sys.executable, "-m", "rlpipe.launch.job", str(sweep.job_folder(arm))])
     while not (outcome := sweep.outcome(arm)) or time.time() - outcome.time < 2:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == jobs.STOPPED
     assert sweep.outcome(arm).ended is Ended.stopped
+    assert sweep.outcome(arm).error == "SIGTERM came before there was anything to save"
