@@ -1,7 +1,7 @@
 """What a run will take, before it is started: steps, memory, time. Estimates, each with its basis.
 
 Time comes from finished runs of the same method and model on the same kind of device, where the store or earlier
-sweeps hold one: its seconds a step. Else it is counted: a training step takes about 6·P floating-point operations a
+sweeps hold one: its seconds a step, and what it took beside its steps. Else it is counted: a training step takes about 6·P floating-point operations a
 token (Kaplan et al., arXiv:2001.08361), 2·P more for a reference model, and 2·P for each token that is sampled.
 """
 
@@ -19,7 +19,7 @@ from rlpipe.datasets.forms import Preference
 from rlpipe.errors import RecordError
 from rlpipe.models.memory import Memory
 from rlpipe.online.method import OnlineConfig
-from rlpipe.records.files import read_json
+from rlpipe.records.files import first_row, last_row, read_json
 from rlpipe.schema import RunConfig, Until
 
 OPERATIONS = {"cpu": 2e10, "gpu": 1e14}
@@ -38,6 +38,16 @@ class Time:
     basis: str
     bound: bool = False
     """Whether it is the most that it can be expected to take, for rows may be shorter than they are counted."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long an earlier run took."""
+
+    step: float
+    """Seconds of one optimiser step."""
+    rest: float
+    """Seconds of all else: loading, evaluating, writing."""
 
 
 def steps(config: RunConfig) -> int | None:
@@ -66,13 +76,13 @@ def memory(config: RunConfig) -> Memory | None:
     return capacity.needed(Subject(config))
 
 
-def time(config: RunConfig, count: int | None, earlier: Mapping[str, float], gpu: bool) -> Time | None:
+def time(config: RunConfig, count: int | None, earlier: Mapping[str, Pace], gpu: bool) -> Time | None:
     """Return how long `count` steps of a run may take; None where too little is known. `earlier` is `pace`'s."""
     if count is None:
         return None
     key = like(config, gpu)
     if key in earlier:
-        return Time(count * earlier[key], "earlier runs of the same method and model")
+        return Time(count * earlier[key].step + earlier[key].rest, "earlier runs of the same method and model")
     subject = Subject(config)
     if subject.parameters is None or subject.method is None:
         return None
@@ -104,9 +114,9 @@ def _key_parts(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def pace(store: Path, sweeps: Path) -> dict[str, float]:
-    """Return the seconds a step of finished stages and arms, by `like`; of several the newest counts."""
-    found: dict[str, float] = {}
+def pace(store: Path, sweeps: Path) -> dict[str, Pace]:
+    """Return the pace of finished stages and arms, by `like`; of several the newest counts."""
+    found: dict[str, Pace] = {}
     manifests = [*store.glob("*/manifest.json"), *sweeps.glob("*/*/*/manifest.json")]
     newest = sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True)
     for path in itertools.islice(newest, LOOKED_AT):
@@ -116,7 +126,17 @@ def pace(store: Path, sweeps: Path) -> dict[str, float]:
             if manifest is None or not cost.get("steps") or not cost.get("seconds"):
                 continue
             gpu = bool(manifest["attempts"][-1]["hardware"].get("gpus"))
-            found.setdefault(like(manifest["config"], gpu), cost["seconds"] / cost["steps"])
+            found.setdefault(like(manifest["config"], gpu), _pace(path.with_name("metrics.jsonl"), cost))
         except (RecordError, KeyError):
             continue  # another run's damaged or older record is no reason to stop this one
     return found
+
+
+def _pace(metrics: Path, cost: Mapping[str, float]) -> Pace:
+    """Return a run's pace between its first and last logged step, where it logged two."""
+    first, last = first_row(metrics), last_row(metrics)
+    step = cost["seconds"] / cost["steps"]
+    if first and last and last["step"] > first["step"]:
+        # An interrupted run's waiting lies between its steps too.
+        step = min(step, (last["time"] - first["time"]) / (last["step"] - first["step"]))
+    return Pace(step, cost["seconds"] - step * cost["steps"])

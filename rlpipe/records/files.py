@@ -144,6 +144,15 @@ def read_lines(path: Path) -> list[Row]:
     return rows
 
 
+def first_row(path: Path) -> Row | None:
+    """Return the first row of a JSONL file; None where there is none that is whole."""
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.readline())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def last_row(path: Path) -> Row | None:
     """Return the last whole row of a JSONL file that may be growing, from its end alone; None where there is none."""
     try:

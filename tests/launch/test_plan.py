@@ -108,6 +108,10 @@ def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     measured = estimate.time(config, 100, earlier, gpu=False)
     assert measured == estimate.Time(200.0, "earlier runs of the same method and model")
     assert estimate.time(config, 100, earlier, gpu=True) != measured
+    rows = [{"step": step, "time": 1000.0 + step} for step in (5, 15, 25)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    apart = estimate.time(config, 100, estimate.pace(tmp_path / "store", tmp_path / "multirun"), gpu=False)
+    assert apart.seconds == pytest.approx(100 * 1.0 + 25.0), "a second a step, and 25 for what is done once"
     other = compose("method=sft", "method.batch_size=2", *SMALL)
     assert estimate.time(other, 100, earlier, gpu=False).basis != measured.basis
 
