@@ -1,8 +1,9 @@
 """What a run will take, before it is started: steps, memory, time. Estimates, each with its basis.
 
 Time comes from finished runs of the same method and model on the same kind of device, where the store or earlier
-sweeps hold one: its seconds a step, and what it took beside its steps. Else it is counted: a training step takes about 6·P floating-point operations a
-token (Kaplan et al., arXiv:2001.08361), 2·P more for a reference model, and 2·P for each token that is sampled.
+sweeps hold one: its seconds a step, and what it took beside its steps. Else it is counted: a training step takes about
+6·P floating-point operations a token (Kaplan et al., arXiv:2001.08361), 2·P more for a reference model, and 2·P for
+each token that is sampled.
 """
 
 from __future__ import annotations
