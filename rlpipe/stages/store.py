@@ -133,15 +133,20 @@ class _Waiting:
         except Taken as taken:
             self._tell(taken.owner)
             return False, None
-        if Stored(folder).state(content=False) is not State.ok:
-            return False, held
-        held.release()  # finished between the two looks
-        return is_built(self.stage), None
+        if Stored(folder).state(content=False) is State.ok:  # finished between the two looks
+            held.release()
+            return is_built(self.stage), None
+        try:
+            self._refuse_failed(held=True)  # it may have failed between them too
+        except StageError:
+            held.release()
+            raise
+        return False, held
 
-    def _refuse_failed(self) -> None:
+    def _refuse_failed(self, held: bool = False) -> None:
         """Raise StageError when the process that was waited for has failed: the same again would fail again."""
         stored = Stored(self.stage.folder)
-        if self._waited and stored.state(content=False) is State.failed:
+        if self._waited and stored.state(content=False, held=held) is State.failed:
             told = stored.result.get("error", {}).get("message", "no reason is recorded")
             raise StageError(
                 f"{stored.folder}: building the stage failed in another process: {told}\n"

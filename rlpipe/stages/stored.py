@@ -83,8 +83,11 @@ class Stored:
         sign = lease.holder(self.folder)
         return sign.owner if sign else None
 
-    def state(self, content: bool = True) -> State:
-        """Return how it stands; without `content` its files are looked for, and their content is taken on trust."""
+    def state(self, content: bool = True, held: bool = False) -> State:
+        """Return how it stands; without `content` its files are looked for, and their content is taken on trust.
+
+        `held` says that this process has the right to write there, so that nobody else is building.
+        """
         try:
             status = self.result.get("status")
             if not self.manifest and status is None:
@@ -93,7 +96,7 @@ class Stored:
             return State.damaged
         if status == "ok":
             return State.damaged if self.damage(content) else State.ok
-        if self.builder:
+        if not held and self.builder:
             return State.building
         return State.failed if status == "failed" else State.unfinished
 

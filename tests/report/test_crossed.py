@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -124,6 +124,7 @@ SCORES = hnp.arrays(
 
 
 @given(SCORES, st.booleans())
+@example(np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), True)
 @settings(deadline=None, max_examples=60)
 def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(scores, smooth):
     pseudo = None if smooth else DIFFERENCE

@@ -108,18 +108,27 @@ def test_who_is_waited_for_and_how_far_it_is(stage, build, capsys):
     assert build.built == [stage.name], "taken over when the other one counted as dead"
 
 
-def test_a_failure_that_was_waited_for_is_not_repeated(stage, build):
-    file = elsewhere(stage.folder)
+@pytest.mark.parametrize("look", ["holder", "acquire"])
+def test_a_failure_that_was_waited_for_is_not_repeated(stage, build, monkeypatch, look):
+    """It fails while it is waited for, between two looks or in the middle of one."""
+    file, seen, real = elsewhere(stage.folder), [], getattr(lease, look)
 
     def fail():
         (stage.folder / "manifest.json").write_text('{"config": {}, "attempts": []}')
         (stage.folder / "result.json").write_text('{"status": "failed", "error": {"message": "no memory"}}')
         file.rename(file.with_name("1.free"))
 
-    threading.Timer(0.2, fail).start()
+    def looking(*args, **options):
+        seen.append(args)
+        if len(seen) == 2:
+            fail()
+        return real(*args, **options)
+
+    monkeypatch.setattr(lease, look, looking)
     with pytest.raises(StageError, match="failed in another process: no memory"):
         store.ensure(stage, build)
     assert build.built == []
+    assert lease.holder(stage.folder) is None
 
 
 def test_a_failed_stage_is_tried_again_by_who_comes_later(stage, build):
