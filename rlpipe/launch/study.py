@@ -19,6 +19,9 @@ from rlpipe.records import provenance
 LEARNS_NOTHING = ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "hydra_plugins.rlpipe_launch.GridSweeper")
 """The sweepers that know all their arms beforehand and want nothing of what they return."""
 
+LOW, HIGH = ("loss", "perplexity"), ("accuracy", "margin", "pass", "reward", "score", "win_rate")
+"""Words in the names of metrics of which a lower, and of which a higher number is wanted."""
+
 
 def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what sweep.json says of a study besides its jobs."""
@@ -79,7 +82,23 @@ def problems(app: App, settings: Mapping[str, Any]) -> list[Problem]:
     if not settings["wait"]:
         what = f"{sweeper(app).rpartition('.')[2]} chooses arms by what earlier ones returned, and nobody would wait"
         found.append(Problem("hydra.launcher.wait=false", what, "leave it out, or sweep a grid: hydra/sweeper=grid"))
-    if app.is_ours and OmegaConf.select(app.config, "objective") is None:
+    if not app.is_ours:
+        return found
+    objective = OmegaConf.select(app.config, "objective")
+    if objective is None:
         what = f"{sweeper(app).rpartition('.')[2]} optimises a number, and none is named"
         found.append(Problem("objective", what, "name a metric, for example objective=after/preference/accuracy"))
-    return found
+        return found
+    return found + _misdirected(objective, app.config.hydra.sweeper.get("direction"))
+
+
+def _misdirected(objective: str, direction: object) -> list[Problem]:
+    """Return a problem for a sweeper that would look for the worst: Optuna minimises when nothing is said."""
+    name = objective.rpartition("/")[2]
+    wanted = dict.fromkeys(LOW, "minimize") | dict.fromkeys(HIGH, "maximize")
+    right = next((way for word, way in wanted.items() if word in name), None)
+    told = getattr(direction, "name", direction)
+    if right is None or told not in ("minimize", "maximize") or told == right:
+        return []
+    what = f"the sweeper would {told} {objective}, of which {'less' if right == 'minimize' else 'more'} is better"
+    return [Problem("hydra.sweeper.direction", what, f"hydra.sweeper.direction={right}")]

@@ -174,7 +174,7 @@ class TestOptuna:
         "hydra.sweeper.n_jobs=2",
         "hydra.sweeper.direction=maximize",
     )
-    SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=loss")
+    SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=after/preference/accuracy")
 
     def test_failed_arms_are_failed_trials_and_the_sweep_goes_on(self, place, monkeypatch, tmp_path: Path) -> None:
         def value(job: Job) -> float | Exception:
@@ -186,6 +186,16 @@ class TestOptuna:
         found = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
         assert "best_value: 3.0" in found
         assert [set(arm.fields) for arm in Sweep.load("sweep").arms] == [{"method.learning_rate"}] * 4
+
+    @pytest.mark.parametrize(
+        ("objective", "direction", "right"),
+        [("after/preference/accuracy", "minimize", "maximize"), ("after/perplexity/loss", "maximize", "minimize")],
+    )
+    def test_it_does_not_look_for_the_worst(self, place, capsys, objective, direction, right) -> None:
+        given = (self.SPACE[0], f"objective={objective}")
+        assert launch(*self.STUDY[:3], f"hydra.sweeper.direction={direction}", *given) == exits.MENDABLE
+        assert f"→ hydra.sweeper.direction={right}" in capsys.readouterr().err
+        assert place.submitted == []
 
     def test_what_it_cannot_do_without_is_asked_for(self, place, capsys) -> None:
         assert launch(*self.STUDY, self.SPACE[0], "hydra.launcher.wait=false") == exits.MENDABLE
