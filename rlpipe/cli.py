@@ -23,7 +23,7 @@ from rlpipe.commandline.exits import DONE, STOPPED, TRACEBACKS, exit_code, leave
 from rlpipe.commandline.explain import composing
 from rlpipe.commandline.options import refuse_shadowed
 from rlpipe.compose import VERSION_BASE, typed
-from rlpipe.errors import ConfigError, Problem, Stopped
+from rlpipe.errors import ConfigError, Problem, Stopped, SweepFailed
 from rlpipe.paths import conf_dir
 
 _users_setting: ContextVar[str | None] = ContextVar("users_setting", default=None)
@@ -109,6 +109,11 @@ def _hydra(arguments: Arguments) -> None:
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base=VERSION_BASE)(task)()
     except _Failed as failed:
         raise failed.error from failed.error.__cause__
+    except ValueError as error:
+        if str(error) != "No trials are completed yet.":
+            raise
+        # Optuna asks for the best of trials that have all failed; each one's error has been shown.
+        raise SweepFailed("every trial failed") from error
     finally:
         _users_setting.reset(token)
         sys.argv[1:] = argv

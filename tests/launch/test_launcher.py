@@ -187,6 +187,14 @@ class TestOptuna:
         assert "best_value: 3.0" in found
         assert [set(arm.fields) for arm in Sweep.load("sweep").arms] == [{"method.learning_rate"}] * 4
 
+    def test_where_every_trial_fails_each_error_is_shown_and_no_traceback(self, place, monkeypatch, capsys) -> None:
+        monkeypatch.setattr(Pretending, "value", lambda job: ValueError("no luck"))
+        assert launch(*self.STUDY, *self.SPACE) == exits.UNWELL
+        said = capsys.readouterr().err
+        assert said.count("no luck") >= 4
+        assert "every trial failed" in said
+        assert "Traceback" not in said
+
     @pytest.mark.parametrize(
         ("objective", "direction", "right"),
         [("after/preference/accuracy", "minimize", "maximize"), ("after/perplexity/loss", "maximize", "minimize")],
