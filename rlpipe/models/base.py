@@ -113,6 +113,8 @@ class Model(ABC):
     """One way of coming by a model."""
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
+    made_of: ClassVar[Path | None] = None
+    """A folder of the plugin's own that a model without `source` is made of: stages are named by its content too."""
 
     def __init__(self, config: ModelConfig):
         self.config = config

@@ -40,6 +40,7 @@ class Blank(Model):
 
     Config = BlankConfig
     config: BlankConfig
+    made_of = TOKENIZER
 
     def load(self, source: str | None, head: Head, seed: int, device: str, scratch: Path) -> Loaded:
         """Make the weights up from `seed` and write them to `scratch`.

@@ -124,7 +124,9 @@ def relevant(config: RunConfig) -> dict[str, Any]:
 
 def model_identity(config: RunConfig) -> str:
     """Name the weights a run starts from: a hash of a local folder's files, else the hub's id and revision."""
-    source = config.model.source
+    source, made_of = config.model.source, plugins.load("model", config.model.name).made_of
+    if source is None and made_of is not None:
+        return f"{config.model.name} {identity.weights(str(made_of), None)}"
     return config.model.name if source is None else identity.weights(source, config.model.revision)
 
 

@@ -6,11 +6,13 @@ import copy
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from rlpipe import plugins
 from rlpipe.compose import compose, to_plain
+from rlpipe.models.blank import Blank
 from rlpipe.schema import RunConfig
 from rlpipe.stages import fingerprint, identity
 from rlpipe.stages.fingerprint import describe, relevant
@@ -173,6 +175,14 @@ def test_models_count_by_content_wherever_they_lie(config, small_model, tmp_path
     (copied / "generation_config.json").write_text("{}")
     assert print_of(copied) != first
     assert print_of("some/model") != print_of("some/other") != print_of("some/other", "a1")
+
+
+def test_the_files_that_a_new_model_is_made_of_count(config, tmp_path, monkeypatch):
+    first = changed(config)
+    monkeypatch.setattr(Blank, "made_of", Path(shutil.copytree(Blank.made_of, tmp_path / "tokenizer")))
+    assert changed(config) == first
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text("{}")
+    assert changed(config) != first
 
 
 def test_parents_count_by_their_fingerprint():
