@@ -1,8 +1,4 @@
-"""Which runs are seeds of the same arm, and what to call the arm.
-
-Runs are of one arm when their configs agree in all that determines a result but the seed. An arm is
-called by the fields in which it differs from the others, as few and as short as tell them apart.
-"""
+"""Which runs are seeds of the same arm: those whose configs agree in all that determines a result but the seed."""
 
 from __future__ import annotations
 
@@ -14,16 +10,11 @@ from typing import Any
 from rlpipe import plugins
 from rlpipe.records.files import Row
 from rlpipe.records.ownership import NOT_RESULT, flat
+from rlpipe.report import labels
 from rlpipe.report.runs import Run, Standing
 
 NOT_ARM = (*NOT_RESULT, "seed", "hardware", "model.parameters", "model.context", "dataset.test_limit")
 """Dotted keys that make no arm of their own. What runs measure (`evaluation`) does only where seeds repeat."""
-
-LONGEST = 48
-"""Characters of a value in a label; longer ones are cut where they stay different."""
-
-_CHOICES = ("method.name", "model.name", "dataset.name", "after")
-"""Fields that tell arms apart best."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +39,12 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             configs.setdefault(key, config)
             groups.setdefault(key, []).append(run)
     groups, configs = _split_by_evaluation(groups, configs)
-    labels = dict(zip(configs, _labels(list(configs.values()), _named(runs)), strict=True))
-    labels |= _place_unknown([run for run in runs if not run.config], groups)
+    called = dict(zip(configs, labels.telling(list(configs.values()), labels.named(runs)), strict=True))
+    called |= labels.experiments(groups)
+    called |= _place_unknown([run for run in runs if not run.config], groups)
     order = {id(run): place for place, run in enumerate(runs)}
     keys = sorted(groups, key=lambda key: order[id(groups[key][0])])
-    distinct = _numbered([labels[key] for key in keys])
+    distinct = labels.numbered([called[key] for key in keys])
     return [Arm(label, *_one_a_seed(groups[key])) for key, label in zip(keys, distinct, strict=True)]
 
 
@@ -111,14 +103,14 @@ def _place_unknown(unknown: Sequence[Run], groups: dict[str, list[Run]]) -> dict
     places: dict[Any, str] = {
         (run.sweep, _overrides(run)): key for key, members in groups.items() for run in members if run.sweep
     }
-    labels: dict[str, str] = {}
+    called: dict[str, str] = {}
     for run in unknown:
         own = (run.sweep, _overrides(run)) if run.sweep else run.dir
         key = places.setdefault(own, f"unknown {len(places)} {run.dir}")
         if key not in groups:
-            labels[key] = " ".join(_shortened(one) for one in _overrides(run)) if run.sweep else run.name
+            called[key] = " ".join(_shortened(one) for one in _overrides(run)) if run.sweep else run.name
         groups.setdefault(key, []).append(run)
-    return labels
+    return called
 
 
 def _shortened(override: str) -> str:
@@ -130,12 +122,6 @@ def _shortened(override: str) -> str:
 def _overrides(run: Run) -> tuple[str, ...]:
     plain = (override.lstrip("+") for override in run.overrides)
     return tuple(sorted(one for one in plain if not _under(one.partition("=")[0], NOT_ARM)))
-
-
-def _named(runs: Sequence[Run]) -> set[str]:
-    """Return the keys that the runs' command lines name; a group's own name stands for its option."""
-    keys = {override.lstrip("+~").partition("=")[0] for run in runs for override in run.overrides}
-    return keys | {f"{key}.name" for key in keys & set(plugins.KINDS)}
 
 
 def _one_a_seed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
@@ -157,88 +143,3 @@ def _rank(run: Run) -> tuple[bool, bool, str]:
 
 def _text(config: Row) -> str:
     return json.dumps(config, sort_keys=True, default=str)
-
-
-# -- labels
-
-
-def _labels(configs: Sequence[Row], named: set[str]) -> list[str]:
-    """Return a short text for each config, no two the same."""
-    if len(configs) == 1:
-        return [said(configs[0].get("method.name", "run"))]
-    parts: list[list[tuple[str, Any]]] = [[] for _ in configs]
-    _tell_apart(list(range(len(configs))), configs, named, parts)
-    short = _short_names({key for own in parts for key, _ in own})
-    labels = [" ".join(_part(short[key], key, value) for key, value in own) for own in parts]
-    shortened = [_cut(label) for label in labels]
-    return shortened if len(set(shortened)) == len(set(labels)) else labels
-
-
-def _tell_apart(places: list[int], configs: Sequence[Row], named: set[str], parts: list[list[tuple[str, Any]]]) -> None:
-    """Split configs by the field that says most, and each share by the next, until every config is alone."""
-    if len(places) < 2:
-        return
-    values: dict[str, dict[str, list[int]]] = {}
-    for key in dict.fromkeys(key for place in places for key in configs[place]):
-        shares: dict[str, list[int]] = {}
-        for place in places:
-            shares.setdefault(_text({"": configs[place].get(key)}), []).append(place)
-        if len(shares) > 1:
-            values[key] = shares
-    if not values:
-        return
-
-    def rank(key: str) -> tuple[Any, ...]:
-        choice = _CHOICES.index(key) if key in _CHOICES else len(_CHOICES)
-        return choice, key not in named, -len(values[key]), key.count("."), key
-
-    best = min(values, key=rank)
-    for share in values[best].values():
-        for place in share:
-            parts[place].append((best, configs[place].get(best)))
-        _tell_apart(share, configs, named, parts)
-
-
-def _short_names(keys: set[str]) -> dict[str, str]:
-    """Return for each dotted key the shortest end of it that no other key has."""
-    short = {}
-    for key in keys:
-        words = key.split(".")
-        ends = (".".join(words[-length:]) for length in range(1, len(words) + 1))
-        short[key] = next((end for end in ends if sum(_ends(other, end) for other in keys) == 1), key)
-    return short
-
-
-def _ends(key: str, end: str) -> bool:
-    return key == end or key.endswith(f".{end}")
-
-
-def _part(short: str, key: str, value: Any) -> str:
-    return said(value) if key in ("method.name", "model.name", "dataset.name") else f"{short}={said(value)}"
-
-
-def _cut(label: str) -> str:
-    return " ".join(
-        word if len(word) <= LONGEST else f"{word[: LONGEST // 2]}…{word[-LONGEST // 2 :]}" for word in label.split(" ")
-    )
-
-
-def _numbered(labels: list[str]) -> list[str]:
-    """Number labels that are the same, as those of two sweeps whose configs are not known."""
-    seen: dict[str, int] = {}
-    found = []
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        found.append(f"{label or 'run'} #{seen[label]}" if labels.count(label) > 1 or not label else label)
-    return found
-
-
-def said(value: Any) -> str:
-    """Return a setting's value as a person writes it."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower() if value is not None else "null"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list):
-        return f"[{','.join(map(said, value))}]"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.report.arms import LONGEST, group
+from rlpipe.report.arms import group
+from rlpipe.report.labels import LONGEST
 from rlpipe.report.runs import Run, Standing, find
 from tests.report.recorded import config, recorded
 
@@ -88,6 +89,15 @@ def test_methods_stand_first_and_only_fields_that_tell_apart_are_named():
 def test_a_field_of_the_command_line_is_preferred_to_one_that_follows_from_it():
     runs = [made(0, [f"method.beta={b}"], method__beta=b, method__aaa=b * 2, method__zzz=b) for b in (0.1, 0.2)]
     assert labels(*runs) == ["beta=0.1", "beta=0.2"]
+
+
+def test_arms_of_a_study_are_called_by_their_experiments():
+    base = [made(seed, ["experiment=piqa_base", f"seed={seed}"], method__name="none") for seed in (0, 1)]
+    tuned = [made(seed, ["experiment=piqa_dpo", f"seed={seed}"]) for seed in (0, 1)]
+    assert labels(*base, *tuned) == ["piqa_base", "piqa_dpo"]
+    assert labels(*base, *tuned, made(0)) != ["piqa_base", "piqa_dpo", "dpo"]
+    again = [made(0, ["experiment=piqa_dpo", "method.beta=0.5"], method__beta=0.5)]
+    assert labels(*tuned, *again) == ["beta=0.1", "beta=0.5"]
 
 
 def test_a_grid_is_named_by_both_fields():

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from rlpipe.records.files import Row
-from rlpipe.report.arms import said
+from rlpipe.report.labels import said
 
 MOST_FIELDS = 24
 """Columns of the table; what more differs is named."""

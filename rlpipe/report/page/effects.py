@@ -7,7 +7,7 @@ from typing import Any
 
 from rlpipe.console.display import is_number
 from rlpipe.records.files import Row
-from rlpipe.report.arms import said
+from rlpipe.report.labels import said
 from rlpipe.report.page.configs import varied
 from rlpipe.report.runs import Run
 

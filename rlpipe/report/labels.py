@@ -1,0 +1,121 @@
+"""What to call the arms of a comparison.
+
+An arm is called by its experiment where each has one of its own, as in a study; else by the fields in which it differs
+from the others, as few and as short as tell them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlpipe import plugins
+from rlpipe.records.files import Row
+from rlpipe.report.runs import Run
+
+LONGEST = 48
+"""Characters of a value in a label; longer ones are cut where they stay different."""
+
+_CHOICES = ("method.name", "model.name", "dataset.name", "after")
+"""Fields that tell arms apart best."""
+
+
+def named(runs: Sequence[Run]) -> set[str]:
+    """Return the keys that the runs' command lines name; a group's own name stands for its option."""
+    keys = {override.lstrip("+~").partition("=")[0] for run in runs for override in run.overrides}
+    return keys | {f"{key}.name" for key in keys & set(plugins.KINDS)}
+
+
+def telling(configs: Sequence[Row], named: set[str]) -> list[str]:
+    """Return a short text for each config, no two the same."""
+    if len(configs) == 1:
+        return [said(configs[0].get("method.name", "run"))]
+    parts: list[list[tuple[str, Any]]] = [[] for _ in configs]
+    _tell_apart(list(range(len(configs))), configs, named, parts)
+    short = _short_names({key for own in parts for key, _ in own})
+    labels = [" ".join(_part(short[key], key, value) for key, value in own) for own in parts]
+    shortened = [_cut(label) for label in labels]
+    return shortened if len(set(shortened)) == len(set(labels)) else labels
+
+
+def experiments(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """Return the arms' labels where each is an experiment of its own, as a study's are; empty where one is not."""
+    names = {key: {_experiment(run) for run in members} for key, members in groups.items()}
+    found = {key: name for key, [name, *others] in names.items() if name and not others}
+    return found if len(found) > 1 and len(set(found.values())) == len(names) else {}
+
+
+def _experiment(run: Run) -> str | None:
+    given = [one.partition("=")[2] for one in run.overrides if one.lstrip("+").startswith("experiment=")]
+    return given[-1] if given else None
+
+
+def _tell_apart(places: list[int], configs: Sequence[Row], named: set[str], parts: list[list[tuple[str, Any]]]) -> None:
+    """Split configs by the field that says most, and each share by the next, until every config is alone."""
+    if len(places) < 2:
+        return
+    values: dict[str, dict[str, list[int]]] = {}
+    for key in dict.fromkeys(key for place in places for key in configs[place]):
+        shares: dict[str, list[int]] = {}
+        for place in places:
+            shares.setdefault(json.dumps(configs[place].get(key), default=str, sort_keys=True), []).append(place)
+        if len(shares) > 1:
+            values[key] = shares
+    if not values:
+        return
+
+    def rank(key: str) -> tuple[Any, ...]:
+        choice = _CHOICES.index(key) if key in _CHOICES else len(_CHOICES)
+        return choice, key not in named, -len(values[key]), key.count("."), key
+
+    best = min(values, key=rank)
+    for share in values[best].values():
+        for place in share:
+            parts[place].append((best, configs[place].get(best)))
+        _tell_apart(share, configs, named, parts)
+
+
+def _short_names(keys: set[str]) -> dict[str, str]:
+    """Return for each dotted key the shortest end of it that no other key has."""
+    short = {}
+    for key in keys:
+        words = key.split(".")
+        ends = (".".join(words[-length:]) for length in range(1, len(words) + 1))
+        short[key] = next((end for end in ends if sum(_ends(other, end) for other in keys) == 1), key)
+    return short
+
+
+def _ends(key: str, end: str) -> bool:
+    return key == end or key.endswith(f".{end}")
+
+
+def _part(short: str, key: str, value: Any) -> str:
+    return said(value) if key in ("method.name", "model.name", "dataset.name") else f"{short}={said(value)}"
+
+
+def _cut(label: str) -> str:
+    return " ".join(
+        word if len(word) <= LONGEST else f"{word[: LONGEST // 2]}…{word[-LONGEST // 2 :]}" for word in label.split(" ")
+    )
+
+
+def numbered(labels: list[str]) -> list[str]:
+    """Number labels that are the same, as those of two sweeps whose configs are not known."""
+    seen: dict[str, int] = {}
+    found = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        found.append(f"{label or 'run'} #{seen[label]}" if labels.count(label) > 1 or not label else label)
+    return found
+
+
+def said(value: Any) -> str:
+    """Return a setting's value as a person writes it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower() if value is not None else "null"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return f"[{','.join(map(said, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
