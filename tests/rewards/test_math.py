@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 
 import pytest
 
@@ -32,12 +31,11 @@ def test_it_scores_its_own_cases(reward):
     prove("math", reward)
 
 
+@pytest.mark.timeout(60)  # left alone, the parser works on it for ever
 @installed
 def test_text_that_keeps_the_parser_busy_is_cut_off_and_the_next_is_scored(reward, finished):
     reward.score([finished("$1$", reference="1")])
-    began = time.monotonic()
     scores = reward.score([finished("$9^{9^{9^9}}$", reference="1"), finished("$1$", reference="1")])
-    assert time.monotonic() - began < 20
     assert [(score.value, score.parsed) for score in scores] == [(0.0, False), (1.0, True)]
 
 

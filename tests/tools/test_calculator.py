@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -49,11 +48,10 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.timeout(30)  # they would keep a careless one busy for ever
 @pytest.mark.parametrize("expression", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_arguments_are_errors_that_can_be_read(expression: Any) -> None:
-    begun = time.perf_counter()
     text, failed = run(expression)
-    assert time.perf_counter() - begun < 0.5
     if failed:
         assert text.startswith("error: ")
         assert 10 < len(text) <= LONGEST_RESULT
@@ -88,12 +86,11 @@ def test_any_text_can_be_searched_for_calls(parts: list[str]) -> None:
     assert TextProtocol([TOOL]).calls(text.replace("tool_call", "calc")) is not None
 
 
-def test_a_megabyte_of_tags_is_searched_in_no_time() -> None:
-    begun = time.perf_counter()
+@pytest.mark.timeout(60)  # a search that goes back at every tag takes hours
+def test_a_megabyte_of_tags_is_searched_once() -> None:
     for text in ("<tool_call>" * 100_000, "</tool_call>" * 100_000, "<calc>" * 200_000 + "</calc>"):
         assert not [call for call in ChatProtocol([TOOL], None).calls(text) if call.error is None]
         TextProtocol([TOOL]).calls(text)
-    assert time.perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize(
