@@ -109,6 +109,8 @@ class _Column:
 
     after: dict[str, list[Measured]]
     before: dict[str, list[Measured]]
+    without: list[str]
+    """Runs that have rows, but not one finite number in them."""
 
 
 def _evaluation(arms: Sequence[Arm], base: str, name: str, score: str) -> EvaluationComparison | None:
@@ -131,7 +133,7 @@ def _evaluation(arms: Sequence[Arm], base: str, name: str, score: str) -> Evalua
 
 
 def _read(arms: Sequence[Arm], name: str, score: str, with_start: bool) -> _Column:
-    column = _Column({}, {})
+    column = _Column({}, {}, [])
     with Counting(f"reading {name}", sum(len(arm.runs) for arm in arms), unit="run") as progress:
         done = 0
         for arm in arms:
@@ -143,6 +145,8 @@ def _read(arms: Sequence[Arm], name: str, score: str, with_start: bool) -> _Colu
                     after.append(found)
                     start = measured(run, name, "before", score) if with_start and when == "after" else None
                     before += [start] if start is not None else []
+                elif found is not None:
+                    column.without.append(run.name)
                 done += 1
                 progress.advance(done)
     return column
@@ -199,7 +203,8 @@ def _consistent(arm: Arm, column: _Column, refused: list[Refusal]) -> list[Measu
 def _unusable(column: _Column) -> list[str]:
     """Say which runs have examples whose number is none: those count nowhere."""
     found = [(run.run.name, run.unusable) for runs in column.after.values() for run in runs if run.unusable]
-    return [f"{name}: {count} examples without a finite number are left out" for name, count in found]
+    told = [f"{name}: {count} examples without a finite number are left out" for name, count in found]
+    return told + [f"{name}: no example has a finite number" for name in column.without]
 
 
 # -- over seeds alone

@@ -205,7 +205,10 @@ def test_numbers_that_are_none_are_left_out_and_counted(tmp_path):
     recorded(tmp_path / "b", binary(0.5, 21), method__beta=0.2)
     recorded(tmp_path / "c", [None] * 21, method__beta=0.3)
     (evaluation,) = compare(find([tmp_path])).evaluations
-    assert evaluation.notes == ["a: 1 examples without a finite number are left out"]
+    assert evaluation.notes == [
+        "a: 1 examples without a finite number are left out",
+        "c: no example has a finite number",
+    ]
     assert evaluation.differences[0].examples == 20
     assert [arm.mean is None for arm in evaluation.arms] == [False, False, True]
     assert evaluation.arms[2].note == "no result"
