@@ -170,3 +170,11 @@ def test_importing_and_composing_is_light():
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("recipe", ["countdown_rloo", "piqa_dpo"])  # one names a preset, one writes its list out
+def test_a_run_before_that_is_chosen_replaces_the_recipes_own(recipe):
+    assert compose(f"experiment={recipe}").after
+    assert compose(f"experiment={recipe}", "after=sft_smoltalk").after == ["method=sft", "dataset=smoltalk"]
+    assert compose(f"experiment={recipe}", "after=[method=sft,seed=7]").after == ["method=sft", "seed=7"]
+    assert compose(f"experiment={recipe}", "after=none").after == []
