@@ -89,4 +89,5 @@ def test_an_experiment_runs(finished, name):
     after = [f"after=[{','.join([*config.after, *STEPS, *ROWS, 'evaluation=none'])}]"] if config.after else []
     result = finished(f"experiment={name}", STAGE, *steps, *ROWS, *after, *rows_of(name), small=False)
     assert [row["step"] for row in result["rows"] if "loss" in row] == ([1] if trains else [])
-    assert any(key.startswith("after/" if trains else "before/") for key in result["metrics"])
+    measured = any(key.startswith("after/" if trains else "before/") for key in result["metrics"])
+    assert measured == bool(config.evaluation)
