@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -70,3 +71,16 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     overrides = [*chosen, *small, *shown, f"run_dir='{folder}'"]
     run(compose(*overrides), overrides)
     return folder
+
+
+@pytest.fixture
+def hydras_old_defaults() -> Iterator[None]:
+    """Hydra 1.1's defaults, which its own tests of launchers expect; what ran before may have asked for newer ones."""
+    from hydra.version import VersionBase
+    from packaging.version import Version
+
+    state = VersionBase.instance()
+    before = state.version_base
+    state.setbase(Version("1.1"))
+    yield
+    state.version_base = before

@@ -12,7 +12,7 @@ from rlpipe import plugins
 
 plugins.register()
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hydras_old_defaults")]
 
 START = (
     "import runpy, sys; from rlpipe import plugins; plugins.register(); sys.argv = sys.argv[1:]; "

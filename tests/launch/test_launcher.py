@@ -16,7 +16,7 @@ from rlpipe.commandline import exits
 from rlpipe.errors import LaunchError, Problem
 from rlpipe.launch import backend as backends
 from rlpipe.launch import extend as extending
-from rlpipe.launch import launching
+from rlpipe.launch import hydra_plugin, launching
 from rlpipe.launch import place as place_module
 from rlpipe.launch.backend import Backend, Phase, Sighting
 from rlpipe.launch.place import only_one
@@ -175,6 +175,11 @@ class TestOptuna:
         "hydra.sweeper.direction=maximize",
     )
     SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=after/preference/accuracy")
+
+    @pytest.fixture(autouse=True)
+    def _registered(self) -> None:
+        """Hydra's own tests discover all plugins anew, and with them Optuna's own defaults."""
+        hydra_plugin.register()
 
     def test_failed_arms_are_failed_trials_and_the_sweep_goes_on(self, place, monkeypatch, tmp_path: Path) -> None:
         def value(job: Job) -> float | Exception:

@@ -12,7 +12,7 @@ from rlpipe import plugins
 
 plugins.register()
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("cluster", "hydras_old_defaults")]
 
 SMALL = ["hydra.launcher.gpus=0", "hydra.launcher.cpus=1", "hydra.launcher.memory=300M", "hydra.launcher.poll=0.2"]
 START = (
