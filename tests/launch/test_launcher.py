@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +18,7 @@ from rlpipe.commandline import exits
 from rlpipe.errors import LaunchError, Problem
 from rlpipe.launch import backend as backends
 from rlpipe.launch import extend as extending
-from rlpipe.launch import hydra_plugin, launching
+from rlpipe.launch import launching
 from rlpipe.launch import place as place_module
 from rlpipe.launch.backend import Backend, Phase, Sighting
 from rlpipe.launch.place import only_one
@@ -173,13 +175,15 @@ class TestOptuna:
         "hydra.sweeper.n_trials=4",
         "hydra.sweeper.n_jobs=2",
         "hydra.sweeper.direction=maximize",
+        "hydra.sweeper.max_failure_rate=1.0",
     )
     SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=after/preference/accuracy")
 
-    @pytest.fixture(autouse=True)
-    def _registered(self) -> None:
-        """Hydra's own tests discover all plugins anew, and with them Optuna's own defaults."""
-        hydra_plugin.register()
+    def test_a_failed_trial_does_not_end_a_study_by_default(self) -> None:
+        """In a process of its own: Hydra's own tests discover all plugins anew, and Optuna's defaults with them."""
+        command = [sys.executable, "-m", "rlpipe", self.STUDY[0], "--cfg", "hydra"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert "max_failure_rate: 1.0" in shown
 
     def test_failed_arms_are_failed_trials_and_the_sweep_goes_on(self, place, monkeypatch, tmp_path: Path) -> None:
         def value(job: Job) -> float | Exception:
