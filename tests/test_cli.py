@@ -367,6 +367,16 @@ def test_a_command_line_that_chooses_nothing_tells_the_whole_story(argv, chosen)
     assert (STORY in parse(argv).overrides) is chosen
 
 
+def test_a_recipe_that_overrides_the_run_before_is_told_how_to_name_it(capsys, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    body = "# @package _global_\n# Mine.\ndefaults:\n  - override /method: dpo\n  - override /after: sft\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(body)
+    assert "- /after@_global_: OPTION" in refused(capsys, f"--config-dir={tmp_path}", "experiment=mine")
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ndefaults:\n  - /after@_global_: sft\n")
+    assert ended(["--config-dir", str(tmp_path), "experiment=mine", "--cfg", "job"]) == exits.DONE
+    assert "after:\n- method=sft\n" in capsys.readouterr().out
+
+
 def test_a_study_is_no_single_run(runs, capsys):
     message = refused(capsys, "experiment=study_piqa")
     assert "is a study of several arms (experiment=piqa_base,piqa_sft" in message

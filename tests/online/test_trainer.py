@@ -55,9 +55,7 @@ def test_resumed_run_ends_with_the_same_weights(training, small_model, tmp_path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("grpo", "reinforce", "ppo"))]
-)
+@pytest.mark.parametrize("name", METHODS)
 def test_adapters_with_dropout_resume_exactly(training, small_model, tmp_path, name):
     resumed(training, small_model, tmp_path, name, 5, lora_rank=4)
 
@@ -65,12 +63,7 @@ def test_adapters_with_dropout_resume_exactly(training, small_model, tmp_path, n
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
-    [
-        ("rloo", {}),
-        pytest.param("grpo", {}, marks=pytest.mark.slow),
-        pytest.param("ppo", {}, marks=pytest.mark.slow),
-        pytest.param("rloo", {"lora_rank": 4}, marks=pytest.mark.slow),
-    ],
+    [("rloo", {}), ("grpo", {}), ("ppo", {}), ("rloo", {"lora_rank": 4})],
 )
 def test_moved_reference_resumes_exactly(training, small_model, tmp_path, name, options):
     whole, again = resumed(training, small_model, tmp_path, name, 3, **SYNCED, **options)
