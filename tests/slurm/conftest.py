@@ -72,16 +72,19 @@ class Study:
             if found := met():
                 return found
             if time.monotonic() > deadline:
-                logs = {job.key: self.log(job.key)[-2000:] for job in self.sweep.jobs}
-                outcomes = {job.key: self.sweep.outcome(job) for job in self.sweep.jobs}
-                pytest.fail(f"not within {seconds} s:\n{seen}\n{outcomes}\n{logs}")
+                pytest.fail(f"not within {seconds} s:\n{seen}\n{self.told()}")
             time.sleep(0.1)
 
     def all_over(self, seconds: float = 60) -> dict[str, str]:
         """Wait until every job has its verdict, and return them."""
         over = ("ok", "failed", "cancelled")
         self.until(lambda: all(self.ended(job.key) in over for job in self.sweep.jobs), seconds)
+        print(self.told())  # pytest shows it where a test fails
         return {job.key: str(self.ended(job.key)) for job in self.sweep.jobs}
+
+    def told(self) -> str:
+        """Return what is known of every job."""
+        return "\n".join(f"{job.key}: {self.sweep.outcome(job)}\n{self.log(job.key)[-2000:]}" for job in self.sweep.jobs)
 
 
 Make = Callable[..., Study]

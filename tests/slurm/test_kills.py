@@ -16,7 +16,8 @@ from tests.slurm.runs import Watched, manifest, steps, submit, tracked_steps, we
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-STEPS = 60
+STEPS = 200
+"""So many that no arm is done before the last kill."""
 ARMS = ("seed=0,1,2,3", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
 KILLS = [*["KILL"] * 5, *["TERM"] * 6, *["USR2"] * 7, *["node"] * 2]
 
@@ -29,9 +30,8 @@ def test_twenty_kills_change_nothing(cluster: Cluster, tmp_path: Path, monkeypat
     draw = random.Random(0)
     kinds = draw.sample(KILLS, len(KILLS))
     for kind in kinds:
-        time.sleep(draw.uniform(1, 12))
+        time.sleep(draw.uniform(0.5, 7))
         _kill(kind, draw, killed, cluster)
-        _resume_what_failed(killed)
     killed.until(lambda: _resume_what_failed(killed) or killed.done(), 900)
     attempts = [len(manifest(arm.run_dir)["attempts"]) for arm in killed.sweep.arms]
     assert sum(attempts) > len(killed.sweep.arms) + 5, "the kills fell where nothing was at work"
@@ -43,7 +43,7 @@ def test_twenty_kills_change_nothing(cluster: Cluster, tmp_path: Path, monkeypat
 
 def _kill(kind: str, draw: random.Random, sweep: Watched, cluster: Cluster) -> None:
     """Strike one of the jobs that are at work, waiting for one if need be."""
-    job = draw.choice(sweep.until(sweep.running, 120))
+    job = draw.choice(sweep.until(lambda: _resume_what_failed(sweep) or sweep.running(), 120))
     if kind == "node":
         node = sweep.backend.sightings([job])[job.key].place
         assert node is not None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -121,7 +122,8 @@ def test_setup_lines_and_a_container_surround_the_work(study):
 
         print("here is", os.environ["MODULE"], os.environ["INSIDE"])
 
-    made = study({"0": arm}, setup=["export MODULE=cuda"], container="env INSIDE=container")
+    container = f"env INSIDE=container PATH={Path(sys.executable).parent}:/usr/bin:/bin"  # its python, not ours
+    made = study({"0": arm}, setup=["export MODULE=cuda"], container=container)
     made.backend.submit(made.sweep.jobs)
     assert made.all_over() == {"0": "ok"}
     assert "here is cuda container" in made.log("0")
