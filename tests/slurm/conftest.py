@@ -84,7 +84,9 @@ class Study:
 
     def told(self) -> str:
         """Return what is known of every job."""
-        return "\n".join(f"{job.key}: {self.sweep.outcome(job)}\n{self.log(job.key)[-2000:]}" for job in self.sweep.jobs)
+        return "\n".join(
+            f"{job.key}: {self.sweep.outcome(job)}\n{self.log(job.key)[-2000:]}" for job in self.sweep.jobs
+        )
 
 
 Make = Callable[..., Study]

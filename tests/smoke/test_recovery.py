@@ -68,6 +68,14 @@ def result(run_dir: Path) -> dict:
     return json.loads((run_dir / "result.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def whole_dpo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finish(command(folder, "dpo"))
+    return folder
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, method):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -83,19 +91,17 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, method):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_saves_says_so_and_goes_on(tmp_path, number):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish(command(whole, "dpo"))
+def test_a_stopped_run_saves_says_so_and_goes_on(tmp_path, whole_dpo, number):
+    stopped = tmp_path / "stopped"
     assert stop_after(command(stopped, "dpo"), stopped / "checkpoints" / "checkpoint-2", number) == 75
     assert result(stopped)["status"] == "stopped"
     finish(command(stopped, "dpo"))
-    assert hashes(stopped / "model")["model.safetensors"] == hashes(whole / "model")["model.safetensors"]
-    assert steps(stopped) == steps(whole)
+    assert hashes(stopped / "model")["model.safetensors"] == hashes(whole_dpo / "model")["model.safetensors"]
+    assert steps(stopped) == steps(whole_dpo)
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path):
-    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
-    finish(command(whole, "dpo"))
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, whole_dpo):
+    damaged = tmp_path / "damaged"
     stop_after(command(damaged, "dpo"), damaged / "checkpoints" / "checkpoint-6", signal.SIGKILL)
     newest = max((damaged / "checkpoints").glob("checkpoint-*/whole.json"), key=os.path.getmtime).parent
     weights = newest / "model.safetensors"
@@ -105,7 +111,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path):
     done = subprocess.run(command(damaged, "dpo"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"{newest.name} is damaged (model.safetensors: hash differs); going on from checkpoint-" in done.stderr
-    assert hashes(damaged / "model")["model.safetensors"] == hashes(whole / "model")["model.safetensors"]
+    assert hashes(damaged / "model")["model.safetensors"] == hashes(whole_dpo / "model")["model.safetensors"]
 
 
 def test_a_killed_stage_is_taken_over_and_built_once(tmp_path):
@@ -128,9 +134,8 @@ def test_a_killed_stage_is_taken_over_and_built_once(tmp_path):
     assert json.loads((run_dir / "manifest.json").read_text())["parents"] == {folder.name: manifest["fingerprint"]}
 
 
-def test_two_processes_log_what_one_logs_with_twice_the_accumulation(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    finish(command(one, "dpo"))
+def test_two_processes_log_what_one_logs_with_twice_the_accumulation(tmp_path, whole_dpo):
+    one, two = whole_dpo, tmp_path / "two"
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "rlpipe"]
     arguments = command(two, "dpo")
     finish([arguments[0], *launch, *arguments[3:]])
