@@ -30,17 +30,24 @@ class Composer:
         self.master = master
         self._parser = OverridesParser.create(config_loader=loader)
         self._bases: dict[tuple[str, ...], bytes | HydraException] = {}
+        self._read: dict[str, Override] = {}
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Return an arm's config as `load_sweep_config` does. Raises what Hydra raises."""
         if not isinstance(self.loader, ConfigLoaderImpl):
             return self.loader.load_sweep_config(self.master, list(overrides))
-        parsed = self._parser.parse_overrides(list(overrides))
+        parsed = [self._parse(line) for line in overrides]
         self.loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
         try:
             return self._from_base(self.loader, parsed)
         except OmegaConfBaseException as error:
             raise ConfigCompositionException().with_traceback(error.__traceback__) from error
+
+    def _parse(self, line: str) -> Override:
+        """Parse an override once for all arms that have it: most do."""
+        if line not in self._read:
+            [self._read[line]] = self._parser.parse_overrides([line])
+        return self._read[line]
 
     def _from_base(self, loader: ConfigLoaderImpl, overrides: Sequence[Override]) -> DictConfig:
         values = [one for one in overrides if self._is_value(loader, one)]
