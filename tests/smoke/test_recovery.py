@@ -147,7 +147,7 @@ def test_two_processes_log_what_one_logs_with_twice_the_accumulation(tmp_path, w
 def test_a_killed_run_with_tool_calls_ends_with_the_same_weights(tmp_path):
     """Killed between two optimiser steps on one batch of rollouts, whose completions hold results of the calculator."""
     tool = "tool=calculator,tool.calculator.protocol=text"
-    traces = f"method=sft,dataset=warmstart,{tool},dataset.sample_size=2000,method.batch_size=8,method.max_steps=300"
+    traces = f"method=sft,dataset=warmstart,{tool},dataset.sample_size=2000,method.batch_size=8,method.max_steps=100"
     start = f"after=[{traces},method.learning_rate=4e-3,evaluation=none]"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 
