@@ -74,6 +74,7 @@ def _standing(sweep: Sweep, job: Job, seen: Sighting | None, submitted: float | 
     result = read_json(run_dir / "result.json") if state.over else None
     if result is not None and state is State.done:
         metric = headline(result.get("metrics", {}), sweep.data.get("objective")) or metric
+        step = result.get("cost", {}).get("steps", step)  # its last steps may not have been logged
     return Standing(
         job,
         state,

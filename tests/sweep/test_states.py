@@ -72,6 +72,17 @@ def test_progress_is_the_last_row_even_while_it_is_written(sweep):
     assert standings(sweep, {job.key: RUNNING})[2].metric == ("step", 599)
 
 
+def test_what_is_done_has_made_all_its_steps_logged_or_not(sweep):
+    job = sweep.arms[1]
+    folder = Path(job.run_dir)
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text('{"step": 5, "loss": 0.5}\n')
+    (folder / "result.json").write_text(json.dumps({"status": "ok", "cost": {"steps": 9}}))
+    assert standings(sweep, {job.key: RUNNING})[2].step == 5
+    write_outcome(sweep.job_folder(job), Outcome(Ended.ok))
+    assert standings(sweep, {})[2].step == 9
+
+
 def test_no_rows_are_no_progress(tmp_path):
     assert last_row(tmp_path / "absent") is None
     (tmp_path / "torn").write_text('{"step": 1')
