@@ -133,9 +133,12 @@ def _progress(run_dir: Path, objective: str | None) -> tuple[int | None, tuple[s
 
 
 def headline(metrics: Mapping[str, Any], objective: str | None) -> tuple[str, float] | None:
-    """Return the one number of a finished run to show in a list: the objective, else its first accuracy or score."""
+    """Return the one number of a finished run to show in a list: the objective, else its first accuracy or score.
+
+    A run that trains nothing (`method=none`) has only numbers from before.
+    """
     named = [objective] if objective else []
-    after = [name for name in metrics if name.startswith("after/")]
+    after = [name for name in metrics if name.startswith("after/")] or list(metrics)
     likely = [name for name in after if name.rpartition("/")[2] in ("accuracy", "win_rate", "reward_accuracy")]
     for name in (*named, *likely, *after):
         if is_number(metrics.get(name)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -13,6 +14,7 @@ from rlpipe.check import problems
 from rlpipe.compose import compose
 from rlpipe.online.method import OnlineMethod
 from rlpipe.paths import conf_dir
+from rlpipe.schema import RunConfig
 from tests.smoke.conftest import STAGE
 
 pytestmark = pytest.mark.slow
@@ -24,7 +26,7 @@ FULL_SCALE = "model=qwen2.5-0.5b"
 
 
 def test_the_experiments_are_counted():
-    assert len(NAMES) == 21
+    assert len(NAMES) == 22
     assert len(STUDIES) == 4
 
 
@@ -48,12 +50,14 @@ def test_an_experiment_passes_the_checks(name, scale):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_sweeps_over_experiments_and_seeds(name):
+def test_a_study_measures_what_its_arms_make_on_the_same_rows(name):
     params = yaml.safe_load((conf_dir() / "experiment" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    arms = params["experiment"].split(",")
+    assert len(params.pop("seed").split(",")) == 3
+    grid = [[f"{key}={value}" for value in values.split(",")] for key, values in params.items()]
+    arms = [compose(*overrides) for overrides in itertools.product(*grid)]
     assert len(arms) >= 3
-    assert set(arms) <= set(NAMES)
-    assert len(params["seed"].split(",")) == 3
+    assert len({repr(arm.dataset) for arm in arms}) == 1
+    assert set.intersection(*(set(arm.evaluation) for arm in arms))
 
 
 def test_learning_rates_follow_the_model():
@@ -61,6 +65,17 @@ def test_learning_rates_follow_the_model():
     assert full.learning_rate == 6e-7
     assert small.learning_rate == pytest.approx(6e-7 * 150)
     assert (small.max_length, full.max_length) == (512, 2048)
+
+
+def judges_of(config: RunConfig) -> list[str]:
+    """Return the overrides that make the runs small which rewards and evaluations ask for, where they do."""
+    nodes = {"reward": config.reward, "evaluation": config.evaluation}
+    asked = {
+        f"{kind}.{name}": getattr(node, "stage", []) for kind, group in nodes.items() for name, node in group.items()
+    }
+    return [
+        f"{path}.stage={json.dumps([*own, *STEPS, *ROWS, 'evaluation=none'])}" for path, own in asked.items() if own
+    ]
 
 
 def rows_of(name: str) -> list[str]:
@@ -87,7 +102,9 @@ def test_an_experiment_runs(finished, name):
     trains = method.makes == "model"
     steps = [] if not trains else DRAWN if issubclass(method, OnlineMethod) else STEPS
     after = [f"after=[{','.join([*config.after, *STEPS, *ROWS, 'evaluation=none'])}]"] if config.after else []
-    result = finished(f"experiment={name}", STAGE, *steps, *ROWS, *after, *rows_of(name), small=False)
+    result = finished(
+        f"experiment={name}", STAGE, *steps, *ROWS, *after, *rows_of(name), *judges_of(config), small=False
+    )
     assert [row["step"] for row in result["rows"] if "loss" in row] == ([1] if trains else [])
     measured = any(key.startswith("after/" if trains else "before/") for key in result["metrics"])
     assert measured == bool(config.evaluation)

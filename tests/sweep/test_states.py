@@ -93,6 +93,7 @@ def test_the_headline_is_the_objective_or_an_accuracy():
     metrics = {"before/a/accuracy": 0.1, "after/a/length": 7.0, "after/a/accuracy": 0.5, "after/b/win_rate": None}
     assert headline(metrics, None) == ("after/a/accuracy", 0.5)
     assert headline(metrics, "after/a/length") == ("after/a/length", 7.0)
+    assert headline({"before/a/length": 7.0, "before/a/accuracy": 0.5}, None) == ("before/a/accuracy", 0.5)
     assert headline({}, None) is None
 
 
