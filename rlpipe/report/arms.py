@@ -40,7 +40,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             groups.setdefault(key, []).append(run)
     groups, configs = _split_by_evaluation(groups, configs)
     called = dict(zip(configs, labels.telling(list(configs.values()), labels.named(runs)), strict=True))
-    called |= labels.experiments(groups)
+    called |= labels.options(groups)
     called |= _place_unknown([run for run in runs if not run.config], groups)
     order = {id(run): place for place, run in enumerate(runs)}
     keys = sorted(groups, key=lambda key: order[id(groups[key][0])])

@@ -1,7 +1,7 @@
 """What to call the arms of a comparison.
 
-An arm is called by its experiment where each has one of its own, as in a study; else by the fields in which it differs
-from the others, as few and as short as tell them apart.
+An arm is called by its experiment, or by what alone it comes after, where each has its own, as in a study; else by
+the fields in which it differs from the others, as few and as short as tell them apart.
 """
 
 from __future__ import annotations
@@ -39,16 +39,25 @@ def telling(configs: Sequence[Row], named: set[str]) -> list[str]:
     return shortened if len(set(shortened)) == len(set(labels)) else labels
 
 
-def experiments(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
-    """Return the arms' labels where each is an experiment of its own, as a study's are; empty where one is not."""
-    names = {key: {_experiment(run) for run in members} for key, members in groups.items()}
-    found = {key: name for key, [name, *others] in names.items() if name and not others}
-    return found if len(found) > 1 and len(set(found.values())) == len(names) else {}
+def options(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """Return the arms' labels where each is an option of its own, as a study's are; empty where one is not."""
+    runs = [run for members in groups.values() for run in members]
+    for group in ("experiment", "after") if len({_rest(run) for run in runs}) == 1 else ("experiment",):
+        names = {key: {_option(run, group) for run in members} for key, members in groups.items()}
+        found = {key: name for key, [name, *others] in names.items() if name and not others}
+        if len(found) > 1 and len(set(found.values())) == len(names):
+            return found
+    return {}
 
 
-def _experiment(run: Run) -> str | None:
-    given = [one.partition("=")[2] for one in run.overrides if one.lstrip("+").startswith("experiment=")]
-    return given[-1] if given else None
+def _option(run: Run, group: str) -> str | None:
+    given = [one.partition("=")[2] for one in run.overrides if one.lstrip("+").startswith(f"{group}=")]
+    return given[-1] if given and not given[-1].startswith("[") else None
+
+
+def _rest(run: Run) -> frozenset[str]:
+    """Return what a run was told besides what it comes after."""
+    return frozenset(one for one in run.overrides if not one.lstrip("+").startswith(("after=", "seed=")))
 
 
 def _tell_apart(places: list[int], configs: Sequence[Row], named: set[str], parts: list[list[tuple[str, Any]]]) -> None:

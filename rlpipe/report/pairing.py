@@ -1,7 +1,8 @@
 """Laying the same examples of several runs side by side, and refusing to where they are not the same.
 
 Scores of an example may be compared when the runs measured it alike: the same prompt, template,
-verifier, sampling, tools. Each run notes all of that as the evaluation's protocol; what differs is named.
+verifier, sampling. Each run notes all of that as the evaluation's protocol; what differs is named. The tools that a run
+may call belong to what is compared, as its weights do: whether a calculator helps is a fair question.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def reasons(one: Measured, other: Measured) -> list[str]:
 
 
 def _protocols(one: Row, other: Row) -> list[str]:
-    before, after = flat(one), flat(other)
+    before, after = (flat({key: value for key, value in row.items() if key != "tool"}) for row in (one, other))
     keys = [key for key in before | after if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
     told = [f"{key}: {_short(before, key)} against {_short(after, key)}" for key in keys[:MOST_REASONS]]
     return told + ([f"and {len(keys) - MOST_REASONS} more settings"] if len(keys) > MOST_REASONS else [])

@@ -100,6 +100,17 @@ def test_arms_of_a_study_are_called_by_their_experiments():
     assert labels(*tuned, *again) == ["beta=0.1", "beta=0.5"]
 
 
+def test_arms_that_differ_in_what_they_come_after_are_called_by_it():
+    judged = ["experiment=chat_judged"]
+    sft, dpo = (
+        [made(seed, [*judged, f"after={name}", f"seed={seed}"], after=[f"experiment={name}"]) for seed in (0, 1)]
+        for name in ("chat_sft", "chat_dpo")
+    )
+    assert labels(*sft, *dpo) == ["chat_sft", "chat_dpo"]
+    other = [made(0, [*judged, "after=chat_rlaif", "method.beta=0.5"], method__beta=0.5)]
+    assert labels(*sft, *other) != ["chat_sft", "chat_rlaif"]
+
+
 def test_a_grid_is_named_by_both_fields():
     runs = [made(0, method__beta=beta, method__learning_rate=rate) for beta in (0.1, 0.2) for rate in (1e-5, 1e-4)]
     found = labels(*runs)

@@ -50,6 +50,16 @@ def test_an_id_that_comes_twice_is_two_examples(tmp_path):
     assert list(found.scores) == ["a", "a (2)", "a (3)"]
 
 
+def test_what_a_run_may_call_is_part_of_what_is_compared(tmp_path):
+    one, other = pair(
+        tmp_path,
+        {"scores": [1.0]},
+        {"scores": [0.0], "protocol": {**PROTOCOL, "tool": {"calculator": {"max_calls": 8}}}},
+    )
+    assert other.protocol["tool"] != one.protocol.get("tool")
+    assert reasons(one, other) == []
+
+
 def test_the_same_protocol_and_prompts_may_be_paired_whatever_the_order(tmp_path):
     one, other = pair(
         tmp_path,
