@@ -152,12 +152,9 @@ def _other(error: Exception, overrides: Sequence[str]) -> Problem:
     if error.__cause__ is not None:
         lines += [line.strip() for line in str(error.__cause__).splitlines()[:1]]
     what, *rest = lines or [type(error).__name__]
-    if (
-        "Could not override 'after'" in what
-    ):  # it is chosen behind the experiments, so that the command line has the last word
-        rest = [
-            "name it above the overrides as `- /after@_global_: OPTION`, or write the list out: after: [method=sft]"
-        ]
+    if "Could not override 'after'" in what:  # it stands behind the experiments: the command line has the last word
+        fix = "name it above the overrides as `- /after@_global_: OPTION`, or write the list out: after: [method=sft]"
+        rest = [fix]
     return Problem(where, what, " ".join(rest) or "see rlpipe --help; HYDRA_FULL_ERROR=1 shows where it was raised")
 
 

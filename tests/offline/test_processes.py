@@ -49,11 +49,11 @@ def test_two_processes_resume_past_the_first_epoch(small_model, tmp_path):
     assert again["losses"][-2:] == pytest.approx(whole["losses"][-2:], rel=1e-6)
 
 
-def test_killed_run_goes_on_to_the_same_weights(small_model, tmp_path):
-    """With adapters; whole weights, and every method, are killed as whole runs (`smoke/test_recovery.py`)."""
-    settings = ("dpo", "max_steps=9", "every=2", "lora_rank=4")
-    whole = result(start([], str(small_model), str(tmp_path / "whole"), *settings))
-    killed = start([], str(small_model), str(tmp_path / "killed"), *settings, "pause=0.5")
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+def test_killed_run_goes_on_to_the_same_weights(small_model, tmp_path, name):
+    settings = ("max_steps=9", "every=2", "lora_rank=4")
+    whole = result(start([], str(small_model), str(tmp_path / "whole"), name, *settings))
+    killed = start([], str(small_model), str(tmp_path / "killed"), name, *settings, "pause=0.5")
     written = tmp_path / "killed" / "checkpoints" / "checkpoint-4" / "offline_state.json"
     deadline = time.monotonic() + 120
     while not written.exists():
@@ -62,5 +62,5 @@ def test_killed_run_goes_on_to_the_same_weights(small_model, tmp_path):
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    again = result(start([], str(small_model), str(tmp_path / "killed"), *settings))
+    again = result(start([], str(small_model), str(tmp_path / "killed"), name, *settings))
     assert again["weights"] == whole["weights"]

@@ -17,7 +17,7 @@ from tests.slurm.runs import Watched, manifest, steps, submit, tracked_steps, we
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STEPS = 120
-"""So many that no arm is done before the last kill."""
+"""So many that some arm is still at work when the last kill comes."""
 ARMS = ("seed=0,1,2,3", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
 KILLS = [*["KILL"] * 5, *["TERM"] * 6, *["USR2"] * 7, *["node"] * 2]
 

@@ -64,6 +64,14 @@ def test_a_study_measures_what_its_arms_make_on_the_same_rows(name):
     assert first.items() & set.intersection(*(set(other.items()) for other in others))
 
 
+def test_chat_models_may_have_another_judge():
+    served = ["reward.judge.url=http://127.0.0.1:9/v1", "reward.judge.model=m"]
+    overrides = ["experiment=chat_judged", "reward=[reward_model,judge]", "evaluation.win_rate.reward=judge", *served]
+    config = compose(*overrides)
+    assert config.evaluation["win_rate"].reward == "judge"
+    assert [str(problem) for problem in problems(config, overrides) if problem.fatal] == []
+
+
 def test_learning_rates_follow_the_model():
     small, full = (compose("experiment=chat_simpo", *scale).method for scale in ((), (FULL_SCALE,)))
     assert full.learning_rate == 6e-7

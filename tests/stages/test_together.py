@@ -1,4 +1,4 @@
-"""Runs that need the same missing stage start at once: it is made once, also when its owner is killed."""
+"""Eight runs that need the same missing stage start at once: it is made once, also when its owner is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.slow
 
 STEPS = {"sft": 6, "dpo": 2}
 RUNS = 8
-FEW = 4
 SMALL = ("dataset.sample_size=64", "evaluation=none", "log.every=1", "log.progress=false", "hardware.device=cpu")
 AFTER = f"after=[method=sft,method.max_steps={STEPS['sft']},method.batch_size=4,method.micro_batch_size=4,seed=0]"
 
@@ -82,7 +81,7 @@ def test_the_stage_is_made_once(arms, tmp_path):
 
 @pytest.mark.timeout(1200)
 def test_when_its_owner_is_killed_half_way_another_goes_on(arms, tmp_path):
-    for number in range(FEW):
+    for number in range(RUNS):
         arms.start(number)
     deadline = time.monotonic() + 900
     while arms.stage is None or not (arms.stage / "checkpoints" / "checkpoint-2" / "whole.json").exists():
@@ -100,6 +99,6 @@ def test_when_its_owner_is_killed_half_way_another_goes_on(arms, tmp_path):
     assert second["resumed_from"] >= 2
     assert second["steps"] == STEPS["sft"]
     assert logged(arms.stage) == list(range(1, STEPS["sft"] + 1))
-    for number in range(FEW):
+    for number in range(RUNS):
         assert logged(tmp_path / str(number)) == list(range(1, STEPS["dpo"] + 1))
         assert executed(tmp_path / str(number)) == STEPS["dpo"]
