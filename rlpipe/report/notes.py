@@ -13,7 +13,7 @@ MOST_NAMES = 5
 
 
 def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> list[str]:
-    """Say which runs are not what they seem: unfinished, repeated, damaged, or made by different code."""
+    """Say which runs are not what they seem: unfinished, repeated, damaged, of unlike tools or code."""
     runs = [run for arm in arms for run in arm.runs]
     found = _unfinished(runs)
     repeated = [run for arm in arms for run in arm.repeated]
@@ -22,7 +22,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> l
     for run in runs:
         for name, lines in run.damaged.items():
             found.append(f"{run.name}: {lines} damaged {'line' if lines == 1 else 'lines'} of {name} skipped")
-    found += _code(runs)
+    found += _tools(arms) + _code(runs)
     if not evaluations:
         found.append("no run has results to compare (yet)")
     return found
@@ -45,6 +45,16 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     ]
 
 
+def _tools(arms: Sequence[Arm]) -> list[str]:
+    """Say where arms may call different tools: they are compared all the same (`pairing`)."""
+    users: dict[str, list[str]] = {}
+    for arm in arms:
+        for run in [run for run in arm.runs if run.config][:1]:
+            users.setdefault(", ".join(run.config.get("tool") or {}) or "no tool", []).append(arm.label)
+    told = (f"{tools}: {_some(labels)}" for tools, labels in users.items())
+    return [f"tools belong to what is compared: {'; '.join(told)}"] if len(users) > 1 else []
+
+
 def _code(runs: Sequence[Run]) -> list[str]:
     """Say when runs were made by different code, or by code that no commit holds."""
     states = [attempt.get("code") or {} for run in runs for attempt in run.manifest.get("attempts", [])]
@@ -56,5 +66,9 @@ def _code(runs: Sequence[Run]) -> list[str]:
 
 
 def _names(runs: Sequence[Run]) -> str:
-    more = f" and {len(runs) - MOST_NAMES} more" if len(runs) > MOST_NAMES else ""
-    return ", ".join(run.name for run in runs[:MOST_NAMES]) + more
+    return _some([run.name for run in runs])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more

@@ -231,6 +231,16 @@ def test_runs_that_go_on_failed_or_never_began_are_shown(tmp_path):
     going.close()
 
 
+def test_unlike_tools_are_said_and_compared(tmp_path):
+    plain = recorded(tmp_path / "plain", [1.0, 0.0])
+    helped = recorded(tmp_path / "helped", [1.0, 1.0], tool={"calculator": {"name": "calculator"}})
+    found = compare(find([plain, helped]))
+    [note] = [note for note in found.notes if note.startswith("tools belong to what is compared: ")]
+    assert "no tool: " in note
+    assert "calculator: " in note
+    assert not any("tool" in note for note in compare(find([plain])).notes)
+
+
 def test_a_damaged_line_is_skipped_counted_and_said(tmp_path):
     recorded(tmp_path / "run", binary(0.5), before=binary(0.4))
     with open(tmp_path / "run/evaluations/accuracy.after.jsonl", "a") as file:
