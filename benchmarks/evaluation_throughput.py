@@ -21,17 +21,17 @@ from pathlib import Path
 import torch
 from sampling import load as random_model
 
-from rlpipe import plugins
-from rlpipe.compose import compose
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.datasets.load import load as load_data
+from rlpipe.engines.prompts import prompt_ids
+from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig
 from rlpipe.evaluations.base import Surroundings
 from rlpipe.evaluations.completions import DrawConfig
 from rlpipe.models.base import Head, Loaded, ModelConfig
 from rlpipe.models.pretrained import Pretrained
-from rlpipe.online.prompts import prompt_ids
-from rlpipe.online.rollout import Finish, Rollout
 from rlpipe.rewards.combine import Rewards
 
 COUNT = 8

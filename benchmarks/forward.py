@@ -42,7 +42,7 @@ def rollouts(prompt: int, length: int, count: int, groups: int) -> list[Any]:
     import random
 
     from rlpipe.datasets.forms import Prompt
-    from rlpipe.online.rollout import Finish, Rollout
+    from rlpipe.engines.rollout import Finish, Rollout
 
     draw = random.Random(0)
     made = []
@@ -57,8 +57,8 @@ def rollouts(prompt: int, length: int, count: int, groups: int) -> list[Any]:
 
 def packed(net: Any, rows: list[Any], max_tokens: int, costs: Any) -> Callable[[], float]:
     """Score and back-propagate as rlpipe does."""
-    from rlpipe.online.forward import forward
-    from rlpipe.online.packing import micro_batches
+    from rlpipe.training.online.forward import forward
+    from rlpipe.training.online.packing import micro_batches
 
     def run() -> float:
         total = 0.0
@@ -118,7 +118,7 @@ def peak(run: Callable[[], float], net: Any) -> float:
 
 
 def ways(net: Any, shape: tuple[int, int, int], arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
-    from rlpipe.online.shared_prefix import costs
+    from rlpipe.training.online.shared_prefix import costs
 
     rows, most, chosen = rollouts(*shape, arguments.groups), arguments.max_tokens, costs(net)
     found = {
@@ -133,8 +133,8 @@ def ways(net: Any, shape: tuple[int, int, int], arguments: argparse.Namespace) -
 
 
 def compare(net: Any, shape: tuple[int, int, int], arguments: argparse.Namespace, memory: dict[str, float]) -> None:
-    from rlpipe.online.packing import micro_batches
-    from rlpipe.online.shared_prefix import costs
+    from rlpipe.training.online.packing import micro_batches
+    from rlpipe.training.online.shared_prefix import costs
 
     runs = ways(net, shape, arguments)
     seconds: dict[str, list[float]] = {name: [] for name in runs}

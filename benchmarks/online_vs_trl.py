@@ -72,14 +72,14 @@ def build(work: Work, folder: Path, run_dir: Path, callbacks: Sequence[Any]) -> 
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from rlpipe import plugins
+    from rlpipe.config import plugins
+    from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
     from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
     from rlpipe.datasets.forms import Prompt
+    from rlpipe.engines.rollout import SamplingConfig
     from rlpipe.methods.base import Parts
     from rlpipe.models.base import Loaded, ModelConfig
-    from rlpipe.online.rollout import SamplingConfig
     from rlpipe.rewards.base import Reward, RewardConfig, Score
-    from rlpipe.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
     from rlpipe.trackers.base import TrackerConfig
 
     class EvenShare(Reward):

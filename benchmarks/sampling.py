@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.prompts import prompt_ids
+from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Head, Loaded
 from rlpipe.models.blank import Blank
-from rlpipe.online.prompts import prompt_ids
-from rlpipe.online.rollout import SamplingConfig
-from rlpipe.online.sampler import Sampler
 
 VOCABULARY = 4096
 

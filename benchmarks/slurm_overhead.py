@@ -25,10 +25,10 @@ from pathlib import Path
 
 import cloudpickle
 
-from rlpipe.errors import LaunchError
-from rlpipe.launch.slurm.backend import SlurmBackend
-from rlpipe.launch.slurm.command import ask
-from rlpipe.sweep.folder import Job, Kind, Sweep
+from rlpipe.core.errors import LaunchError
+from rlpipe.launchers.slurm.backend import SlurmBackend
+from rlpipe.launchers.slurm.command import ask
+from rlpipe.records.sweep import Job, Kind, Sweep
 from tests.slurm.cluster import Cluster
 
 SMALL = ("gpus=0", "cpus=1", "memory=1500M", "time=30", "grace=60")

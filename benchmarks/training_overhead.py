@@ -62,9 +62,9 @@ class Clock:
 
 def rlpipe_run(overrides: list[str], folder: Path) -> tuple[Timed, Any]:
     """Run rlpipe as a person would; time the building of the trainer and the training."""
-    from rlpipe import build
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run import build
+    from rlpipe.run.run import run
     from rlpipe.training import train as training
 
     spent, kept = {}, []
@@ -138,7 +138,7 @@ def _settings(trainer: Any, same: bool) -> dict[str, Any]:
 
 def compare(method: str, same: bool, overrides: list[str], rounds: int) -> None:
     """Train in turns and print the ratio of the medians."""
-    from rlpipe.offline.compaction import compact
+    from rlpipe.training.offline.compaction import compact
 
     sizes = () if any(override.startswith("model=") for override in overrides) else SIZES
     own = [*sizes, *QUIET, f"method={method}", f"dataset={DATASETS[method]}", *overrides]
@@ -179,7 +179,7 @@ def _quiet() -> Iterator[None]:
     import datasets
     import transformers
 
-    from rlpipe.console import display
+    from rlpipe.core import terminal as display
 
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()

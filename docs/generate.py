@@ -16,17 +16,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe.commandline.fields import Field, declarations, fields, values
-from rlpipe.commandline.options import Option, options
+from rlpipe.config.fields import Field, declarations, fields, values
+from rlpipe.config.launchers import LauncherConfig
+from rlpipe.config.options import Option, options
+from rlpipe.config.plugins import BUILT_IN, SEVERAL
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.paths import conf_dir
 from rlpipe.datasets.forms import form_name
 from rlpipe.datasets.serving import serving
 from rlpipe.launch.local.config import LocalConfig
-from rlpipe.launch.settings import LauncherConfig
 from rlpipe.launch.slurm.config import SlurmConfig
-from rlpipe.launch.sweeper import GridConfig
-from rlpipe.paths import conf_dir
-from rlpipe.plugins import BUILT_IN, SEVERAL
-from rlpipe.schema import RunConfig
+from rlpipe.sweep.sweeper import GridConfig
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py: change the docstrings or conf/, then run it. -->"

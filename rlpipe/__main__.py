@@ -1,5 +1,5 @@
 """`python -m rlpipe`."""
 
-from rlpipe.cli import main
+from rlpipe.cli.main import main
 
 main()

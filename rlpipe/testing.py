@@ -25,8 +25,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rlpipe import plugins
-from rlpipe.commandline.fields import declarations
+from rlpipe.config import plugins
+from rlpipe.config.fields import declarations
 from rlpipe.datasets.base import Dataset, DatasetConfig
 from rlpipe.datasets.forms import Example, form_name, route
 from rlpipe.methods.base import Method, MethodConfig
@@ -105,8 +105,8 @@ def check_method(cls: type[Method], folder: Path, *overrides: str) -> dict[str, 
 
 
 def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     fields = {field.name for field in dataclasses.fields(cls.Config)}
     own = [

@@ -61,8 +61,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run: two steps of SFT of a small random model. Tests read it and leave it as it is."""
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     folder = tmp_path_factory.mktemp("trained") / "run"
     small = ("method.max_steps=2", "method.batch_size=4", "method.micro_batch_size=2", "method.max_length=256")

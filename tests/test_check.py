@@ -13,11 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlpipe.check import RULES, check, problems
-from rlpipe.checks import capacity, ranges
-from rlpipe.compose import compose, to_plain
-from rlpipe.errors import ConfigError, Problem
-from rlpipe.schema import RunConfig
+from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import ConfigError, Problem
+from rlpipe.run.check import capacity, ranges
+from rlpipe.run.check.check import RULES, check, problems
 
 PAIR = {
     "prompt": "Why?",
@@ -351,7 +351,7 @@ def test_all_problems_come_at_once_and_fatal_ones_stop():
 
 
 def test_a_broken_plugin_is_one_problem(monkeypatch):
-    from rlpipe import plugins
+    from rlpipe.config import plugins
 
     broken = plugins.Plugin("method", "dpo", "their-package", error="ImportError: no module named theirs")
     monkeypatch.setitem(plugins.table()["method"], "dpo", broken)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe import cli, run
-from rlpipe.commandline import exits
-from rlpipe.commandline.arguments import STORY, parse
-from rlpipe.commandline.options import options
-from rlpipe.errors import DataError, Stopped
+from rlpipe.cli import exits
+from rlpipe.cli import main as cli
+from rlpipe.cli.arguments import STORY, parse
+from rlpipe.config.options import options
+from rlpipe.core.errors import DataError, Stopped
+from rlpipe.run import run
 from rlpipe.stages.lineage import upstream
 
 Calls = list[tuple[object, list[str]]]

@@ -14,13 +14,13 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from rlpipe.commandline.fields import declarations, fields, values
-from rlpipe.compose import VERSION_BASE, compose, compose_untyped, restore, to_plain, typed
-from rlpipe.errors import ConfigError
+from rlpipe.config.compose import VERSION_BASE, compose, compose_untyped, restore, to_plain, typed
+from rlpipe.config.fields import declarations, fields, values
+from rlpipe.config.schema import RunConfig, Until
+from rlpipe.core.errors import ConfigError
+from rlpipe.core.paths import conf_dir
 from rlpipe.methods.kto import KTOConfig
-from rlpipe.offline.method import Overlong
-from rlpipe.paths import conf_dir
-from rlpipe.schema import RunConfig, Until
+from rlpipe.methods.offline import Overlong
 
 
 def test_a_run_is_dataclasses_all_the_way_down():
@@ -163,7 +163,7 @@ def test_fields_are_listed_as_the_command_line_names_them():
 @pytest.mark.slow
 def test_importing_and_composing_is_light():
     program = (
-        "import sys, rlpipe, rlpipe.cli, rlpipe.check, rlpipe.testing; from rlpipe.compose import compose;"
+        "import sys, rlpipe, rlpipe.cli.main, rlpipe.check, rlpipe.testing; from rlpipe.compose import compose;"
         "compose('method=kto', 'dataset=piqa', 'tracker=wandb');"
         "print([name for name in (*rlpipe.testing.HEAVY, 'wandb', 'numpy', 'rich') if name in sys.modules])"
     )

@@ -8,10 +8,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from rlpipe import plugins
-from rlpipe.compose import compose
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import DataError, PluginError, Stopped
 from rlpipe.datasets.base import Dataset, DatasetConfig
-from rlpipe.errors import DataError, PluginError, Stopped
 from rlpipe.methods.base import Method, MethodConfig
 from rlpipe.methods.dpo import DPO
 

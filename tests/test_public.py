@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import rlpipe
-from rlpipe import errors, plugins, schema, testing
-from rlpipe.commandline.fields import declarations
+from rlpipe import testing
+from rlpipe.config import plugins, schema
+from rlpipe.config.fields import declarations
+from rlpipe.core import errors
 from rlpipe.models.base import LoraConfig
 
 PACKAGE = Path(rlpipe.__file__).parent

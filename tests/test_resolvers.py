@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 
 REAL = "model=qwen2.5-0.5b"
 

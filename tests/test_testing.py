@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from rlpipe import plugins, testing
+from rlpipe import testing
+from rlpipe.config import plugins
 from rlpipe.datasets.base import Dataset, DatasetConfig
 from rlpipe.datasets.forms import Completion, Text
 from rlpipe.methods.base import Method, MethodConfig
@@ -20,8 +21,8 @@ def test_importing_every_plugin_is_light():
 
 def test_a_heavy_module_is_named(monkeypatch):
     monkeypatch.setattr(testing, "HEAVY", ("omegaconf",))
-    with pytest.raises(AssertionError, match=r"rlpipe.schema imports omegaconf: move the import"):
-        testing.check_light(["rlpipe.schema"])
+    with pytest.raises(AssertionError, match=r"rlpipe.config.schema imports omegaconf: move the import"):
+        testing.check_light(["rlpipe.config.schema"])
 
 
 @pytest.fixture

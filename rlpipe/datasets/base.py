@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, content
-from rlpipe.errors import Problem
 
 Row = dict[str, Any]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlpipe.core.errors import guess
 from rlpipe.datasets.base import Dataset, Row, Rows
 from rlpipe.datasets.forms import (
     Chat,
@@ -24,7 +25,6 @@ from rlpipe.datasets.forms import (
     with_columns,
 )
 from rlpipe.datasets.trouble import BadData
-from rlpipe.errors import guess
 
 MOST_REASONS = 20
 """Further reasons are counted together: a plugin that puts the row's text into its message must not fill the report."""

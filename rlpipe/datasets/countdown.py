@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.base import Dataset, DatasetConfig, Row
 from rlpipe.datasets.forms import Example, Prompt
 from rlpipe.datasets.samples import countdown as samples
-from rlpipe.errors import Problem
 
 WARM_START = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "

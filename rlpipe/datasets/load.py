@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
 from rlpipe.datasets.clean import require_columns
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
 from rlpipe.datasets.splitting import both, hold_out
 from rlpipe.datasets.trouble import BadData
-from rlpipe.errors import DataError, Problem
 
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.datasets.base import Dataset, DatasetConfig, Row, Rows, Splits
 from rlpipe.datasets.forms import Chat, Example, Labelled, form_name, route
-from rlpipe.errors import Problem, RlpipeError
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Mixture(Dataset):
         return Rows("train", source, train, notes), Rows("test", source, turns)
 
     def _part(self, name: str) -> Dataset:
-        from rlpipe import plugins
+        from rlpipe.config import plugins
 
         cls = plugins.load("dataset", name)
         config = cls.Config(name=name, source=self.config.source, sample_size=self.config.sample_size, test_limit=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlpipe.errors import DataError, Problem
+from rlpipe.core.errors import DataError, Problem
 
 
 class BadData(DataError):

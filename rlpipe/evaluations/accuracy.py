@@ -11,18 +11,18 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
-from rlpipe.errors import PluginError, Problem
+from rlpipe.engines.rollout import Rollout, SamplingConfig
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
 from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told, tools_of
 from rlpipe.evaluations.passk import pass_at_k
 from rlpipe.models.base import Loaded
-from rlpipe.online.rollout import Rollout, SamplingConfig
 from rlpipe.rewards.base import Reward, RewardConfig
 from rlpipe.rewards.chosen import default, described
 from rlpipe.rewards.combine import Rewards
-from rlpipe.schema import RunConfig
 
 
 @dataclass
@@ -157,7 +157,7 @@ class Accuracy(Evaluation):
         and with tools `tool_calls` a completion, `tool_errors` a call, `accuracy_without_tool`. Drawn: `pass@k`.
         Without greedy the former are those of the drawn completions.
         """
-        from rlpipe.evaluations import intervals
+        from rlpipe.statistics import intervals
 
         scores = [row["score"] for row in rows]
         whole = all(score in (0.0, 1.0) for score in scores)

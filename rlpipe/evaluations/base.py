@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form
-from rlpipe.errors import Problem
 from rlpipe.models.base import Head, Loaded
 from rlpipe.records.provenance import plain
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from rlpipe.config.schema import RunConfig
     from rlpipe.records.record import When
-    from rlpipe.schema import RunConfig
 
 Row = dict[str, Any]
 

@@ -20,7 +20,7 @@ class ChoiceAccuracy(Evaluation):
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""
-        from rlpipe.evaluations import scoring
+        from rlpipe.engines import scoring
 
         asked = [example for example in examples if isinstance(example, Choice)]
         flat = [

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets.forms import Prompt, text_of
-from rlpipe.online.rollout import Finish, Rollout, SamplingConfig, sampling_problems
+from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, sampling_problems
 from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
-    from rlpipe.errors import Problem
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.core.errors import Problem
     from rlpipe.models.base import Loaded
-    from rlpipe.schema import RunConfig
     from rlpipe.tools.base import Tool
 
 MAX_TOKENS = 256
@@ -91,8 +91,8 @@ def complete(
     A prompt that fills the model's context gets empty completions that ended by length: it is held out all the
     same, and the model fails at it.
     """
-    from rlpipe.online.prompts import prompt_ids
-    from rlpipe.online.sampler import Sampler
+    from rlpipe.engines.prompts import prompt_ids
+    from rlpipe.engines.sampler import Sampler
 
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
     ids = [prompt_ids(prompt, loaded.tokenizer, tools) for prompt in prompts]

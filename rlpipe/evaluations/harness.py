@@ -20,8 +20,8 @@ from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from rlpipe.core.errors import DataError, guess
 from rlpipe.datasets.hub import cache_only, reach
-from rlpipe.errors import DataError, guess
 from rlpipe.evaluations.task_names import unknown
 from rlpipe.models.base import Loaded
 

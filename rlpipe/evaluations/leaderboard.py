@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlpipe import distributed
+from rlpipe.core import distributed
+from rlpipe.core.errors import Problem
+from rlpipe.core.files import write_lines
 from rlpipe.datasets.forms import Example, Form, Prompt
-from rlpipe.errors import Problem
 from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
 from rlpipe.evaluations.completions import (
@@ -22,7 +23,6 @@ from rlpipe.evaluations.completions import (
     tools_of,
 )
 from rlpipe.models.base import Loaded
-from rlpipe.records.files import write_lines
 
 if TYPE_CHECKING:
     from rlpipe.records.record import When
@@ -106,7 +106,7 @@ class Leaderboard(Evaluation):
         names = self.config.prompt_field, self.config.response_field
         if distributed.is_main():
             write_lines(self.target, ({names[0]: row["asked"], names[1]: row["response"]} for row in rows))
-            from rlpipe.console.display import say  # rich: not for composing
+            from rlpipe.core.terminal import say  # rich: not for composing
 
             say(f"leaderboard: {len(rows)} responses in {self.target}")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example
-from rlpipe.errors import Problem, guess
 from rlpipe.evaluations import task_names
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
 from rlpipe.models.base import Loaded

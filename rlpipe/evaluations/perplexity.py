@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
-from rlpipe.errors import Problem
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
 from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_problems, drawing, settings
 from rlpipe.models.base import Loaded
-from rlpipe.online.rollout import SamplingConfig
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Perplexity(Evaluation):
         `tokens`, with reasoning also those of the final answer after the prompt alone (`answer_…`) and after the
         model's reasoning (`reasoned_…`).
         """
-        from rlpipe.evaluations import scoring
+        from rlpipe.engines import scoring
 
         asked = [example for example in examples if isinstance(example, Completion)]
         found = scoring.likelihoods(loaded, asked, self.config.batch_tokens)
@@ -89,7 +89,7 @@ class Perplexity(Evaluation):
 
     def _add_reasoned(self, loaded: Loaded, asked: Sequence[Completion], rows: list[Row]) -> None:
         """Let the model reason, and score the final answers after it and after nothing."""
-        from rlpipe.evaluations.scoring import Span, span_likelihoods
+        from rlpipe.engines.scoring import Span, span_likelihoods
         from rlpipe.models.tokens import encode, render
 
         prompts = [Prompt(example.id, example.prompt) for example in asked]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlpipe import distributed
-from rlpipe.console.progress import Counting
+from rlpipe.core import distributed
+from rlpipe.core.errors import PluginError
+from rlpipe.core.files import append, json_line, read_lines, write_lines
+from rlpipe.core.progress import Counting
 from rlpipe.datasets.forms import Example
-from rlpipe.errors import PluginError
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
-from rlpipe.records.files import append, json_line, read_lines, write_lines
 from rlpipe.records.record import Record, When
 
 

@@ -28,7 +28,7 @@ class PreferenceAccuracy(Evaluation):
         `completion` is the chosen text; `parts` holds both completions' log-probabilities (with their tokens) or
         rewards, and the margin between them.
         """
-        from rlpipe.evaluations import scoring
+        from rlpipe.engines import scoring
 
         pairs = [example for example in examples if isinstance(example, Preference)]
         if loaded.head is Head.reward:

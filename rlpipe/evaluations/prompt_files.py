@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlpipe.core.errors import DataError, Problem, guess
 from rlpipe.datasets.base import Row
 from rlpipe.datasets.forms import Prompt
 from rlpipe.datasets.rows import SUFFIXES, read_rows, suffix_of
 from rlpipe.datasets.trouble import BadData
-from rlpipe.errors import DataError, Problem, guess
 
 FIELDS = ("prompt", "turns", "messages", "instruction", "question", "text")
 """Where a prompt is looked for when no field is named; the first that the rows have counts."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlpipe import distributed
+from rlpipe.core import distributed
+from rlpipe.core.errors import ModelError
+from rlpipe.core.files import append, json_line, keep_rows, read_lines
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import ModelError
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import complete
 from rlpipe.models.base import Head, ModelConfig
-from rlpipe.online.rollout import SamplingConfig
-from rlpipe.records.files import append, json_line, keep_rows, read_lines
 
 if TYPE_CHECKING:
+    from rlpipe.config.schema import RunConfig
     from rlpipe.models.base import Loaded
-    from rlpipe.schema import RunConfig
     from rlpipe.tools.base import Tool
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
-from rlpipe.errors import Problem
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
 from rlpipe.evaluations.completions import conversation, converse, drawing, tools_of
 from rlpipe.models.base import Loaded
-from rlpipe.online.rollout import SamplingConfig
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

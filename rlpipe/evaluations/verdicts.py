@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from rlpipe.engines.rollout import Rollout
 from rlpipe.evaluations.base import Row
-from rlpipe.online.rollout import Rollout
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.combine import Rewards
-from rlpipe.rewards.pairwise import Choice, Pair, PositionBias, Verdict, compare, position_bias
+from rlpipe.rewards.judge.pairwise import Choice, Pair, PositionBias, Verdict, compare, position_bias
 
 SCORES = {"win": 1.0, "tie": 0.5, "loss": 0.0}
 ROUNDING = 1e-6
@@ -59,8 +59,8 @@ def numbers(rows: Sequence[Row]) -> dict[str, float]:
     `reward` of both and its improvement, `length_ratio` of mean lengths, and `length_controlled_win_rate`. Of a
     judge that compares, what it owes to the order of the answers (`pairwise.PositionBias`).
     """
-    from rlpipe.evaluations import intervals
-    from rlpipe.evaluations.length_control import length_controlled_win_rate
+    from rlpipe.statistics import intervals
+    from rlpipe.statistics.length_control import length_controlled_win_rate
 
     scores = [row["score"] for row in rows]
     found = intervals.mean(scores)

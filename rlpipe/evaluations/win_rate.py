@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
-from rlpipe.errors import Problem
+from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
@@ -29,14 +30,13 @@ from rlpipe.evaluations.completions import (
 from rlpipe.evaluations.references import Reference, References
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
 from rlpipe.models.base import Head, Loaded
-from rlpipe.online.rollout import Finish, Rollout
 from rlpipe.rewards.base import RewardConfig
 from rlpipe.rewards.chosen import default, described, weights
 from rlpipe.rewards.combine import Rewards
 
 if TYPE_CHECKING:
+    from rlpipe.config.schema import RunConfig
     from rlpipe.records.record import When
-    from rlpipe.schema import RunConfig
 
 
 class Against(Enum):

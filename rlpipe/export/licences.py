@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlpipe.models.hub import TIMEOUT
+from rlpipe.hub.files import TIMEOUT
 
 
 def licence_of(base: str | None) -> str | None:

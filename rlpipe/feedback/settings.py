@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe import plugins
-from rlpipe.errors import PluginError, Problem
+from rlpipe.config import plugins
+from rlpipe.core.errors import PluginError, Problem
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.methods.base import MethodConfig
-from rlpipe.online.rollout import SamplingConfig
 
 if TYPE_CHECKING:
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 class Mode(Enum):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import Problem
 from rlpipe.feedback import settings
 from rlpipe.methods.base import Maker, Method, Parts
 
 if TYPE_CHECKING:
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 class AIFeedback(Method):
@@ -36,6 +36,6 @@ class AIFeedback(Method):
 
     def maker(self, parts: Parts) -> Maker:
         """Prepare to sample and judge. Raises DataError and ModelError."""
-        from rlpipe.feedback.maker import FeedbackMaker
+        from rlpipe.training.feedback.maker import FeedbackMaker
 
         return FeedbackMaker(self.config, parts)

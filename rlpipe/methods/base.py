@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from omegaconf import MISSING
 
-from rlpipe.audit import Audit
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.base import Splits
 from rlpipe.datasets.forms import Form
-from rlpipe.errors import Problem
 from rlpipe.models.base import Head, Loaded
+from rlpipe.training.audit import Audit
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.core.signals import StopRequest
     from rlpipe.records.record import Record
-    from rlpipe.schema import RunConfig
     from rlpipe.trackers.base import Tracker
-    from rlpipe.training.signals import StopRequest
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Method(ABC):
 
         This one looks at the rows of a fixed dataset (`offline.audit`).
         """
-        from rlpipe.offline.audit import audit
+        from rlpipe.training.offline.audit import audit
 
         return audit(trainer, loaded, self)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe.online.method import Aggregate, ClippedConfig, KLEstimator, KLIn, OnlineMethod
+from rlpipe.methods.online import Aggregate, ClippedConfig, KLEstimator, KLIn, OnlineMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rlpipe.online.buffer import Batch, Tokens
-    from rlpipe.online.losses import Loss
+    from rlpipe.methods.batch import Batch, Tokens
+    from rlpipe.methods.losses import Loss
 
 
 class Scale(Enum):
@@ -56,13 +56,13 @@ class GRPO(OnlineMethod):
 
     def advantages(self, batch: Batch) -> Tensor:
         """Give every token its completion's normalised reward."""
-        from rlpipe.online.advantages import group_normalised, spread
+        from rlpipe.methods.advantages import group_normalised, spread
 
         return spread(group_normalised(batch.totals, batch.group_size, self.config.scale.value), batch.lengths)
 
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Clip the ratio of each token."""
-        from rlpipe.online.losses import clipped_tokens
+        from rlpipe.methods.losses import clipped_tokens
 
         own = self.config
         return clipped_tokens(tokens.logps, tokens.old, tokens.advantages, tokens.weights, own.clip, own.clip_high)

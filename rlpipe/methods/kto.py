@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Labelled
-from rlpipe.errors import Problem
+from rlpipe.methods.columns import Columns, labelled
+from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models import reference
 from rlpipe.models.reference import ReferenceConfig
 from rlpipe.models.tokens import Tokens
-from rlpipe.offline.columns import Columns, labelled
-from rlpipe.offline.method import OfflineConfig, OfflineMethod
 
 if TYPE_CHECKING:
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 @dataclass

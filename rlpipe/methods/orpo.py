@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlpipe.datasets.forms import Example, Preference
+from rlpipe.methods.columns import Columns, concatenated
+from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models.tokens import Tokens
-from rlpipe.offline.columns import Columns, concatenated
-from rlpipe.offline.method import OfflineConfig, OfflineMethod
 
 
 @dataclass

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe.online.method import ClippedConfig, OnlineMethod
+from rlpipe.methods.online import ClippedConfig, OnlineMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rlpipe.online.buffer import Batch, Tokens
-    from rlpipe.online.losses import Loss
+    from rlpipe.methods.batch import Batch, Tokens
+    from rlpipe.methods.losses import Loss
 
 
 class ValueFrom(Enum):
@@ -61,7 +61,7 @@ class PPO(OnlineMethod):
 
     def advantages(self, batch: Batch) -> Tensor:
         """Estimate advantages by GAE, and note the returns that values learn from."""
-        from rlpipe.online.advantages import generalised, whiten
+        from rlpipe.methods.advantages import generalised, whiten
 
         own = self.config
         assert batch.values is not None
@@ -72,7 +72,7 @@ class PPO(OnlineMethod):
 
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Clip the ratio of each token."""
-        from rlpipe.online.losses import clipped_tokens
+        from rlpipe.methods.losses import clipped_tokens
 
         own = self.config
         return clipped_tokens(tokens.logps, tokens.old, tokens.advantages, tokens.weights, own.clip, own.clip_high)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlpipe.online.method import Aggregate, OnlineConfig, OnlineMethod
+from rlpipe.methods.online import Aggregate, OnlineConfig, OnlineMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rlpipe.online.buffer import Batch, Tokens
-    from rlpipe.online.losses import Loss
+    from rlpipe.methods.batch import Batch, Tokens
+    from rlpipe.methods.losses import Loss
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Reinforce(OnlineMethod):
 
     def advantages(self, batch: Batch) -> Tensor:
         """Give every token its completion's reward less the batch's mean."""
-        from rlpipe.online.advantages import batch_baseline, spread, whiten
+        from rlpipe.methods.advantages import batch_baseline, spread, whiten
 
         totals = batch.totals
         found = whiten(totals, totals.isfinite()) if self.config.whiten else batch_baseline(totals)
@@ -46,6 +46,6 @@ class Reinforce(OnlineMethod):
 
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Return the plain policy gradient's loss."""
-        from rlpipe.online.losses import policy_gradient
+        from rlpipe.methods.losses import policy_gradient
 
         return policy_gradient(tokens.logps, tokens.old, tokens.advantages, tokens.weights)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlpipe.datasets.forms import Example, Preference
+from rlpipe.methods.columns import Columns, sequences
+from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models.base import Head
 from rlpipe.models.tokens import Tokens
-from rlpipe.offline.columns import Columns, sequences
-from rlpipe.offline.method import OfflineConfig, OfflineMethod
 
 
 @dataclass

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe.online.method import Aggregate, ClippedConfig, OnlineMethod
+from rlpipe.methods.online import Aggregate, ClippedConfig, OnlineMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rlpipe.online.buffer import Batch, Tokens
-    from rlpipe.online.losses import Loss
+    from rlpipe.methods.batch import Batch, Tokens
+    from rlpipe.methods.losses import Loss
 
 
 class Ratio(Enum):
@@ -49,13 +49,13 @@ class RLOO(OnlineMethod):
 
     def advantages(self, batch: Batch) -> Tensor:
         """Give every token its completion's reward less the mean reward of the others."""
-        from rlpipe.online.advantages import leave_one_out, spread
+        from rlpipe.methods.advantages import leave_one_out, spread
 
         return spread(leave_one_out(batch.totals, batch.group_size), batch.lengths)
 
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Clip the ratio of each completion, or of each token."""
-        from rlpipe.online.losses import clipped_completions, clipped_tokens
+        from rlpipe.methods.losses import clipped_completions, clipped_tokens
 
         own, given = self.config, (tokens.logps, tokens.old, tokens.advantages, tokens.weights)
         if own.ratio is Ratio.token:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Chat, Completion, Example, Text
-from rlpipe.errors import Problem
+from rlpipe.methods.columns import Columns, language
+from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models.tokens import Tokens
-from rlpipe.offline.columns import Columns, language
-from rlpipe.offline.method import OfflineConfig, OfflineMethod
 
 if TYPE_CHECKING:
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 class TrainOn(Enum):

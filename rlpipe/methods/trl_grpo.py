@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlpipe.online.trl import TrlConfig, TrlMethod
+from rlpipe.methods.trl import TrlConfig, TrlMethod
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlpipe.online.trl import TrlConfig, TrlMethod
+from rlpipe.methods.trl import TrlConfig, TrlMethod
 
 
 class TrlRLOO(TrlMethod):

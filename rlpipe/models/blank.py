@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.errors import ModelError
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Head, Loaded, Model, ModelConfig, Quantize
 from rlpipe.models.pretrained import Pretrained, finish, load_tokenizer, weight_dtype
 

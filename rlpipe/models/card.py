@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlpipe import plugins
-from rlpipe.console import display
-from rlpipe.records.files import Row
+from rlpipe.config import plugins
+from rlpipe.core import terminal as display
+from rlpipe.core.files import Row
 
 INTENDED = """\
 Research on how language models are fine-tuned. The numbers above are all that was measured: nothing was tested for

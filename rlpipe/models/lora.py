@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rlpipe.errors import ModelError, guess
+from rlpipe.core.errors import ModelError, guess
 from rlpipe.models.base import Head, LoraConfig
 
 if TYPE_CHECKING:

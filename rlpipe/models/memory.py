@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from rlpipe.hub.facts import Facts, local_facts
 from rlpipe.models.base import Precision, Quantize
-from rlpipe.models.facts import Facts, local_facts
 
 __all__ = ["Facts", "Memory", "estimate", "local_facts"]
 

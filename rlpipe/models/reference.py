@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.errors import ModelError, Problem
+from rlpipe.core.errors import ModelError, Problem
 from rlpipe.models.base import Head, Loaded, ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 @dataclass
@@ -56,7 +56,7 @@ def load(config: RunConfig, policy: Loaded, run_dir: Path) -> PreTrainedModel | 
 
     Raises ModelError for one that cannot be loaded or has another vocabulary than the policy.
     """
-    from rlpipe.models.hub import locate
+    from rlpipe.hub.files import locate
     from rlpipe.models.pretrained import Pretrained
     from rlpipe.stages.store import made
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.core.errors import DataError, ModelError
 from rlpipe.datasets.forms import Chat, Completion, Example, Labelled, Message, Preference, Text
-from rlpipe.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

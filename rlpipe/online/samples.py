@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlpipe.datasets.forms import text_of
-from rlpipe.online.buffer import Batch
+from rlpipe.methods.batch import Batch
 
 PROMPTS, COMPLETIONS = 2, 4
 """How many prompts of a batch are shown, and how many completions of each at most."""

@@ -12,9 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rlpipe import distributed
+from rlpipe.core import distributed
+from rlpipe.core.files import Row
 from rlpipe.records import provenance
-from rlpipe.records.files import Row
 
 remarks: ContextVar[tuple[str, ...]] = ContextVar("remarks", default=())
 """What whoever started this process has to say of the attempt; it is kept among the record's notes."""

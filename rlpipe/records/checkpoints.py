@@ -15,8 +15,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rlpipe.errors import RecordError
-from rlpipe.records.files import explained, json_text, sha256, write_atomic
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import explained, json_text, sha256, write_atomic
 
 SEAL = "whole.json"
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rlpipe.errors import RecordError
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import explained
 from rlpipe.records import heartbeat
-from rlpipe.records.files import explained
 from rlpipe.records.heartbeat import Owner, Sign
 
 FOLDER = ".lease"
@@ -83,7 +83,7 @@ def acquire(folder: Path, doing: str = "working on this run", patient: bool = Tr
                 if sign.owner.is_here or moved or not patient:
                     raise Taken(folder, sign.owner)
                 if first is None:
-                    from rlpipe.console.display import say  # rich: not for those who only check
+                    from rlpipe.core.terminal import say  # rich: not for those who only check
 
                     say(f"{folder}: is {sign.owner} still {sign.owner.doing}? Waiting for a sign of life")
                 first = first or sign

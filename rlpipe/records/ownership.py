@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rlpipe import plugins
-from rlpipe.errors import RecordError
-from rlpipe.records.files import Row, explained
+from rlpipe.config import plugins
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import Row, explained
 from rlpipe.records.lease import Lease, acquire
 
 NOT_RESULT = ("run_dir", "until", "store", "objective", "log", "tracker", "checkpoint")

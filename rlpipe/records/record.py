@@ -26,10 +26,9 @@ from typing import Any, Literal
 
 import yaml
 
-from rlpipe import distributed
-from rlpipe.records import attempts, provenance
-from rlpipe.records.attempts import Status
-from rlpipe.records.files import (
+from rlpipe.config.schema import Until
+from rlpipe.core import distributed
+from rlpipe.core.files import (
     Row,
     append,
     explained,
@@ -41,9 +40,10 @@ from rlpipe.records.files import (
     write_atomic,
     write_lines,
 )
+from rlpipe.records import attempts, provenance
+from rlpipe.records.attempts import Status
 from rlpipe.records.lease import Lease, Lost
 from rlpipe.records.ownership import claim, differing, refuse_foreign, refuse_other_run
-from rlpipe.schema import Until
 from rlpipe.trackers.base import RunIdentity
 
 _STAGES = [until.name for until in Until]

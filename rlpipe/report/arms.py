@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlpipe import plugins
-from rlpipe.records.files import Row
+from rlpipe.config import plugins
+from rlpipe.core.files import Row
 from rlpipe.records.ownership import NOT_RESULT, flat
+from rlpipe.records.runs import Run, Standing
 from rlpipe.report import labels
-from rlpipe.report.runs import Run, Standing
 
 NOT_ARM = (*NOT_RESULT, "seed", "hardware", "model.parameters", "model.context", "dataset.test_limit")
 """Dotted keys that make no arm of their own. What runs measure (`evaluation`) does only where seeds repeat."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rlpipe.console.display import is_number
-from rlpipe.console.progress import Counting
-from rlpipe.errors import RlpipeError, guess
+from rlpipe.core.errors import RlpipeError, guess
+from rlpipe.core.progress import Counting
+from rlpipe.core.terminal import is_number
+from rlpipe.records.runs import Run, Standing
 from rlpipe.report.arms import Arm, group
 from rlpipe.report.comparison import (
     BEFORE,
@@ -25,7 +26,6 @@ from rlpipe.report.comparison import (
 from rlpipe.report.differences import NOTHING, arm_mean, arm_numbers, contrast, contrast_numbers
 from rlpipe.report.notes import notes
 from rlpipe.report.pairing import Measured, fields, measured, reasons
-from rlpipe.report.runs import Run, Standing
 from rlpipe.report.verdicts import judged
 
 SCORE = "score"

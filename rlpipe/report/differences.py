@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rlpipe.report import crossed
 from rlpipe.report.comparison import ArmMean, SeedMean
-from rlpipe.report.crossed import Array, Parts
 from rlpipe.report.pairing import Measured, matrix
-from rlpipe.report.power import Components, components
+from rlpipe.statistics import crossed
+from rlpipe.statistics.crossed import Array, Parts
+from rlpipe.statistics.power import Components, components
 
 ONE_SEED = "one seed: holds for these models; how far seeds matter is not known"
 UNPAIRED = "the arms share no two seeds, so theirs are not paired"

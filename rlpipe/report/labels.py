@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlpipe import plugins
-from rlpipe.records.files import Row
-from rlpipe.report.runs import Run
+from rlpipe.config import plugins
+from rlpipe.core.files import Row
+from rlpipe.records.runs import Run
 
 LONGEST = 48
 """Characters of a value in a label; longer ones are cut where they stay different."""

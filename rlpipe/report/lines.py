@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rlpipe.records.files import Row
+from rlpipe.core.files import Row
 
 
 def parse_lines(data: bytes, still_going: bool = False) -> tuple[list[Row], int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from rlpipe.records.runs import Run, Standing
 from rlpipe.report.arms import Arm
 from rlpipe.report.comparison import EvaluationComparison
-from rlpipe.report.runs import Run, Standing
 
 MOST_NAMES = 5
 

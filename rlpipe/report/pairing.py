@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlpipe.console.display import is_number
-from rlpipe.records.files import Row
+from rlpipe.core.files import Row
+from rlpipe.core.terminal import is_number
 from rlpipe.records.ownership import flat
 from rlpipe.records.record import When
-from rlpipe.report.runs import Run
+from rlpipe.records.runs import Run
 
 Array = NDArray[np.float64]
 

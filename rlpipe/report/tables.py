@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rlpipe.console.display import count, duration
+from rlpipe.core.terminal import count, duration
 from rlpipe.report.comparison import (
     BEFORE,
     ArmMean,

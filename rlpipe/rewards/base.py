@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import MISSING
 
-from rlpipe.errors import Problem
+from rlpipe.core.errors import Problem
 from rlpipe.models.base import Head
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rlpipe.online.rollout import Rollout
-    from rlpipe.rewards.pairwise import Choice, Pair
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.engines.rollout import Rollout
+    from rlpipe.rewards.judge.pairwise import Choice, Pair
 
 
 @dataclass

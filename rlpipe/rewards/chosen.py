@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlpipe import plugins
-from rlpipe.models.facts import weights_folder
-from rlpipe.records.files import json_text
+from rlpipe.config import plugins
+from rlpipe.core.files import json_text
+from rlpipe.engines.frozen import FrozenModelConfig
+from rlpipe.hub.facts import weights_folder
 from rlpipe.records.provenance import plain
 from rlpipe.rewards.base import RewardConfig
-from rlpipe.rewards.frozen import FrozenModelConfig
 
 if TYPE_CHECKING:
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 def default(name: str) -> RewardConfig:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.core.errors import DataError, PluginError, RlpipeError, Stopped, TrainingError, guess
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import DataError, PluginError, RlpipeError, Stopped, TrainingError, guess
-from rlpipe.online.rollout import Finish, Rollout
+from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.rewards.base import Case, Reward, RewardConfig, Score, Surroundings
 
 if TYPE_CHECKING:
-    from rlpipe.schema import RunConfig
+    from rlpipe.config.schema import RunConfig
 
 
 class Rewards:

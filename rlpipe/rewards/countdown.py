@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.errors import Problem
-from rlpipe.rewards.arithmetic import Undefined, calculate
+from rlpipe.core.errors import Problem
 from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
+from rlpipe.tools.arithmetic import Undefined, calculate
 
 if TYPE_CHECKING:
-    from rlpipe.online.rollout import Rollout
+    from rlpipe.engines.rollout import Rollout
 
 BASIC = {"+", "-", "*", "/"}
 """The operators that the puzzle allows."""

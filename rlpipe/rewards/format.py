@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rlpipe.errors import Problem
+from rlpipe.core.errors import Problem
 from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
 
 if TYPE_CHECKING:
-    from rlpipe.online.rollout import Rollout
+    from rlpipe.engines.rollout import Rollout
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
 
 if TYPE_CHECKING:
-    from rlpipe.online.rollout import Rollout
+    from rlpipe.engines.rollout import Rollout
 
 MARK = "####"
 WINDOW = 4000

@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-from rlpipe.errors import PluginError
+from rlpipe.core.errors import PluginError
 
 START = 120.0
 """Seconds that the process may take to import what it needs."""

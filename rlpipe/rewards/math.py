@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlpipe.errors import PluginError, Problem
+from rlpipe.core.errors import PluginError, Problem
 from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
 from rlpipe.rewards.guard import Guard
 
 if TYPE_CHECKING:
-    from rlpipe.online.rollout import Rollout
+    from rlpipe.engines.rollout import Rollout
 
 LENGTH = 20_000
 """Characters of a completion, from its end, that are looked at."""

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe import plugins
-from rlpipe.errors import PluginError, Problem
+from rlpipe.config import plugins
+from rlpipe.core.errors import PluginError, Problem
+from rlpipe.engines import frozen
 from rlpipe.models.base import Head
-from rlpipe.rewards import frozen
 from rlpipe.rewards.base import Reward, RewardConfig, Score, Surroundings
 
 if TYPE_CHECKING:
-    from rlpipe.evaluations.scoring import Span
+    from rlpipe.engines.rollout import Rollout
+    from rlpipe.engines.scoring import Span
     from rlpipe.models.base import Loaded
-    from rlpipe.online.rollout import Rollout
 
 
 class Mode(Enum):
@@ -95,7 +95,7 @@ class PerplexityReward(Reward):
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score completions; the parts are the log-likelihoods with and without the completion, and the verifier's."""
-        from rlpipe.evaluations.scoring import span_likelihoods
+        from rlpipe.engines.scoring import span_likelihoods
 
         # A prompt alone is the same for all its completions.
         alone = {} if self.config.mode is Mode.absolute else {id(one.prompt): one for one in rollouts}
@@ -116,7 +116,7 @@ class PerplexityReward(Reward):
 
     def _spans(self, rollouts: Sequence[Rollout], completions: Sequence[str]) -> list[Span]:
         """Lay out contexts and references; a reference has the same tokens after every context."""
-        from rlpipe.evaluations.scoring import Span
+        from rlpipe.engines.scoring import Span
         from rlpipe.models.tokens import encode, render
 
         tokenizer = self.loaded.tokenizer

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from rlpipe.errors import RecordError
+from rlpipe.core.errors import RecordError
 
 
 class BudgetSpent(Exception):

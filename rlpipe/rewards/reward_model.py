@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion
-from rlpipe.errors import Problem
+from rlpipe.engines import frozen
 from rlpipe.models.base import Head
-from rlpipe.rewards import frozen
 from rlpipe.rewards.base import Reward, Score, Surroundings
 
 if TYPE_CHECKING:
+    from rlpipe.engines.rollout import Rollout
     from rlpipe.models.base import Loaded
-    from rlpipe.online.rollout import Rollout
 
 
 @dataclass
@@ -44,7 +44,7 @@ class RewardModelReward(Reward):
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score conversations in batches of similar length."""
-        from rlpipe.evaluations.scoring import sequence_scores
+        from rlpipe.engines.scoring import sequence_scores
         from rlpipe.models.tokens import tokenize
 
         conversations = [

@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlpipe import plugins
-from rlpipe.compose import to_plain
-from rlpipe.paths import store_dir
-from rlpipe.schema import RunConfig
+from rlpipe.config import plugins
+from rlpipe.config.compose import to_plain
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.paths import store_dir
 from rlpipe.stages import identity
 from rlpipe.stages.lineage import beside, upstream
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.files import explained, json_text, sha256
 from rlpipe.datasets.base import Dataset, DatasetConfig
-from rlpipe.models.facts import weights_folder
-from rlpipe.records.files import explained, json_text, sha256
-from rlpipe.schema import RunConfig
+from rlpipe.hub.facts import weights_folder
 
 
 @dataclass(frozen=True)

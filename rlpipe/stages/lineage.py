@@ -15,13 +15,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe import plugins
-from rlpipe.commandline.explain import composing
-from rlpipe.commandline.literals import as_options
-from rlpipe.compose import compose_untyped, typed
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose_untyped, typed
+from rlpipe.config.explain import composing
+from rlpipe.config.overrides import as_options
+from rlpipe.config.schema import RunConfig, Until
+from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Completion
-from rlpipe.errors import ConfigError, Problem
-from rlpipe.schema import RunConfig, Until
 
 INHERITED: dict[str, tuple[str, ...]] = {
     "after": ("model", "dataset", "seed"),

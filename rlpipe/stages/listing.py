@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.filesize import decimal
 from rich.table import Table
 
-from rlpipe.errors import RecordError
+from rlpipe.core.errors import RecordError
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import users
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlpipe.console.display import go_on
-from rlpipe.errors import ModelError, RecordError, guess
-from rlpipe.paths import store_dir
-from rlpipe.report.runs import Run, Standing, find
+from rlpipe.core.errors import ModelError, RecordError, guess
+from rlpipe.core.paths import store_dir
+from rlpipe.core.terminal import go_on
+from rlpipe.records.runs import Run, Standing, find
 
 MANIFEST = "manifest.json"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlpipe.schema import RunConfig
+from rlpipe.config.schema import RunConfig
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import asked, needed
 

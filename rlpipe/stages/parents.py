@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from rlpipe.config.schema import RunConfig
 from rlpipe.records.record import Record
-from rlpipe.schema import RunConfig
 from rlpipe.stages import store
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import asked, needed

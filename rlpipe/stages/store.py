@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlpipe import distributed
-from rlpipe.console.display import say
-from rlpipe.errors import RlpipeError, StageError, Stopped
+from rlpipe.config.schema import RunConfig
+from rlpipe.core import distributed
+from rlpipe.core.errors import RlpipeError, StageError, Stopped
+from rlpipe.core.signals import stop_requests
+from rlpipe.core.terminal import say
 from rlpipe.records import lease
 from rlpipe.records.lease import Lease, Lost, Taken
-from rlpipe.schema import RunConfig
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import maker, needed
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import Mark, using
-from rlpipe.training.signals import stop_requests
 
 Build = Callable[..., object]
 """`rlpipe.run.run`: handed in, for a run needs its stages before a stage can be a run."""

@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rlpipe.errors import RecordError
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import read_json, read_lines
 from rlpipe.records import lease
-from rlpipe.records.files import read_json, read_lines
 from rlpipe.stages import identity
 from rlpipe.stages.fingerprint import RECORDED
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlpipe.console.progress import Counting
+from rlpipe.core.files import explained
+from rlpipe.core.progress import Counting
 from rlpipe.records import lease
-from rlpipe.records.files import explained
 from rlpipe.records.lease import Taken
 from rlpipe.stages.listing import parents
 from rlpipe.stages.stored import State, Stored

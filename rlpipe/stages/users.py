@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rlpipe.console.display import say
-from rlpipe.errors import RecordError, RlpipeError
+from rlpipe.core.errors import RecordError, RlpipeError
+from rlpipe.core.files import explained, write_atomic
+from rlpipe.core.terminal import say
 from rlpipe.records import heartbeat
-from rlpipe.records.files import explained, write_atomic
 from rlpipe.records.heartbeat import Owner
 
 FOLDER = ".users"
@@ -105,7 +105,7 @@ def _process(file: Path) -> str | None:
 
 def _sweep(file: Path) -> str | None:
     """Name a sweep that still has arms to run."""
-    from rlpipe.sweep.folder import Ended, Sweep, read_outcome
+    from rlpipe.records.sweep import Ended, Sweep, read_outcome
 
     folder = Path(file.read_text(encoding="utf-8"))
     try:

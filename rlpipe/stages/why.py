@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlpipe.errors import RecordError
-from rlpipe.schema import RunConfig
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import RecordError
 from rlpipe.stages import identity
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import asked, needed

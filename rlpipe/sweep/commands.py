@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rlpipe.commandline.exits import DONE, UNWELL
-from rlpipe.console import display
-from rlpipe.errors import LaunchError, guess
-from rlpipe.launch.backend import Backend
-from rlpipe.sweep.folder import Job, Sweep
+from rlpipe.cli.exits import DONE, UNWELL
+from rlpipe.core import terminal as display
+from rlpipe.core.errors import LaunchError, guess
+from rlpipe.launchers.base import Backend
+from rlpipe.records.sweep import Job, Sweep
 from rlpipe.sweep.states import RESUMABLE, Standing
 from rlpipe.sweep.table import summary, table
 from rlpipe.sweep.watch import come_back, look, report, watch
@@ -59,7 +59,7 @@ def cancel(sweep: Sweep, backend: Backend, keys: Sequence[str]) -> int:
 
 def add(sweep: Sweep, backend: Backend, overrides: Sequence[str], wait: bool) -> int:
     """Extend the sweep by the arms that further values of a field make."""
-    from rlpipe.launch.extend import extend
+    from rlpipe.sweep.extend import extend
 
     fresh = extend(sweep, overrides)
     if not fresh:

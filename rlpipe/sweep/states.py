@@ -8,10 +8,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rlpipe.console.display import is_number
-from rlpipe.launch.backend import Phase, Sighting
-from rlpipe.records.files import last_row, read_json
-from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep
+from rlpipe.core.files import last_row, read_json
+from rlpipe.core.terminal import is_number
+from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.records.sweep import Ended, Job, Outcome, Sweep
 
 
 class State(Enum):

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rlpipe.console.display import duration
-from rlpipe.sweep.folder import Kind
+from rlpipe.core.terminal import duration
+from rlpipe.records.sweep import Kind
 from rlpipe.sweep.states import Standing, State, counts
 
 STYLES = {

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from rich.live import Live
 
-from rlpipe.console import display
-from rlpipe.launch.backend import Backend
-from rlpipe.sweep.folder import Kind, Sweep
+from rlpipe.core import terminal as display
+from rlpipe.launchers.base import Backend
+from rlpipe.records.sweep import Kind, Sweep
 from rlpipe.sweep.states import Standing, State, standings
 from rlpipe.sweep.table import changes, detail, summary, table
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from rlpipe.rewards.arithmetic import evaluate
+from rlpipe.tools.arithmetic import evaluate
 from rlpipe.tools.base import ByHand, Tool, ToolConfig
 
 PLACES = 6

@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Message
-from rlpipe.errors import ConfigError, Problem
 from rlpipe.tools.base import ProtocolName, Tool
 from rlpipe.tools.run import Call
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlpipe.errors import PluginError
+from rlpipe.core.errors import PluginError
 from rlpipe.tools.base import Tool
 
 LONGEST_RESULT = 1000

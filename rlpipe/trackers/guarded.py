@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rlpipe.errors import RlpipeError
+from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker
 
 _log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlpipe.console.display import go_on, without_run_dir
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.terminal import go_on, without_run_dir
 from rlpipe.records.record import Record
-from rlpipe.schema import RunConfig
-from rlpipe.sweep.folder import SWEEP_FILE
+from rlpipe.records.sweep import SWEEP_FILE
 from rlpipe.trackers.base import RunIdentity
 
 HYDRAS_NOTE = "multirun.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.errors import RlpipeError
+from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
 
 if TYPE_CHECKING:

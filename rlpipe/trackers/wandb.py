@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.errors import RlpipeError
+from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from rlpipe import distributed
-from rlpipe.console.progress import TrainingProgress
+from rlpipe.config.schema import RunConfig
+from rlpipe.core import distributed
+from rlpipe.core.progress import TrainingProgress
+from rlpipe.core.signals import StopRequest
 from rlpipe.records.record import Record
-from rlpipe.schema import RunConfig
 from rlpipe.trackers.base import Tracker
 from rlpipe.training.safeguards import StopOnBadLoss, WholeCheckpoints, folder_of, full_disk
 from rlpipe.training.samples import LogSamples
-from rlpipe.training.signals import StopRequest
 
 _END_OF_TRAINING = "train_runtime"
 """Stands in the one log that sums a training up instead of describing a step."""

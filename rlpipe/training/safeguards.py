@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlpipe import distributed
-from rlpipe.errors import RecordError, TrainingError
+from rlpipe.core import distributed
+from rlpipe.core.errors import RecordError, TrainingError
 from rlpipe.records import checkpoints
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from rlpipe import distributed
-from rlpipe.console import display
+from rlpipe.core import distributed
+from rlpipe.core import terminal as display
 from rlpipe.records.record import Record
 from rlpipe.trackers.base import Tracker
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rlpipe import distributed, plugins
+from rlpipe.config import plugins
+from rlpipe.config.schema import RunConfig
+from rlpipe.core import distributed
 from rlpipe.records.record import Record
-from rlpipe.schema import RunConfig
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.identity import identity
 

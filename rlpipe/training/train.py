@@ -6,17 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlpipe import distributed
-from rlpipe.console.display import say
-from rlpipe.console.progress import TrainingProgress
-from rlpipe.errors import Stopped
+from rlpipe.config.schema import RunConfig
+from rlpipe.core import distributed
+from rlpipe.core.errors import Stopped
+from rlpipe.core.files import hashes
+from rlpipe.core.progress import TrainingProgress
+from rlpipe.core.signals import StopRequest
+from rlpipe.core.terminal import say
 from rlpipe.models.base import Loaded
 from rlpipe.records import checkpoints
-from rlpipe.records.files import hashes
 from rlpipe.records.record import Record
-from rlpipe.schema import RunConfig
 from rlpipe.trackers.base import Tracker
-from rlpipe.training.signals import StopRequest
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.chat.conversation import Conversation, cut_by
+from rlpipe.cli.chat.conversation import Conversation, cut_by
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import DataError
+from rlpipe.engines.prompts import prompt_ids
+from rlpipe.engines.rollout import Rollout, SamplingConfig, ToolCall
+from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
-from rlpipe.online.prompts import prompt_ids
-from rlpipe.online.rollout import Rollout, SamplingConfig, ToolCall
-from rlpipe.online.sampler import Sampler
 from rlpipe.tools.base import ProtocolName, ToolConfig
 from rlpipe.tools.calculator import Calculator
 from tests.online.families import FAMILIES, loaded

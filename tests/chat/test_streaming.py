@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.chat.streaming import UNFINISHED, Pieces, Stream
+from rlpipe.cli.chat.streaming import UNFINISHED, Pieces, Stream
+from rlpipe.engines.rollout import Finish, ToolCall
+from rlpipe.engines.sampler import Row
 from rlpipe.models.pretrained import load_tokenizer
-from rlpipe.online.rollout import Finish, ToolCall
-from rlpipe.online.sampler import Row
 from tests.online.families import TOKENIZER
 
 OWN = load_tokenizer(TOKENIZER)

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from rlpipe.chat.subject import SAMPLING, find
-from rlpipe.errors import ModelError, RecordError
+from rlpipe.cli.chat.subject import SAMPLING, find
+from rlpipe.core.errors import ModelError, RecordError
 
 
 def test_a_run_brings_its_model_tools_and_sampling(trained_run, tmp_path):
@@ -28,7 +28,7 @@ def test_a_run_brings_its_model_tools_and_sampling(trained_run, tmp_path):
 def test_the_sampling_of_training_is_the_default(trained_run, tmp_path):
     """An on-policy method's own settings."""
     shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    from rlpipe.compose import compose, to_plain
+    from rlpipe.config.compose import compose, to_plain
 
     chosen = ("model=blank", "method=grpo", "dataset=countdown", "reward=countdown")
     plain = to_plain(compose(*chosen, "method.sampling.temperature=0.4", "method.sampling.max_tokens=17"))

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.chat import terminal
-from rlpipe.chat.conversation import Conversation
+from rlpipe.cli.chat import terminal
+from rlpipe.cli.chat.conversation import Conversation
+from rlpipe.engines.rollout import SamplingConfig, ToolCall
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
-from rlpipe.online.rollout import SamplingConfig, ToolCall
 from tests.online.families import family
 from tests.online.scripted import script
 
@@ -170,7 +170,7 @@ def test_a_full_context_and_a_ctrl_c_do_not_end_the_conversation(one, monkeypatc
 def test_a_script_gets_the_answer_alone_and_as_it_is(one, capsys):
     conversation = Conversation(one, SamplingConfig(max_tokens=20))
     from rlpipe.datasets.forms import Prompt
-    from rlpipe.online.prompts import prompt_ids
+    from rlpipe.engines.prompts import prompt_ids
 
     asked = prompt_ids(Prompt("chat", [{"role": "user", "content": "Hi"}]), one.tokenizer)
     with script(one, asked, encode(["Good\tday.\x1b[0m<|im_end|>"], one.tokenizer)[0]):

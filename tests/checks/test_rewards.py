@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from rlpipe import plugins
-from rlpipe.checks.rewards import columns, curriculum, prompt_columns, settings
-from rlpipe.checks.subject import Subject
-from rlpipe.compose import compose
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.methods.base import Method
+from rlpipe.run.check.rewards import columns, curriculum, prompt_columns, settings
+from rlpipe.run.resolved import Subject
 
 
 class OnPolicy(Method):

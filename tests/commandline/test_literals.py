@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe import cli, run
-from rlpipe.commandline.literals import as_options, as_typed, split
-from rlpipe.compose import compose
-from rlpipe.errors import ConfigError
+from rlpipe.cli import main as cli
+from rlpipe.config.compose import compose
+from rlpipe.config.overrides import as_options, as_typed, split
+from rlpipe.core.errors import ConfigError
+from rlpipe.run import run
 from rlpipe.stages.lineage import upstream
 
 
@@ -92,7 +93,7 @@ def test_records_show_what_was_typed(monkeypatch, tmp_path):
 
 
 def test_mistakes_inside_are_found_by_the_checks():
-    from rlpipe.check import problems
+    from rlpipe.run.check.check import problems
 
     config = compose("model=blank", "after=[method=sft,metod.epochs=1]")
     [problem] = problems(config)
@@ -121,7 +122,7 @@ def test_lists_split_into_what_they_were_joined_from(parts):
 def test_quotes_are_hydra_s_own(parts):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from rlpipe.commandline.literals import _quoted
+    from rlpipe.config.overrides import _quoted
 
     parsed = OverridesParser.create().parse_override(f"model.stage=[{','.join(map(_quoted, parts))}]")
     assert parsed.value() == parts

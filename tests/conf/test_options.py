@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlpipe import plugins
-from rlpipe.commandline.options import ORDER, options
-from rlpipe.compose import compose
-from rlpipe.paths import conf_dir
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose
+from rlpipe.config.options import ORDER, options
+from rlpipe.core.paths import conf_dir
 
 CHOICES = [(group, name) for group, known in options().items() for name in known]
 FILES = sorted(conf_dir().rglob("*.yaml"))

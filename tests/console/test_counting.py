@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from rlpipe.console import progress
-from rlpipe.console.progress import Counting
+from rlpipe.core import progress
+from rlpipe.core.progress import Counting
 
 
 @pytest.fixture

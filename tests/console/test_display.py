@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from rlpipe.console.display import before_after, cost, count, duration, next_commands, say, show, summary
-from rlpipe.console.progress import TrainingProgress
-from rlpipe.errors import TrainingError
+from rlpipe.core.errors import TrainingError
+from rlpipe.core.progress import TrainingProgress
+from rlpipe.core.terminal import before_after, cost, count, duration, next_commands, say, show, summary
 from rlpipe.training import callbacks
 from tests.training import tiny_training
 from tests.training.tiny_training import trainer
@@ -65,7 +65,7 @@ def test_other_processes_show_nothing(monkeypatch):
 
 def test_the_methods_numbers_and_tokens_are_shown(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr("rlpipe.console.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("rlpipe.core.progress.time.monotonic", lambda: next(clock))
     out = plain()
     progress = TrainingProgress(on=out)
     progress.start(0, 10)

@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 
-from rlpipe.console.logs import quiet
-from rlpipe.errors import RecordError
+from rlpipe.core.errors import RecordError
+from rlpipe.core.logs import quiet
 
 
 def speak():

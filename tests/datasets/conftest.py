@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets.base import Dataset
 
 Make = Callable[..., Dataset]

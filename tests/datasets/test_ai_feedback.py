@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
+from rlpipe.config.plugins import make
+from rlpipe.core.files import write_lines
 from rlpipe.datasets.forms import Labelled, Preference
 from rlpipe.datasets.load import load
-from rlpipe.plugins import make
-from rlpipe.records.files import write_lines
+from rlpipe.run.check.check import problems
 
 
 def pair(number: int) -> dict:
@@ -67,7 +67,7 @@ def test_what_stands_in_its_place_is_checked():
 
 @pytest.mark.slow
 def test_dpo_learns_from_pairs_that_another_run_makes_and_shares_them(small_model, tmp_path, monkeypatch):
-    from rlpipe.run import run
+    from rlpipe.run.run import run
 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
     made = [

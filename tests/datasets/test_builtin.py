@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.countdown import WARM_START
 from rlpipe.datasets.forms import Choice, Completion, Labelled, Preference, Prompt, Text
 from rlpipe.datasets.load import data_problems, load
-from rlpipe.errors import DataError
 
 ASK = {"role": "user", "content": "q"}
 GOOD = {"role": "assistant", "content": "good"}

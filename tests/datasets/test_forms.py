@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets import forms
 from rlpipe.datasets.forms import Chat, Choice, Completion, Labelled, Preference, Prompt, Text, apply, content, route
 from rlpipe.datasets.serving import datasets_for, methods_for, serving

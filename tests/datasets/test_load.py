@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rlpipe
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Chat, Choice, Completion, Labelled, Preference, Prompt, content
 from rlpipe.datasets.load import data_problems, describe, load
-from rlpipe.errors import DataError
 
 Make = Callable[..., object]
 QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

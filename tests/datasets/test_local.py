@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.local import find
-from rlpipe.errors import DataError
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.rows import read_rows
-from rlpipe.errors import DataError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Chat, content
 from rlpipe.datasets.load import load
 from rlpipe.datasets.samples import countdown, warmstart
-from rlpipe.errors import DataError
 
 NAMES = ("smoltalk", "ultrafeedback", "warmstart", "countdown", "gsm8k", "piqa")
 

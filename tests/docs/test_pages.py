@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from rlpipe.commandline.options import ORDER
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
+from rlpipe.config.options import ORDER
 from tests.docs.blocks import PAGES, ROOT, blocks
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]

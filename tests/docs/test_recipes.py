@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe import cli
+from rlpipe.cli import main as cli
 from tests.docs.blocks import ROOT, Block, blocks
 from tests.smoke.conftest import STAGE, limits
 

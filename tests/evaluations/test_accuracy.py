@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import PluginError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import PluginError
+from rlpipe.engines.rollout import Finish, Rollout, ToolCall
 from rlpipe.evaluations import accuracy
 from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig, verifier
 from rlpipe.evaluations.base import Surroundings
-from rlpipe.online.rollout import Finish, Rollout, ToolCall
+from rlpipe.run.check.check import problems
 
 RIGHT, WRONG, UNREADABLE = "<answer>3 + 5</answer>", "<answer>5 - 3</answer>", "eight"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.prompts import prompt_ids
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import DrawConfig, complete, drawing, settings, tools_of
 from rlpipe.models.base import Head, Loaded, ModelConfig
 from rlpipe.models.pretrained import Pretrained
-from rlpipe.online.prompts import prompt_ids
-from rlpipe.online.rollout import SamplingConfig
 
 WORDS = "Once upon a time there was a little dog who wanted to see the sea . "
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rlpipe.evaluations import intervals
+from rlpipe.statistics import intervals
 
 DATASETS = 1500
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import DataError
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.completions import complete, converse
-from rlpipe.online.rollout import SamplingConfig
-from rlpipe.run import run
+from rlpipe.run.check.check import problems
+from rlpipe.run.run import run
 
 
 def lines(*rows: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.evaluations.length_control import PRIOR_VARIANCE, fit, length_controlled_win_rate
+from rlpipe.statistics.length_control import PRIOR_VARIANCE, fit, length_controlled_win_rate
 
 SCORES = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=60)
 

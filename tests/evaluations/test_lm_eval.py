@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 from rlpipe.evaluations.lm_eval import LmEval, LmEvalConfig, _add
 from rlpipe.evaluations.task_names import harness_folder, unknown
-from rlpipe.run import run
+from rlpipe.run.check.check import problems
+from rlpipe.run.run import run
 
 pytest.importorskip("lm_eval")
 
@@ -147,7 +147,7 @@ def test_without_the_harness_its_package_is_named(monkeypatch):
 
 @pytest.mark.slow
 def test_data_that_cannot_be_had_is_said_with_its_task(tmp_path, small_model):
-    from rlpipe.errors import DataError
+    from rlpipe.core.errors import DataError
     from rlpipe.evaluations.harness import Tasks
 
     task(tmp_path, [{"goal": "a", "sol1": "b", "sol2": "c", "label": 0}], "gone")
@@ -170,7 +170,7 @@ def test_the_names_read_off_the_files_are_those_of_the_harness():
 
 @pytest.mark.slow
 def test_an_answer_longer_than_the_context_is_said(tmp_path, blank_loaded):
-    from rlpipe.errors import DataError
+    from rlpipe.core.errors import DataError
     from rlpipe.evaluations.harness import Tasks, measure
 
     folder = task(tmp_path / "tasks", [{"goal": "a", "sol1": "b " * 2000, "sol2": "c", "label": 0}], "long")

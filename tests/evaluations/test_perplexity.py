@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Completion
+from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations import perplexity
 from rlpipe.evaluations.base import Surroundings
 from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig
-from rlpipe.online.rollout import Finish, Rollout
 
 THOUGHTS = ["2 and 2 make 4.\n#### 5", "no idea", ""]
 

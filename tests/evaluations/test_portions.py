@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from rlpipe.compose import compose, to_plain
-from rlpipe.errors import PluginError
+from rlpipe.config.compose import compose, to_plain
+from rlpipe.core.errors import PluginError
 from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation, EvaluationConfig
 from rlpipe.records.record import Record, Status

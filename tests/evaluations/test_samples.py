@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.evaluations.base import Surroundings
 from rlpipe.evaluations.samples import Samples, SamplesConfig

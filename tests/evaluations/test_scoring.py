@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rlpipe.datasets.forms import Choice, Completion, Preference
-from rlpipe.evaluations import scoring
+from rlpipe.engines import scoring
 from rlpipe.evaluations.base import EvaluationConfig
 from rlpipe.evaluations.choice import ChoiceAccuracy
 from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig

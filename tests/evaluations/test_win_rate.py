@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations import win_rate
 from rlpipe.evaluations.base import Surroundings
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
 from rlpipe.evaluations.win_rate import WinRate, WinRateConfig
-from rlpipe.online.rollout import Finish, Rollout
 from rlpipe.rewards.base import Reward, Score
+from rlpipe.rewards.judge.pairwise import Choice
 from rlpipe.rewards.length import Length
-from rlpipe.rewards.pairwise import Choice
+from rlpipe.run.check.check import problems
 
 
 def prompts(count: int) -> list[Prompt]:

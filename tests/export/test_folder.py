@@ -14,13 +14,13 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlpipe.commandline.exits import exit_code
-from rlpipe.errors import ModelError, RecordError
-from rlpipe.export import __main__ as command
-from rlpipe.export import folder
-from rlpipe.export.verify import verify
-from rlpipe.records.files import hashes
-from rlpipe.report.runs import Run
+from rlpipe.cli.exits import exit_code
+from rlpipe.cli.export import folder
+from rlpipe.cli.export import main as command
+from rlpipe.cli.export.verify import verify
+from rlpipe.core.errors import ModelError, RecordError
+from rlpipe.core.files import hashes
+from rlpipe.records.runs import Run
 from rlpipe.stages.named import run_named
 
 pytestmark = pytest.mark.slow

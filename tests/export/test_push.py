@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from rlpipe.errors import RlpipeError
-from rlpipe.export import push
+from rlpipe.cli.export import push
+from rlpipe.core.errors import RlpipeError
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "hf_thisIsNobodysToken"

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from rlpipe.config.schema import LogConfig, RunConfig
 from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.feedback.settings import AIFeedbackConfig, Cut
 from rlpipe.methods.base import Making, Parts
 from rlpipe.models.base import Loaded, ModelConfig
-from rlpipe.online.rollout import SamplingConfig
 from rlpipe.rewards.base import RewardConfig
-from rlpipe.rewards.judge import JudgeConfig
+from rlpipe.rewards.judge.judge import JudgeConfig
 from rlpipe.rewards.length import LengthConfig
-from rlpipe.schema import LogConfig, RunConfig
 from rlpipe.trackers.base import TrackerConfig
 from rlpipe.trackers.none import NoTracker
 
@@ -122,7 +122,7 @@ def made(loaded: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Make feedback on 11 prompts in `tmp_path/<at>`, without the rest of a run; `own` are the method's settings."""
 
     def make(reward: dict[str, RewardConfig] | None = None, at: str = "run", seed: int = 0, **own: Any) -> dict:
-        from rlpipe.feedback.maker import FeedbackMaker
+        from rlpipe.training.feedback.maker import FeedbackMaker
 
         sampling = SamplingConfig(temperature=0.8, max_tokens=8)
         settings = {"samples": 4, "max_length": 128, "chunk": 3, "cut": Cut.keep, "sampling": sampling, **own}
@@ -180,8 +180,8 @@ def finished(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
 
     def run_it(*overrides: str) -> dict[str, Any]:
-        from rlpipe.compose import compose
-        from rlpipe.run import run
+        from rlpipe.config.compose import compose
+        from rlpipe.run.run import run
 
         folder = tmp_path / "run"
         named = any(one.startswith("reward=") for one in overrides)

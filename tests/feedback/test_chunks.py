@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.errors import RecordError, Stopped
-from rlpipe.feedback.chunks import Chunks
-from rlpipe.records.files import json_line
+from rlpipe.core.errors import RecordError, Stopped
+from rlpipe.core.files import json_line
+from rlpipe.training.feedback.chunks import Chunks
 
 IDS = [f"train/{number}" for number in range(10)]
 WHOLE = [{"id": name, "text": "é" * number} for number, name in enumerate(IDS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
 from rlpipe.stages.fingerprint import describe
 
 pytestmark = pytest.mark.slow

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rlpipe.core.errors import DataError, Stopped
 from rlpipe.datasets.messages import as_pair
-from rlpipe.errors import DataError, Stopped
 from rlpipe.feedback.settings import Mode
-from rlpipe.rewards.judge import OnFailure
+from rlpipe.rewards.judge.judge import OnFailure
 
 PROMPTS = 11 + 2
 
@@ -172,7 +172,7 @@ def test_wherever_a_run_was_cut_off_it_ends_with_the_same_rows(made, judge, aski
 
 
 def test_a_request_to_stop_is_heard_and_what_is_done_is_kept(made, monkeypatch, tmp_path):
-    from rlpipe.feedback import maker
+    from rlpipe.training.feedback import maker
 
     draw, asked = maker.draw, []
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.feedback import pairs
-from rlpipe.feedback.judging import two_by_two
-from rlpipe.feedback.pairs import Fate
-from rlpipe.feedback.responses import usable
 from rlpipe.feedback.settings import AIFeedbackConfig, Cut, Mode
+from rlpipe.training.feedback import pairs
+from rlpipe.training.feedback.judging import two_by_two
+from rlpipe.training.feedback.pairs import Fate
+from rlpipe.training.feedback.responses import usable
 
 
 def drawn(*texts: str, cut: tuple[int, ...] = ()) -> dict:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
-from rlpipe.errors import DataError
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import DataError
+from rlpipe.run.check.check import problems
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rlpipe import compose
-from rlpipe.launch import code
-from rlpipe.sweep.folder import Job, Kind, Sweep
+from rlpipe.config import compose
+from rlpipe.records.sweep import Job, Kind, Sweep
+from rlpipe.sweep import code
 
 
 @pytest.fixture(autouse=True)

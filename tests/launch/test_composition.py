@@ -11,10 +11,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe import plugins
-from rlpipe.commandline import literals
-from rlpipe.launch.composition import Composer
-from rlpipe.paths import conf_dir
+from rlpipe.config import overrides as literals
+from rlpipe.config import plugins
+from rlpipe.core.paths import conf_dir
+from rlpipe.sweep.composition import Composer
 
 pytestmark = pytest.mark.slow
 

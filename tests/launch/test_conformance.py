@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 
 plugins.register()
 

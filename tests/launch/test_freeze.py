@@ -14,14 +14,15 @@ import pytest
 import yaml
 from hydra.core.singleton import Singleton
 
-from rlpipe import cli, compose, plugins
-from rlpipe.compose import to_plain
-from rlpipe.launch import freeze as module
-from rlpipe.paths import conf_dir
+from rlpipe.cli import main as cli
+from rlpipe.config import compose, plugins
+from rlpipe.config.compose import to_plain
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.paths import conf_dir
 from rlpipe.records.provenance import plain
-from rlpipe.schema import RunConfig
+from rlpipe.records.sweep import Ended, Sweep
 from rlpipe.stages.lineage import upstream
-from rlpipe.sweep.folder import Ended, Sweep
+from rlpipe.sweep import freeze as module
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluat
 @pytest.fixture
 def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Freeze the sweep of a command line without submitting it."""
-    from rlpipe.launch.local.backend import LocalBackend
+    from rlpipe.launchers.local.backend import LocalBackend
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
@@ -109,7 +110,7 @@ def test_editing_options_while_jobs_wait_changes_nothing(frozen, tmp_path: Path)
     for file in copied.rglob("*.yaml"):
         file.write_text("damaged: [")
     for job in sweep.jobs:
-        command = [sys.executable, "-m", "rlpipe.launch.job", str(sweep.job_folder(job))]
+        command = [sys.executable, "-m", "rlpipe.sweep.job", str(sweep.job_folder(job))]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert sweep.outcome(job).ended is Ended.ok

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from rlpipe.errors import LaunchError, Stopped
-from rlpipe.launch import job as jobs
-from rlpipe.launch.job import cancelled, execute, freeze, lost, returned
+from rlpipe.core.errors import LaunchError, Stopped
 from rlpipe.records import attempts
-from rlpipe.sweep.folder import Ended, Sweep
+from rlpipe.records.sweep import Ended, Sweep
+from rlpipe.sweep import job as jobs
+from rlpipe.sweep.job import cancelled, execute, freeze, lost, returned
 
 Make = Callable[..., Sweep]
 
@@ -203,7 +203,7 @@ def test_a_job_with_nothing_to_save_stops_at_once_whatever_it_is_at(make_sweep: 
     sweep = make_sweep()
     [arm] = sweep.jobs
     freeze(sweep, arm, work)  # type: ignore[arg-type]
-    process = subprocess.Popen([sys.executable, "-m", "rlpipe.launch.job", str(sweep.job_folder(arm))])
+    process = subprocess.Popen([sys.executable, "-m", "rlpipe.sweep.job", str(sweep.job_folder(arm))])
     while not (outcome := sweep.outcome(arm)) or time.time() - outcome.time < 2:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

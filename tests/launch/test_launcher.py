@@ -13,16 +13,16 @@ from typing import ClassVar
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from rlpipe import cli
-from rlpipe.commandline import exits
-from rlpipe.errors import LaunchError, Problem
-from rlpipe.launch import backend as backends
-from rlpipe.launch import extend as extending
-from rlpipe.launch import launching
-from rlpipe.launch import place as place_module
-from rlpipe.launch.backend import Backend, Phase, Sighting
-from rlpipe.launch.place import only_one
-from rlpipe.sweep.folder import Ended, Job, Outcome, Sweep, write_outcome
+from rlpipe.cli import exits
+from rlpipe.cli import main as cli
+from rlpipe.core.errors import LaunchError, Problem
+from rlpipe.launchers import base as backends
+from rlpipe.launchers.base import Backend, Phase, Sighting
+from rlpipe.records.sweep import Ended, Job, Outcome, Sweep, write_outcome
+from rlpipe.sweep import extend as extending
+from rlpipe.sweep import launching
+from rlpipe.sweep import place as place_module
+from rlpipe.sweep.place import only_one
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rlpipe.compose import compose
-from rlpipe.launch import estimate
-from rlpipe.launch.arms import Arm
-from rlpipe.launch.plan import Plan, Planned, drawn, plan
-from rlpipe.launch.rehearse import Rehearsal
+from rlpipe.config.compose import compose
+from rlpipe.sweep import estimate
+from rlpipe.sweep.arms import Arm
+from rlpipe.sweep.plan import Plan, Planned, drawn, plan
+from rlpipe.sweep.rehearse import Rehearsal
 
 SMALL = ("dataset.sample_size=64", "model.stage=[]", "model.parameters=1000000", "evaluation=none")
 
@@ -99,7 +99,7 @@ def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     assert counted.seconds == pytest.approx(100 * 6e6 * tokens / 2e10)
     folder = tmp_path / "store" / "sft-x-1"
     folder.mkdir(parents=True)
-    from rlpipe.compose import to_plain
+    from rlpipe.config.compose import to_plain
 
     manifest = {"config": to_plain(config), "attempts": [{"hardware": {"gpus": []}}]}
     (folder / "manifest.json").write_text(json.dumps(manifest))

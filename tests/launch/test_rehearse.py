@@ -11,13 +11,14 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from rlpipe import cli, plugins
-from rlpipe.commandline import literals
-from rlpipe.errors import ConfigError
-from rlpipe.launch.arms import named
-from rlpipe.launch.composition import Composer
-from rlpipe.launch.rehearse import App, Rehearsal, rehearse
-from rlpipe.paths import conf_dir
+from rlpipe.cli import main as cli
+from rlpipe.config import overrides as literals
+from rlpipe.config import plugins
+from rlpipe.core.errors import ConfigError
+from rlpipe.core.paths import conf_dir
+from rlpipe.sweep.arms import named
+from rlpipe.sweep.composition import Composer
+from rlpipe.sweep.rehearse import App, Rehearsal, rehearse
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +119,7 @@ def test_stages_are_found_once_with_their_parents_first(rehearsed: Rehearse) -> 
 
 
 def test_what_a_cluster_has_is_not_looked_for_here(rehearsed: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlpipe.checks import capacity
+    from rlpipe.run.check import capacity
 
     monkeypatch.setattr(capacity, "gpu_memory", lambda: None)
     arm = ["hardware.device=cuda", *SMALL]

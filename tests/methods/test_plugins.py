@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.config.schema import RunConfig
 from rlpipe.datasets import forms
 from rlpipe.datasets.base import DatasetConfig
+from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.models.base import Head, LoraConfig, ModelConfig
-from rlpipe.online.rollout import SamplingConfig
-from rlpipe.schema import RunConfig
 from rlpipe.trackers.base import TrackerConfig
 
 METHODS = plugins.BUILT_IN["method"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.errors import ModelError
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Head, Quantize
 from rlpipe.models.blank import Blank, BlankConfig
 
@@ -16,7 +16,7 @@ def test_default_is_about_a_million_weights(tmp_path):
 
 
 def test_tiny_and_blank_say_the_same_size(tmp_path):
-    from rlpipe.compose import compose
+    from rlpipe.config.compose import compose
 
     tiny, blank = compose("model=tiny").model, compose("model=blank").model
     assert tiny.context == blank.context

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlpipe.errors import ModelError
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Head
 from rlpipe.models.chat_template import chatml, end_of_turn
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlpipe.errors import ModelError
-from rlpipe.models.facts import check_files, local_facts, read_tensors, weights_folder
-from rlpipe.models.hub import locate
+from rlpipe.core.errors import ModelError
+from rlpipe.hub.facts import check_files, local_facts, read_tensors, weights_folder
+from rlpipe.hub.files import locate
 from rlpipe.stages import identity
 
 

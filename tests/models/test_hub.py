@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from rlpipe.errors import ModelError
-from rlpipe.models.hub import locate
+from rlpipe.core.errors import ModelError
+from rlpipe.hub.files import locate
 
 FAKE_HUB = """
 import http.server, json, os, sys, threading
@@ -83,8 +83,8 @@ def test_refusals(tmp_path):
 @pytest.mark.timeout(60)
 def test_unreachable_hub_is_told_and_not_waited_for(tmp_path):
     code = (
-        "from rlpipe.errors import ModelError\n"
-        "from rlpipe.models.hub import locate\n"
+        "from rlpipe.core.errors import ModelError\n"
+        "from rlpipe.hub.files import locate\n"
         "try:\n    locate('org/model', None)\n"
         "except ModelError as error:\n    print(error)\n"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.errors import ModelError
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Head, LoraConfig
 from rlpipe.models.lora import target_error
 

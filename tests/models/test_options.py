@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
+from rlpipe.core.paths import conf_dir
 from rlpipe.models.base import Precision
-from rlpipe.paths import conf_dir
 
 TOYS = {"tiny", "blank"}
 OPTIONS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlpipe.errors import ModelError
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Head, ModelConfig, Precision, Quantize
 from rlpipe.models.pretrained import Pretrained
 

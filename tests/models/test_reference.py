@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from rlpipe.compose import compose
-from rlpipe.errors import ModelError
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Head, ModelConfig
 from rlpipe.models.pretrained import Pretrained
 from rlpipe.models.reference import load
-from rlpipe.run import run
+from rlpipe.run.run import run
 
 SMALL = (
     *("dataset.sample_size=64", "dataset.test_limit=8", "method.max_steps=2", "method.batch_size=4"),

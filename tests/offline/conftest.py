@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.datasets import forms
 from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
 from rlpipe.methods.base import Method, Parts
 from rlpipe.models.base import Head, Loaded, LoraConfig, ModelConfig
-from rlpipe.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.trackers.base import TrackerConfig
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")

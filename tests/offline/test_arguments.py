@@ -1,8 +1,8 @@
 import pytest
 
-from rlpipe.errors import ConfigError
+from rlpipe.core.errors import ConfigError
 from rlpipe.models.base import Precision
-from rlpipe.offline.arguments import accumulation, extra_problems, training_arguments
+from rlpipe.training.offline.arguments import accumulation, extra_problems, training_arguments
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_value_that_the_library_refuses_is_a_config_error(make, tmp_path):
 
 
 def test_every_field_that_rlpipe_sets_is_refused_in_extra(make, tmp_path):
-    from rlpipe.offline import arguments
+    from rlpipe.training.offline import arguments
 
     for name in ("sft", "reward_model", "dpo", "kto", "orpo", "simpo"):
         method = make["method"](name)

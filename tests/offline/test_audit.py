@@ -9,7 +9,7 @@ import pytest
 
 from rlpipe.datasets import forms
 from rlpipe.models.base import Loaded
-from rlpipe.offline.audit import audit
+from rlpipe.training.offline.audit import audit
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")
 
@@ -91,7 +91,7 @@ def test_conversation_training_may_train_the_prompt(build, tmp_path):
 
 
 def test_every_completion_cut(build, tmp_path):
-    from rlpipe.offline.method import Overlong
+    from rlpipe.methods.offline import Overlong
 
     trainer = build(tmp_path, "sft", forms.Completion, max_length=45, overlong=Overlong.truncate, batch_size=4)
     found = audited(trainer)

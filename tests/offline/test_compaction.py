@@ -3,7 +3,7 @@ import pytest
 
 @pytest.mark.parametrize("name", ["sft", "dpo"])
 def test_loss_and_gradients_are_those_of_scoring_every_position(build, tmp_path, monkeypatch, name):
-    from rlpipe.offline import trainer as module
+    from rlpipe.training.offline import trainer as module
 
     trainer = build(tmp_path, name)
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
@@ -41,7 +41,7 @@ def test_loss_and_gradients_are_those_of_scoring_every_position(build, tmp_path,
 def test_trl_is_left_as_it_was():
     from trl.trainer import utils
 
-    from rlpipe.offline.compaction import compact
+    from rlpipe.training.offline.compaction import compact
 
     before = utils._use_triton
     with compact() as possible:
@@ -53,7 +53,7 @@ def test_trl_is_left_as_it_was():
 def test_without_the_symbol_nothing_is_touched(monkeypatch):
     from trl.trainer import utils
 
-    from rlpipe.offline.compaction import compact
+    from rlpipe.training.offline.compaction import compact
 
     monkeypatch.delattr(utils, "_use_triton")
     with compact() as possible:

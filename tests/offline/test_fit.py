@@ -1,9 +1,9 @@
 import pytest
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets import forms
-from rlpipe.errors import DataError
-from rlpipe.offline.fit import fit
-from rlpipe.offline.method import Overlong
+from rlpipe.methods.offline import Overlong
+from rlpipe.training.offline.fit import fit
 
 
 @pytest.fixture

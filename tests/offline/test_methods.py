@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rlpipe.core.errors import ConfigError
 from rlpipe.datasets import forms
-from rlpipe.errors import ConfigError
 from rlpipe.models.base import Head
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.offline.sampler import BatchOrder
+from rlpipe.training.offline.order import BatchOrder
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 

@@ -1,7 +1,7 @@
 import pytest
 
+from rlpipe.core.errors import DataError, ModelError
 from rlpipe.datasets import forms
-from rlpipe.errors import DataError, ModelError
 from rlpipe.models.tokens import tokenize
 
 UNMARKED = (

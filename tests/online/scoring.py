@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rlpipe.datasets.forms import Prompt
-from rlpipe.online.forward import forward
-from rlpipe.online.packing import Costs, MicroBatch
-from rlpipe.online.rollout import Finish, Rollout
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.training.online.forward import forward
+from rlpipe.training.online.packing import Costs, MicroBatch
 
 VOCABULARY = 61
 WINDOW = 5

@@ -20,7 +20,7 @@ def tensor(values):
 
 
 def test_leave_one_out_by_hand():
-    from rlpipe.online.advantages import leave_one_out
+    from rlpipe.methods.advantages import leave_one_out
 
     # 1 - (2 + 6)/2 = -3, 2 - (1 + 6)/2 = -1.5, 6 - (1 + 2)/2 = 4.5
     assert leave_one_out(tensor([1.0, 2, 6, 5, 5, 5]), 3).tolist() == [-3, -1.5, 4.5, 0, 0, 0]
@@ -29,7 +29,7 @@ def test_leave_one_out_by_hand():
 @given(groups(4))
 @settings(max_examples=50)
 def test_leave_one_out_is_the_centred_reward_stretched(rewards):
-    from rlpipe.online.advantages import leave_one_out
+    from rlpipe.methods.advantages import leave_one_out
 
     found = leave_one_out(tensor(rewards).view(-1), 4).view(-1, 4)
     mean = tensor(rewards).mean(1, keepdim=True)
@@ -38,14 +38,14 @@ def test_leave_one_out_is_the_centred_reward_stretched(rewards):
 
 
 def test_leave_one_out_of_one_is_refused():
-    from rlpipe.online.advantages import leave_one_out
+    from rlpipe.methods.advantages import leave_one_out
 
     with pytest.raises(ValueError, match="two or more"):
         leave_one_out(tensor([1.0, 2.0]), 1)
 
 
 def test_group_normalised_by_hand():
-    from rlpipe.online.advantages import group_normalised
+    from rlpipe.methods.advantages import group_normalised
 
     rewards = tensor([0.0, 2, 4, 1, 1, 1])
     # Group 1: mean 2, unbiased deviation 2; group 2 has none, and gives 0 for it.
@@ -58,7 +58,7 @@ def test_group_normalised_by_hand():
 @given(groups(3), st.floats(0.5, 5), numbers)
 @settings(max_examples=50)
 def test_group_normalised_forgets_shift_and_scale(rewards, factor, shift):
-    from rlpipe.online.advantages import group_normalised
+    from rlpipe.methods.advantages import group_normalised
 
     plain = group_normalised(tensor(rewards).view(-1), 3, epsilon=0.0)
     moved = group_normalised(tensor(rewards).view(-1) * factor + shift, 3, epsilon=0.0)
@@ -68,7 +68,7 @@ def test_group_normalised_forgets_shift_and_scale(rewards, factor, shift):
 
 
 def test_batch_baseline_and_whitening_by_hand():
-    from rlpipe.online.advantages import batch_baseline, whiten
+    from rlpipe.methods.advantages import batch_baseline, whiten
 
     assert batch_baseline(tensor([1.0, 2, 6])).tolist() == [-2, -1, 3]
     whitened = whiten(tensor([1.0, 100, 3]), tensor([1, 0, 1]).bool())
@@ -77,7 +77,7 @@ def test_batch_baseline_and_whitening_by_hand():
 
 
 def test_reward_stands_on_the_last_written_token():
-    from rlpipe.online.advantages import completion_sums, token_rewards
+    from rlpipe.methods.advantages import completion_sums, token_rewards
 
     written, lengths = tensor([1, 1, 0, 1, 0, 1]).bool(), tensor([3, 3]).long()
     penalty = tensor([0.1, 0.2, 9, 0.3, 9, 0.4])
@@ -88,7 +88,7 @@ def test_reward_stands_on_the_last_written_token():
 
 def test_gae_by_hand():
     """γ = 0.9, λ = 0.5. δ: 1 + 0.9·2 − 1 = 1.8, 0 + 0.9·3 − 2 = 0.7, 4 − 3 = 1; A: 1, 0.7 + 0.45, 1.8 + 0.45·1.15."""
-    from rlpipe.online.advantages import generalised
+    from rlpipe.methods.advantages import generalised
 
     rewards, values = tensor([1.0, 0, 4]), tensor([1.0, 2, 3])
     advantages, returns = generalised(rewards, values, tensor([1, 1, 1]).bool(), tensor([3]).long(), 0.9, 0.5)
@@ -97,7 +97,7 @@ def test_gae_by_hand():
 
 
 def test_gae_passes_over_tokens_of_tools():
-    from rlpipe.online.advantages import generalised
+    from rlpipe.methods.advantages import generalised
 
     whole = generalised(tensor([1.0, 4]), tensor([1.0, 3]), tensor([1, 1]).bool(), tensor([2]).long(), 0.9, 0.5)
     holed = generalised(
@@ -115,7 +115,7 @@ completions = st.lists(st.lists(st.tuples(numbers, numbers), min_size=1, max_siz
 def test_gae_with_lambda_one_is_return_less_value_and_with_zero_one_step(given_completions, gamma):
     import torch
 
-    from rlpipe.online.advantages import generalised
+    from rlpipe.methods.advantages import generalised
 
     lengths = torch.tensor([len(one) for one in given_completions])
     rewards, values = tensor([pair for one in given_completions for pair in one]).unbind(1)

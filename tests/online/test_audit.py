@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rlpipe.online.rollout import Finish, ToolCall
+from rlpipe.engines.rollout import Finish, ToolCall
 
 
 def audited(trainer):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from rlpipe.online.draw import draw, keep, uniforms
-from rlpipe.online.rollout import SamplingConfig
+from rlpipe.engines.draw import draw, keep, uniforms
+from rlpipe.engines.rollout import SamplingConfig
 
 
 def test_completions_of_one_prompt_follow_the_distribution() -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from rlpipe.errors import TrainingError
-from rlpipe.online import logprobs, shared_prefix
-from rlpipe.online.forward import Scored, forward, sequence_logps
-from rlpipe.online.packing import Costs, MicroBatch, micro_batches
+from rlpipe.core.errors import TrainingError
+from rlpipe.training.online import logprobs, shared_prefix
+from rlpipe.training.online.forward import Scored, forward, sequence_logps
+from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
 from tests.online.scoring import (
     ALL,
     FAMILIES,

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from rlpipe.compose import compose
-from rlpipe.run import run
+from rlpipe.config.compose import compose
+from rlpipe.run.run import run
 
 METHODS = ["rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "grpo", "reinforce"))]
 

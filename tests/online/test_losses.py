@@ -24,7 +24,7 @@ def tensor(values, **options):
 )
 def test_weights_by_hand(aggregate, wanted):
     """Two completions of two tokens each; the second token of the first is a tool's."""
-    from rlpipe.online.losses import token_weights
+    from rlpipe.methods.losses import token_weights
 
     found = token_weights(tensor([1, 0, 1, 1]).bool(), tensor([2, 2]).long(), aggregate, constant=10)
     assert found.tolist() == pytest.approx(wanted)
@@ -32,7 +32,7 @@ def test_weights_by_hand(aggregate, wanted):
 
 def test_clip_by_hand():
     """Ratios 2, 2, 0.5, 0.5 with advantages 1, −1, 1, −1 at clip 0.2: −1.2, +2, −0.5, +0.8, a quarter each."""
-    from rlpipe.online.losses import clipped_tokens
+    from rlpipe.methods.losses import clipped_tokens
 
     logps = tensor([math.log(2), math.log(2), math.log(0.5), math.log(0.5)], requires_grad=True)
     loss = clipped_tokens(logps, tensor([0.0] * 4), tensor([1.0, -1, 1, -1]), tensor([0.25] * 4), 0.2)
@@ -43,7 +43,7 @@ def test_clip_by_hand():
 
 
 def test_upper_clip_has_a_bound_of_its_own():
-    from rlpipe.online.losses import clipped_tokens
+    from rlpipe.methods.losses import clipped_tokens
 
     given = tensor([math.log(1.25)]), tensor([0.0]), tensor([1.0]), tensor([1.0])
     assert float(clipped_tokens(*given, 0.2).value) == pytest.approx(-1.2)
@@ -52,7 +52,7 @@ def test_upper_clip_has_a_bound_of_its_own():
 
 def test_completion_ratio_by_hand():
     """One completion of ratios 2 and 0.6 (1.2 in all) and a tool's token between; one of ratio 3, clipped at 1.5."""
-    from rlpipe.online.losses import clipped_completions
+    from rlpipe.methods.losses import clipped_completions
 
     logps = tensor([math.log(2), 5.0, math.log(0.6), math.log(3)], requires_grad=True)
     weights, rollout = tensor([0.5, 0, 0.5, 0.5]), tensor([0, 0, 0, 1]).long()
@@ -63,7 +63,7 @@ def test_completion_ratio_by_hand():
 
 
 def test_kl_estimators_by_hand():
-    from rlpipe.online.losses import kl_estimate
+    from rlpipe.methods.losses import kl_estimate
 
     far = tensor([math.log(2)]), tensor([0.0])
     assert float(kl_estimate(*far, "k1")) == pytest.approx(math.log(2))
@@ -76,7 +76,7 @@ def test_kl_in_the_loss_has_the_gradient_of_the_kl(estimator):
     """On-policy, summed over all tokens with their probabilities: no sampling, so equal but for rounding."""
     import torch
 
-    from rlpipe.online.losses import kl_loss
+    from rlpipe.methods.losses import kl_loss
 
     logits = tensor([0.3, -0.2, 1.0, 0.1], requires_grad=True)
     reference = tensor([0.0, 0.5, -0.5, 1.0]).log_softmax(-1)
@@ -89,7 +89,7 @@ def test_kl_in_the_loss_has_the_gradient_of_the_kl(estimator):
 
 def test_value_loss_by_hand():
     """Errors of 1 and −2; the first moved 0.5 and is held to 0.2 (error 1.3), the second is held too (−1.7 < 2)."""
-    from rlpipe.online.losses import clipped_values
+    from rlpipe.methods.losses import clipped_values
 
     values, old, returns = tensor([1.0, 3.0], requires_grad=True), tensor([0.5, 2.5]), tensor([2.0, 1.0])
     weights = tensor([0.5, 0.5])
@@ -101,7 +101,7 @@ def test_value_loss_by_hand():
 
 
 def test_policy_gradient_by_hand():
-    from rlpipe.online.losses import policy_gradient
+    from rlpipe.methods.losses import policy_gradient
 
     logps = tensor([-1.0, -2.0], requires_grad=True)
     policy_gradient(logps, logps.detach(), tensor([3.0, -1.0]), tensor([0.5, 0.5])).value.backward()

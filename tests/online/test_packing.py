@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlpipe.core.errors import TrainingError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import TrainingError
-from rlpipe.online.packing import Costs, MicroBatch, micro_batches
-from rlpipe.online.rollout import Finish, Rollout
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
 
 FREE = Costs(share=True)
 
@@ -118,5 +118,5 @@ def test_empty_ones_are_refused() -> None:
 
 
 def test_packing_imports_no_torch() -> None:
-    code = "import sys, rlpipe.online.packing; sys.exit('torch' in sys.modules)"
+    code = "import sys, rlpipe.training.online.packing; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rlpipe.methods.grpo import Scale
-from rlpipe.online.method import Aggregate
+from rlpipe.methods.online import Aggregate
 
 WHOLE = {"minibatches": 1, "epochs_per_batch": 2, "batch_size": 16}
 LENGTHS = {"max_tokens": 10, "stop": ["a", "e", "i", "o", "u", "A", "E"]}

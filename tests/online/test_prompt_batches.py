@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import DataError
 from rlpipe.methods.rloo import RLOO
-from rlpipe.online.prompt_batches import fit
+from rlpipe.training.online.prompt_batches import fit
 
 
 def prompts(difficulties: list) -> list[Prompt]:

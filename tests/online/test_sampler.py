@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import MambaConfig
 
+from rlpipe.core.errors import ConfigError, DataError, ModelError, TrainingError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import ConfigError, DataError, ModelError, TrainingError
-from rlpipe.online.draw import keep
-from rlpipe.online.prompts import prompt_ids
-from rlpipe.online.rollout import Finish, Rollout, SamplingConfig
-from rlpipe.online.sampler import Sampler
-from rlpipe.online.shared_attention import NAME
+from rlpipe.engines.draw import keep
+from rlpipe.engines.prompts import prompt_ids
+from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
+from rlpipe.engines.sampler import Sampler
+from rlpipe.engines.shared_attention import NAME
 from tests.online.families import FAMILIES, family, loaded
 
 TEXTS = [

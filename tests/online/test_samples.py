@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import Mock
 
-from rlpipe.console import display
+from rlpipe.core import terminal as display
 from rlpipe.training.samples import LogSamples
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlpipe.errors import ModelError
-from rlpipe.online import decoder, shared_prefix
-from rlpipe.online.forward import forward, sequence_logps
-from rlpipe.online.packing import micro_batches
+from rlpipe.core.errors import ModelError
+from rlpipe.training.online import decoder, shared_prefix
+from rlpipe.training.online.forward import forward, sequence_logps
+from rlpipe.training.online.packing import micro_batches
 from tests.online.scoring import ALL, VOCABULARY, WINDOW, build, close, plain, some
 
 

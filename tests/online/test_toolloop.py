@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from rlpipe.core.errors import ConfigError, PluginError
 from rlpipe.datasets.forms import Chat, Message, Prompt
-from rlpipe.errors import ConfigError, PluginError
+from rlpipe.engines.prompts import prompt_ids
+from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
+from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
-from rlpipe.online.prompts import prompt_ids
-from rlpipe.online.rollout import Finish, Rollout, SamplingConfig
-from rlpipe.online.sampler import Sampler
 from rlpipe.tools.base import ProtocolName, Tool, ToolConfig
 from rlpipe.tools.calculator import Calculator
 from tests.online.families import FAMILIES, loaded

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from rlpipe.errors import DataError, PluginError, Stopped
-from rlpipe.online.method import KLIn
-from rlpipe.online.rollout import ToolCall
+from rlpipe.core.errors import DataError, PluginError, Stopped
+from rlpipe.engines.rollout import ToolCall
+from rlpipe.methods.online import KLIn
 from rlpipe.rewards.base import Score
 
 METHODS = ("rloo", "grpo", "reinforce", "ppo")
@@ -172,7 +172,7 @@ def test_adapters_are_switched_off_for_the_reference(training, small_model, tmp_
     batch, _ = trainer.collector.collect(trainer.model, 0)
     assert float((batch.old - batch.reference).abs().max()) > 0.01
     start = training.load(small_model).model
-    from rlpipe.online.forward import sequence_logps
+    from rlpipe.training.online.forward import sequence_logps
 
     plain = torch.cat(sequence_logps(start, batch.rollouts, 1.0, 10_000))
     assert batch.reference.tolist() == pytest.approx(plain.tolist(), abs=1e-5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.errors import PluginError
+from rlpipe.core.errors import PluginError
 
 
 @pytest.mark.parametrize("name", ["trl_rloo", pytest.param("trl_grpo", marks=pytest.mark.slow)])

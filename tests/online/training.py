@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlpipe import plugins
+from rlpipe.config import plugins
+from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import Rollout, SamplingConfig
 from rlpipe.methods.base import Method, Parts
 from rlpipe.models.base import Loaded, LoraConfig, ModelConfig
-from rlpipe.online.rollout import Rollout, SamplingConfig
 from rlpipe.rewards.base import Reward, RewardConfig, Score
-from rlpipe.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.trackers.base import TrackerConfig
 
 

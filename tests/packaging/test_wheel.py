@@ -106,7 +106,7 @@ def test_a_wheel_from_the_sdist_is_the_same(wheel, tmp_path):
 @pytest.mark.slow
 def test_an_installed_wheel_runs_from_an_empty_directory(installed, tmp_path):
     where = subprocess.run(
-        [installed, "-c", "import rlpipe, rlpipe.paths; print(rlpipe.__file__, rlpipe.paths.conf_dir())"],
+        [installed, "-c", "import rlpipe, rlpipe.core.paths; print(rlpipe.__file__, rlpipe.core.paths.conf_dir())"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlpipe.errors import RecordError, TrainingError
+from rlpipe.core.errors import RecordError, TrainingError
 from rlpipe.records import checkpoints
 from rlpipe.training import callbacks
 from tests.training import tiny_training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlpipe.compose import compose, to_plain
+from rlpipe.config.compose import compose, to_plain
 from rlpipe.records.ownership import differing
 
 

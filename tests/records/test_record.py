@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.errors import RecordError
-from rlpipe.records import attempts, files, heartbeat
+from rlpipe.core import files
+from rlpipe.core.errors import RecordError
+from rlpipe.records import attempts, heartbeat
 from rlpipe.records.lease import Lost
 from rlpipe.records.provenance import HIDDEN, hide_override, is_secret, plain
 from rlpipe.records.record import Record, Status, differing
@@ -372,8 +373,8 @@ def test_the_error_and_its_traceback_are_kept(tmp_path):
 
 
 def test_the_record_needs_no_torch():
-    code = "import rlpipe.records.record, rlpipe.records.checkpoints, rlpipe.training.signals, sys\n"
-    code += "import rlpipe.console.display, rlpipe.console.progress, rlpipe.console.logs\n"
+    code = "import rlpipe.records.record, rlpipe.records.checkpoints, rlpipe.core.signals, sys\n"
+    code += "import rlpipe.core.terminal, rlpipe.core.progress, rlpipe.core.logs\n"
     code += "import rlpipe.trackers.wandb, rlpipe.trackers.tensorboard, rlpipe.trackers.guarded\n"
     code += "assert not {'torch', 'transformers', 'datasets', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

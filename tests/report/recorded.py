@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlpipe.records.files import json_line, json_text
+from rlpipe.core.files import json_line, json_text
 from rlpipe.records.record import Record, Status
 
 PROTOCOL = {"dataset": {"name": "gsm8k"}, "evaluation": "accuracy", "sampling": {"temperature": 0.0}}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlpipe.records.runs import Run, Standing, find
 from rlpipe.report.arms import group
 from rlpipe.report.labels import LONGEST
-from rlpipe.report.runs import Run, Standing, find
 from tests.report.recorded import config, recorded
 
 
@@ -61,7 +61,7 @@ def test_what_changes_the_result_makes_an_arm(other):
 
 def test_what_a_plugin_calls_irrelevant_makes_no_arm():
     judge = {"name": "judge", "model": "m", "max_dollars": 1.0, "concurrency": 2}
-    from rlpipe import plugins
+    from rlpipe.config import plugins
 
     key = plugins.load("reward", "judge").irrelevant[0]
     assert len(group([made(0, reward={"judge": {**judge, key: 1}}), made(1, reward={"judge": {**judge, key: 2}})])) == 1

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from rlpipe.errors import RlpipeError
-from rlpipe.records.files import write_lines
+from rlpipe.core.errors import RlpipeError
+from rlpipe.core.files import write_lines
 from rlpipe.records.record import Record, Status
+from rlpipe.records.runs import find
+from rlpipe.records.sweep import Job, Kind, Sweep
 from rlpipe.report.compare import compare
-from rlpipe.report.runs import find
-from rlpipe.sweep.folder import Job, Kind, Sweep
 from tests.report.recorded import PROTOCOL, config, recorded, rows
 
 DRAW = np.random.default_rng(0)

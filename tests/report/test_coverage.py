@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlpipe.report.crossed import DIFFERENCE, SHARE, Parts, limits, one_arm, p_value, two_arms
+from rlpipe.statistics.crossed import DIFFERENCE, SHARE, Parts, limits, one_arm, p_value, two_arms
 from tests.report.simulated import Studies, continuous, percentile_bootstrap, right_and_wrong
 
 SEEDS = (1, 2, 3, 5, 8)

@@ -6,8 +6,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rlpipe.report import crossed
-from rlpipe.report.crossed import (
+from rlpipe.statistics import crossed
+from rlpipe.statistics.crossed import (
     DIFFERENCE,
     SHARE,
     binary,

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from rlpipe.errors import RlpipeError
-from rlpipe.report import __main__ as command
+from rlpipe.cli import report as command
+from rlpipe.core.errors import RlpipeError
 from tests.report.recorded import recorded
 
 
@@ -78,7 +78,7 @@ def test_build_writes_the_page_of_folders(sweep, tmp_path):
 def test_neither_torch_nor_transformers_is_needed(sweep):
     code = (
         "import sys; sys.argv = ['report', sys.argv[1]]\n"
-        "from rlpipe.report.__main__ import main\n"
+        "from rlpipe.cli.report import main\n"
         "try:\n    main()\n"
         "finally:\n    print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )

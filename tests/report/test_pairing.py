@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.records.files import write_lines
+from rlpipe.core.files import write_lines
+from rlpipe.records.runs import find
 from rlpipe.report.pairing import fields, matrix, measured, reasons
-from rlpipe.report.runs import find
 from tests.report.recorded import PROTOCOL, recorded, rows
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rlpipe.report.crossed import one_arm, p_value
-from rlpipe.report.power import Components, components, settling
+from rlpipe.statistics.crossed import one_arm, p_value
+from rlpipe.statistics.power import Components, components, settling
 
 
 def test_components_of_known_variances():

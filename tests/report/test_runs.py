@@ -8,12 +8,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.errors import RecordError
-from rlpipe.records.files import json_text, write_atomic
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import json_text, write_atomic
 from rlpipe.records.record import Record, Status
+from rlpipe.records.runs import Standing, find
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 from rlpipe.report.lines import parse_lines
-from rlpipe.report.runs import Standing, find
-from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep, write_outcome
 from tests.report.recorded import config, recorded
 
 

@@ -8,9 +8,9 @@ import json
 from rich.console import Console
 
 from rlpipe.records.record import Status
+from rlpipe.records.runs import find
 from rlpipe.report import tables
 from rlpipe.report.compare import compare
-from rlpipe.report.runs import find
 from tests.report.recorded import PROTOCOL, recorded
 
 BAD = ValueError("[red]|x")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from rlpipe.commandline.exits import exit_code
-from rlpipe.compose import to_plain
+from rlpipe.cli.exits import exit_code
+from rlpipe.cli.reproduce import main as command
+from rlpipe.config.compose import to_plain
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.files import sha256
 from rlpipe.models.base import ModelConfig
-from rlpipe.records.files import sha256
-from rlpipe.reproduce import __main__ as command
-from rlpipe.schema import RunConfig
 from rlpipe.stages.start import named
 
 pytestmark = pytest.mark.slow
@@ -48,8 +48,8 @@ def store(tmp_path, monkeypatch):
 
 
 def made(folder: Path, *overrides: str) -> Path:
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     asked = [*SMALL, *overrides, f"run_dir='{folder}'"]
     run(compose(*asked), asked)

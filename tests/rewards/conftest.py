@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.models.base import Head
-from rlpipe.online.rollout import Finish, Rollout
 from rlpipe.rewards.base import Surroundings
 
 Finished = Callable[..., Rollout]

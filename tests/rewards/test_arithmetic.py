@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from rlpipe.rewards.arithmetic import LENGTH, Undefined, calculate, evaluate
+from rlpipe.tools.arithmetic import LENGTH, Undefined, calculate, evaluate
 
 Made = tuple[str, Fraction | None]
 """An expression, and its value worked out beside it; None where it has none."""

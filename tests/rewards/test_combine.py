@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from rlpipe import plugins
-from rlpipe.compose import compose
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import DataError, ModelError, PluginError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import DataError, ModelError, PluginError
 from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
 from rlpipe.rewards.combine import Rewards, summary, without_signal
 

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rlpipe.errors import RecordError, RlpipeError, Stopped, TrainingError
-from rlpipe.rewards.judge import Judge, JudgeMode, OnFailure
+from rlpipe.core.errors import RecordError, RlpipeError, Stopped, TrainingError
+from rlpipe.rewards.judge.judge import Judge, JudgeMode, OnFailure
 
 
 def chat(content) -> bytes:
@@ -255,8 +255,8 @@ def test_a_file_that_cannot_be_kept(judge, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_paused_for_its_budget_goes_on_and_ends_as_one_that_never_did(server, tmp_path, monkeypatch):
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
     server.script = [lambda body: (200, chat(f"Score: {len(body['messages'][0]['content']) % 11}"))]
@@ -292,13 +292,13 @@ COMPARISON = "{prompt}|{first}|{second}|{reference}"
 
 
 def pairs(finished, *texts):
-    from rlpipe.rewards.pairwise import Pair
+    from rlpipe.rewards.judge.pairwise import Pair
 
     return [Pair(finished("", "Why {first}?", reference="So.").prompt, first, second) for first, second in texts]
 
 
 def test_two_answers_are_compared_in_both_orders(server, judge, finished):
-    from rlpipe.rewards.pairwise import Choice, compare
+    from rlpipe.rewards.judge.pairwise import Choice, compare
 
     server.script = [better]
     reward = judge(comparison=COMPARISON)

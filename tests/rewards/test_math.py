@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-from rlpipe.errors import PluginError
+from rlpipe.core.errors import PluginError
 from rlpipe.rewards import math as module
 from rlpipe.rewards.combine import prove
 from rlpipe.rewards.guard import Guard

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlpipe.errors import ModelError, PluginError
+from rlpipe.core.errors import ModelError, PluginError
 from rlpipe.rewards.perplexity import Mode, PerplexityReward
 from rlpipe.rewards.reward_model import RewardModelReward
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlpipe.datasets.forms import Prompt
-from rlpipe.rewards.pairwise import Choice, Pair, Verdict, compare, position_bias
-from rlpipe.rewards.questions import preference
+from rlpipe.rewards.judge.pairwise import Choice, Pair, Verdict, compare, position_bias
+from rlpipe.rewards.judge.questions import preference
 
 PROMPT = Prompt("train/0", [{"role": "user", "content": "Why?"}])
 ANSWERS = (Choice.first, Choice.second, Choice.tie, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.rewards.base import RewardConfig
 from rlpipe.testing import check_config, check_light
 
@@ -13,7 +13,7 @@ NAMES = sorted(plugins.BUILT_IN["reward"])
 
 def test_modules_import_nothing_heavy():
     modules = [target.split(":")[0] for target in plugins.BUILT_IN["reward"].values()]
-    check_light([*modules, "rlpipe.rewards.combine", "rlpipe.checks.rewards", "rlpipe.stages.store"])
+    check_light([*modules, "rlpipe.rewards.combine", "rlpipe.run.check.rewards", "rlpipe.stages.store"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from rlpipe.rewards.judge import Judge
-from rlpipe.rewards.questions import named_numbers, rubric_score, shown
+from rlpipe.rewards.judge.judge import Judge
+from rlpipe.rewards.judge.questions import named_numbers, rubric_score, shown
 from rlpipe.rewards.replies import BudgetSpent, Replies
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.errors import DataError, TrainingError
-from rlpipe.rewards.judge import Judge
+from rlpipe.core.errors import DataError, TrainingError
+from rlpipe.rewards.judge.judge import Judge
 
 MISSING = [name for name in ("fastapi", "uvicorn", "openai") if importlib.util.find_spec(name) is None]
 
@@ -105,8 +105,8 @@ def test_a_served_model_scores_completions(served, surroundings, finished):
 
 
 def test_ai_feedback_by_a_served_model_that_always_prefers_the_first_answer(language_model, small_model, tmp_path):
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     folder = tmp_path / "judge"
     learn_to_say(language_model, "Better: A", folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.errors import PluginError
+from rlpipe.core.errors import PluginError
 from rlpipe.rewards.base import Reward, RewardConfig, Score
 from rlpipe.rewards.combine import Rewards
 

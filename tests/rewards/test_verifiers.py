@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets.gsm8k import final_answer
 from rlpipe.datasets.samples.countdown import puzzle
 from rlpipe.rewards.combine import prove

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rlpipe.launch.job import freeze
-from rlpipe.launch.slurm.backend import SlurmBackend
-from rlpipe.sweep.folder import Job, Kind, Outcome, Sweep
+from rlpipe.launchers.slurm.backend import SlurmBackend
+from rlpipe.records.sweep import Job, Kind, Outcome, Sweep
+from rlpipe.sweep.job import freeze
 from tests.slurm.cluster import Cluster
 
 SETTINGS = {"gpus": 0, "cpus": 1, "memory": "300M", "time": "10", "grace": 60, "poll": 0.2}

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rlpipe.launch.backend import Phase
-from rlpipe.launch.slurm.backend import SlurmBackend
-from rlpipe.records.files import hashes
-from rlpipe.sweep.folder import Job, Sweep
+from rlpipe.core.files import hashes
+from rlpipe.launchers.base import Phase
+from rlpipe.launchers.slurm.backend import SlurmBackend
+from rlpipe.records.sweep import Job, Sweep
 
 LAUNCHER = (
     *("hydra/launcher=slurm", "hydra.launcher.gpus=0", "hydra.launcher.cpus=1", "hydra.launcher.memory=900M"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.launch.slurm.arrays import arrays, shares
-from rlpipe.sweep.folder import Job, Kind
+from rlpipe.launchers.slurm.arrays import arrays, shares
+from rlpipe.records.sweep import Job, Kind
 
 
 def stage(key: str, *needs: str) -> Job:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.sweep.folder import Job
+from rlpipe.records.sweep import Job
 from tests.slurm.cluster import Cluster
 from tests.slurm.runs import Watched, manifest, steps, submit, tracked_steps, weights
 
@@ -65,7 +65,7 @@ def _work_of(sweep: Watched, job: Job) -> int | None:
             words = (entry / "cmdline").read_text().split("\0") if entry.name.isdigit() else []
         except OSError:
             continue
-        if "rlpipe.launch.job" in words and folder in words:
+        if "rlpipe.sweep.job" in words and folder in words:
             return int(entry.name)
     return None
 

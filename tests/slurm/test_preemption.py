@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rlpipe.launch.backend import Phase
+from rlpipe.launchers.base import Phase
 from tests.slurm.work import Steps
 
 pytestmark = pytest.mark.slurm

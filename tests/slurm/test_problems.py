@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launch.slurm import problems as module
 from rlpipe.launch.slurm.config import SlurmConfig
-from rlpipe.launch.slurm.problems import problems
+from rlpipe.launchers.slurm import problems as module
+from rlpipe.launchers.slurm.problems import problems
 
 SMALL = {"gpus": 0, "cpus": 1, "memory": "300M", "time": "10", "grace": 60}
 

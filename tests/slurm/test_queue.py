@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.launch.backend import Phase
-from rlpipe.launch.slurm import queue
-from rlpipe.launch.slurm.command import NoAnswer, Refused
-from rlpipe.launch.slurm.queue import Queue, accounted
+from rlpipe.launchers.base import Phase
+from rlpipe.launchers.slurm import queue
+from rlpipe.launchers.slurm.command import NoAnswer, Refused
+from rlpipe.launchers.slurm.queue import Queue, accounted
 
 SACCT = """\
 2_0|COMPLETED|0:0|n1

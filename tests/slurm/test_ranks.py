@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from rlpipe.launch.slurm.config import SlurmConfig
-from rlpipe.launch.slurm.ranks import command, port
+from rlpipe.launchers.slurm.ranks import command, port
 
 ENVIRONMENT = {"SLURM_JOB_ID": "17", "SLURM_NODEID": "1", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"}
 
 
 def test_one_process_needs_no_torchrun():
-    assert command(SlurmConfig(gpus=1), Path("/s/0"), {}) == [sys.executable, "-u", "-m", "rlpipe.launch.job", "/s/0"]
+    assert command(SlurmConfig(gpus=1), Path("/s/0"), {}) == [sys.executable, "-u", "-m", "rlpipe.sweep.job", "/s/0"]
 
 
 def test_several_gpus_or_nodes_are_torchrun_s():
     told = command(SlurmConfig(gpus=4, nodes=2), Path("/s/0"), ENVIRONMENT)
     assert {"torch.distributed.run", "--nnodes=2", "--nproc-per-node=4", "--node-rank=1"} <= set(told)
     assert {"--master-addr=10.0.0.1", f"--master-port={port('17')}"} <= set(told)
-    assert told[-3:] == ["-m", "rlpipe.launch.job", "/s/0"]
+    assert told[-3:] == ["-m", "rlpipe.sweep.job", "/s/0"]
 
 
 def test_a_container_brings_its_own_python():
@@ -39,9 +39,9 @@ class Together:
     def __call__(self) -> None:
         import time
 
-        from rlpipe import distributed
-        from rlpipe.errors import Stopped
-        from rlpipe.training.signals import stop_requests
+        from rlpipe.core import distributed
+        from rlpipe.core.errors import Stopped
+        from rlpipe.core.signals import stop_requests
 
         distributed.start(on_cpu=True)
         self.folder.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ def test_an_arm_on_two_nodes_is_one_run_that_stops_and_goes_on_together(study, c
 @pytest.mark.slurm
 def test_an_arm_of_which_one_process_fails_fails_as_a_whole(study):
     def arm():
-        from rlpipe import distributed
+        from rlpipe.core import distributed
 
         distributed.start(on_cpu=True)
         if distributed.rank() == 1:

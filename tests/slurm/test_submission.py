@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.errors import LaunchError
-from rlpipe.launch.backend import Phase
-from rlpipe.launch.slurm import script
-from rlpipe.launch.slurm.backend import SlurmBackend
-from rlpipe.sweep.folder import Sweep
+from rlpipe.core.errors import LaunchError
+from rlpipe.launchers.base import Phase
+from rlpipe.launchers.slurm import script
+from rlpipe.launchers.slurm.backend import SlurmBackend
+from rlpipe.records.sweep import Sweep
 from tests.slurm.work import Steps
 
 pytestmark = pytest.mark.slurm
@@ -103,7 +103,7 @@ def test_arms_of_a_stage_that_failed_are_not_submitted_without_it(study):
 def test_the_submitter_is_killed_and_the_jobs_go_on(study, tmp_path):
     made = study({"0": Steps(tmp_path / "run", 20)})
     code = (
-        "import sys, time; from rlpipe.launch.backend import backend_of; from rlpipe.sweep.folder import Sweep;"
+        "import sys, time; from rlpipe.launchers.base import backend_of; from rlpipe.records.sweep import Sweep;"
         "sweep = Sweep.load(sys.argv[1]); backend_of(sweep).submit(sweep.jobs); print('handed over', flush=True);"
         "time.sleep(600)"
     )
@@ -188,6 +188,6 @@ def test_a_controller_that_restarts_is_waited_for(study, cluster, tmp_path, monk
 
 
 def script_array(made, key):
-    from rlpipe.launch.slurm.arrays import Array
+    from rlpipe.launchers.slurm.arrays import Array
 
     return Array((made.job(key),))

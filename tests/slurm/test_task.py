@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlpipe.launch.slurm import requeue
-from rlpipe.launch.slurm.task import Task, how
-from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep
+from rlpipe.launchers.slurm.task import Task, how
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launch.backend import Phase, Sighting
-from rlpipe.launch.slurm.verdict import cancel_dependants, dependants, is_final, settle
-from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep, write_outcome
+from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.launchers.slurm.verdict import cancel_dependants, dependants, is_final, settle
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 
 NOW = 1_000.0
 

@@ -9,8 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from rlpipe.errors import Stopped
-from rlpipe.training.signals import stop_requests
+from rlpipe.core.errors import Stopped
+from rlpipe.core.signals import stop_requests
 
 
 class Steps:

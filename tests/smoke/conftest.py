@@ -49,8 +49,8 @@ def finished(tmp_path: Path) -> Run:
     """Run overrides to the end in `tmp_path/run` (or `at`); returns result.json with the metrics' rows as `rows`."""
 
     def run_it(*overrides: str, at: str = "run", small: bool = True) -> dict[str, Any]:
-        from rlpipe.compose import compose
-        from rlpipe.run import run
+        from rlpipe.config.compose import compose
+        from rlpipe.run.run import run
 
         folder = tmp_path / at
         asked = [*(limits(overrides) if small else ()), *overrides, f"run_dir='{folder}'"]

@@ -10,12 +10,12 @@ import re
 import pytest
 import yaml
 
-from rlpipe import plugins
-from rlpipe.check import problems
-from rlpipe.compose import compose
-from rlpipe.online.method import OnlineMethod
-from rlpipe.paths import conf_dir
-from rlpipe.schema import RunConfig
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.paths import conf_dir
+from rlpipe.methods.online import OnlineMethod
+from rlpipe.run.check.check import problems
 from tests.smoke.conftest import STAGE
 
 pytestmark = pytest.mark.slow

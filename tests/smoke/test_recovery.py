@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.records.files import hashes
+from rlpipe.core.files import hashes
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets.forms import route
-from rlpipe.offline.method import OfflineMethod
+from rlpipe.methods.offline import OfflineMethod
 
 pytestmark = pytest.mark.slow
 
@@ -108,8 +108,8 @@ def test_a_run_stops_where_it_is_told_and_goes_on_from_there(finished, tmp_path,
 
 
 def test_until_check_leaves_nothing_behind(finished, tmp_path):
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     assert run(compose("until=check", f"run_dir={tmp_path / 'run'}"), ["until=check"]) is None
     assert not (tmp_path / "run").exists()
@@ -158,8 +158,8 @@ def test_a_stage_is_built_once_and_reused(finished, tmp_path):
 
 
 def test_the_objective_is_returned(tmp_path):
-    from rlpipe.compose import compose
-    from rlpipe.run import run
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
 
     overrides = ["model=blank", "method=none", "dataset=piqa", "dataset.sample_size=64", "dataset.test_limit=8"]
     overrides += ["objective=before/choice/accuracy", "log.progress=false", f"run_dir={tmp_path / 'run'}"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.compose import compose, to_plain
-from rlpipe.records.files import hashes
+from rlpipe.config.compose import compose, to_plain
+from rlpipe.core.files import hashes
 from rlpipe.records.record import Record, Status
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.needs import plan

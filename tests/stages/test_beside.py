@@ -6,11 +6,11 @@ import copy
 
 import pytest
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import StageError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.errors import StageError
-from rlpipe.online.rollout import Finish, Rollout
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.run.check.check import problems
 from rlpipe.stages import store
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import beside
@@ -68,10 +68,10 @@ def test_the_fingerprint_follows_what_changes_scores_and_nothing_else(config, sm
 
 @pytest.mark.slow
 def test_it_is_built_once_and_its_scores_are_the_trained_model_s(config, tmp_path):
-    from rlpipe.compose import to_plain
+    from rlpipe.config.compose import to_plain
     from rlpipe.records.record import Record
     from rlpipe.rewards.combine import Rewards
-    from rlpipe.run import run
+    from rlpipe.run.run import run
     from rlpipe.stages.parents import parents
 
     record = Record.open(tmp_path / "run", to_plain(config))

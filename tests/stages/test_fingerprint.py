@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe import plugins
-from rlpipe.compose import compose, to_plain
+from rlpipe.config import plugins
+from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.schema import RunConfig
 from rlpipe.models.blank import Blank
-from rlpipe.schema import RunConfig
 from rlpipe.stages import fingerprint, identity
 from rlpipe.stages.fingerprint import describe, relevant
 

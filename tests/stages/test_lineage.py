@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from rlpipe.check import problems
-from rlpipe.compose import compose
-from rlpipe.paths import conf_dir
+from rlpipe.config.compose import compose
+from rlpipe.core.paths import conf_dir
+from rlpipe.run.check.check import problems
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import asked, beside, needed, upstream
 from rlpipe.stages.needs import plan
@@ -154,7 +154,7 @@ def test_what_a_run_does_not_make_is_found_before_anything_starts(overrides, whe
 
 
 def test_a_judge_takes_no_stage_and_says_what_to_do():
-    from rlpipe.errors import ConfigError
+    from rlpipe.core.errors import ConfigError
 
     with pytest.raises(ConfigError, match=r"reward\.judge\.stage.*(?s:.*)serve"):
         compose(*OWN, "method=rloo", "reward=judge", "reward.judge.stage=[method=sft]")

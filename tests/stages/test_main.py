@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from rlpipe.commandline.exits import DONE, MENDABLE, UNWELL
-from rlpipe.compose import compose
+from rlpipe.cli.exits import DONE, MENDABLE, UNWELL
+from rlpipe.cli.stages import main
+from rlpipe.config.compose import compose
 from rlpipe.stages import store, upkeep
-from rlpipe.stages.__main__ import main
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import needed
 from rlpipe.stages.stored import State, Stored
@@ -211,7 +211,7 @@ def test_what_can_be_mended_is_said(stages, arguments, told):
 
 
 def test_units():
-    from rlpipe.stages.__main__ import _duration, _size
+    from rlpipe.cli.stages import _duration, _size
 
     assert [_duration(text) for text in ("30d", "12h", "90min", "2w", "1.5 h")] == [2592000, 43200, 5400, 1209600, 5400]
     assert [_size(text) for text in ("50GB", "500MB", "1kb", "2TB")] == [50e9, 500e6, 1e3, 2e12]

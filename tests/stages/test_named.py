@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.errors import ModelError, RecordError
+from rlpipe.core.errors import ModelError, RecordError
 from rlpipe.records.lease import acquire
 from rlpipe.stages.named import look_up, model_of, run_named, stage_names
 

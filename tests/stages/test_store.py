@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from rlpipe.compose import compose
-from rlpipe.errors import RlpipeError, StageError, Stopped
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import RlpipeError, StageError, Stopped
+from rlpipe.core.files import explained
 from rlpipe.records import heartbeat, lease
-from rlpipe.records.files import explained
 from rlpipe.stages import identity, store
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.stored import State, Stored
@@ -211,7 +211,7 @@ def test_a_store_that_is_a_file(config, build, tmp_path):
 
 
 def test_runs_and_sweeps_are_known_as_users(stage, build, tmp_path):
-    from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep, write_outcome
+    from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 
     with store.in_use(stage, "/runs/a", build):
         [user] = users(stage.folder)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launch.backend import Backend, Phase, Sighting
-from rlpipe.sweep.folder import Ended, Job, Kind, Outcome, Sweep, write_outcome
+from rlpipe.launchers.base import Backend, Phase, Sighting
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 
 
 class Told(Backend):

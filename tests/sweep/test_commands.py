@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.errors import LaunchError
-from rlpipe.launch.backend import Phase, Sighting
+from rlpipe.core.errors import LaunchError
+from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.records.sweep import Ended, Outcome, write_outcome
 from rlpipe.sweep import commands, watch
-from rlpipe.sweep.folder import Ended, Outcome, write_outcome
 
 
 def end(sweep, backend, *keys: str, ended: Ended = Ended.ok, error: str | None = None) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.errors import RecordError
-from rlpipe.sweep.folder import Ended, Outcome, Sweep, read_outcome, write_outcome
+from rlpipe.core.errors import RecordError
+from rlpipe.records.sweep import Ended, Outcome, Sweep, read_outcome, write_outcome
 
 
 def test_another_process_reads_the_same_jobs(sweep):

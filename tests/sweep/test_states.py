@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launch.backend import Phase, Sighting
-from rlpipe.records.files import last_row
-from rlpipe.sweep.folder import Ended, Outcome, write_outcome
+from rlpipe.core.files import last_row
+from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.records.sweep import Ended, Outcome, write_outcome
 from rlpipe.sweep.states import State, headline, standings
 from rlpipe.sweep.table import changes, summary
 

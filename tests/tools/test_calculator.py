@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.errors import PluginError
+from rlpipe.core.errors import PluginError
 from rlpipe.testing import check_light
 from rlpipe.tools.base import ToolConfig
 from rlpipe.tools.calculator import Calculator, written
@@ -146,4 +146,4 @@ def test_errors_of_any_kind_can_be_read_and_a_result_must_be_text() -> None:
 
 
 def test_the_tools_import_nothing_heavy() -> None:
-    check_light(["rlpipe.tools.calculator", "rlpipe.tools.protocols", "rlpipe.tools.run", "rlpipe.online.sampler"])
+    check_light(["rlpipe.tools.calculator", "rlpipe.tools.protocols", "rlpipe.tools.run", "rlpipe.engines.sampler"])

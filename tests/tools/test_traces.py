@@ -9,13 +9,13 @@ import pytest
 
 from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Completion, Prompt, Text
-from rlpipe.datasets.tool_calls import with_calls
+from rlpipe.engines.prompts import prompt_ids
 from rlpipe.models.base import Loaded
-from rlpipe.online.prompts import prompt_ids
 from rlpipe.tools.base import ProtocolName, Tool, ToolConfig
 from rlpipe.tools.calculator import Calculator
 from rlpipe.tools.protocols import choose
-from rlpipe.tools.traces import tokenize_traces
+from rlpipe.tools.tool_calls import with_calls
+from rlpipe.training.offline.traces import tokenize_traces
 from tests.online.families import FAMILIES, loaded
 
 GSM8K = "She sold 48/2 = <<48/2=24>>24 clips, and 1/3 = <<1/3=.33>>.33 more.\nSo 48+24=<<48+24=72>>72.\n#### 72"

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from rlpipe.compose import compose
-from rlpipe.errors import RlpipeError
+from rlpipe.config.compose import compose
+from rlpipe.core.errors import RlpipeError
 from rlpipe.records.record import Record, Status
 from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
 from rlpipe.trackers.guarded import Guarded

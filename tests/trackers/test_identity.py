@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.compose import compose, to_plain
+from rlpipe.config.compose import compose, to_plain
 from rlpipe.records.record import Record, Status
-from rlpipe.sweep.folder import SWEEP_FILE
+from rlpipe.records.sweep import SWEEP_FILE
 from rlpipe.trackers.identity import experiment_of, identity, sweep_of
 from rlpipe.training.tracking import track, untrack
 from tests.trackers.test_guarded import Fragile
@@ -76,7 +76,7 @@ def test_the_tracker_is_told_all_that_the_record_ends_with(tmp_path, monkeypatch
     config = compose("method=dpo")
     record = Record.open(tmp_path / "run", to_plain(config))
     inner = Fragile()
-    monkeypatch.setattr("rlpipe.plugins.make", lambda kind, node: inner)
+    monkeypatch.setattr("rlpipe.config.plugins.make", lambda kind, node: inner)
     tracker = track(config, record, is_stage=False)
     metrics = {"after/x/score": float("nan"), "after/x/mean": 0.5}
     record.finish(Status.failed, "train", metrics=metrics, cost={"steps": 3}, error=ValueError("no"))

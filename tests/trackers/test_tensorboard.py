@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from rlpipe.errors import RlpipeError
+from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.tensorboard import TensorBoard, TensorBoardConfig

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rlpipe.errors import RlpipeError
+from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.wandb import Mode, Wandb, WandbConfig

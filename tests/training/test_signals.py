@@ -8,9 +8,9 @@ import time
 
 import pytest
 
+from rlpipe.core.signals import stop_requests
 from rlpipe.records import checkpoints
 from rlpipe.training import callbacks
-from rlpipe.training.signals import stop_requests
 from tests.training.tiny_training import Never, trainer, weights
 
 

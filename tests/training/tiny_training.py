@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from transformers import Trainer, TrainingArguments
 
-from rlpipe.console.progress import TrainingProgress
+from rlpipe.config.schema import CheckpointConfig, RunConfig
+from rlpipe.core.progress import TrainingProgress
 from rlpipe.records import checkpoints
-from rlpipe.schema import CheckpointConfig, RunConfig
 from rlpipe.training import callbacks
 
 

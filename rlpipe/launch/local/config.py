@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlpipe.launch.settings import LauncherConfig
+from rlpipe.config.launchers import LauncherConfig
 
 
 @dataclass

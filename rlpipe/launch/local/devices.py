@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
-from rlpipe.errors import LaunchError
+from rlpipe.core.errors import LaunchError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlpipe.launch.settings import LauncherConfig
+from rlpipe.config.launchers import LauncherConfig
 
 
 @dataclass

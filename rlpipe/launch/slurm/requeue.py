@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from rlpipe.launch.slurm.command import NoAnswer, Refused, ask, pairs
+from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask, pairs
 
 TRIES = 5
 """How often the controller is asked before the job ends all the same: SLURM kills it soon anyway."""

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rlpipe.records.files import Row
-from rlpipe.report.runs import Run
+from rlpipe.core.files import Row
+from rlpipe.records.runs import Run
 
 MOST_AUDITS = 4
 """Different audits that are shown."""

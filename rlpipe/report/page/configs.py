@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from rlpipe.records.files import Row
+from rlpipe.core.files import Row
 from rlpipe.report.labels import said
 
 MOST_FIELDS = 24

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from rlpipe.console.progress import Counting
+from rlpipe.core.progress import Counting
+from rlpipe.records.runs import Run
 from rlpipe.report.page import series
 from rlpipe.report.page.packed import CHARACTERS, Vectors
-from rlpipe.report.runs import Run
 
 Array = np.ndarray[Any, Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rlpipe.console.display import is_number
-from rlpipe.records.files import Row
+from rlpipe.core.files import Row
+from rlpipe.core.terminal import is_number
+from rlpipe.records.runs import Run
 from rlpipe.report.labels import said
 from rlpipe.report.page.configs import varied
-from rlpipe.report.runs import Run
 
 MOST_FIELDS = 6
 MOST_VALUES = 20

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rlpipe.core.files import Row
 from rlpipe.records.changes import Change
-from rlpipe.records.files import Row
+from rlpipe.records.runs import Run
 from rlpipe.report.arms import Arm
 from rlpipe.report.page.texts import brief, plus, pvalue
-from rlpipe.report.runs import Run
 
 if TYPE_CHECKING:
     from rlpipe.report.comparison import Comparison, Difference, EvaluationComparison

@@ -6,11 +6,11 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from rlpipe.console.display import say
-from rlpipe.errors import RecordError
-from rlpipe.records.files import append
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import append
+from rlpipe.core.terminal import say
+from rlpipe.records.runs import find
 from rlpipe.report.page.page import write
-from rlpipe.report.runs import find
 
 NAME = "report.html"
 
@@ -33,7 +33,7 @@ def write_own(run_dir: Path, log_file: Path) -> None:
 
 def write_sweep(folder: Path) -> None:
     """Write `report.html` into a sweep's folder, and say where it is. What goes wrong is said, and never raised."""
-    from rlpipe.report.__main__ import build
+    from rlpipe.cli.report import build
 
     try:
         say(f"report: {build([folder])}")

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.console.display import count, duration
-from rlpipe.records.files import Row, write_atomic
+from rlpipe.core.files import Row, write_atomic
+from rlpipe.core.terminal import count, duration
 from rlpipe.records.provenance import rlpipe_version
+from rlpipe.records.runs import Run, Standing
 from rlpipe.report.arms import Arm, group, settings
 from rlpipe.report.page import provenance, texts
 from rlpipe.report.page.audit import audits
@@ -23,7 +24,6 @@ from rlpipe.report.page.curves import curves
 from rlpipe.report.page.effects import effects
 from rlpipe.report.page.results import Results, results
 from rlpipe.report.page.samples import samples
-from rlpipe.report.runs import Run, Standing
 
 if TYPE_CHECKING:
     from rlpipe.report.compare import Comparison

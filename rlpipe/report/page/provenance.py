@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlpipe.console.display import duration
-from rlpipe.records.files import Row
-from rlpipe.report.runs import Run
+from rlpipe.core.files import Row
+from rlpipe.core.terminal import duration
+from rlpipe.records.runs import Run
 
 MOST_NAMED = 6
 """Runs that are named beside a value that not all share."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlpipe.console.display import count, duration, is_number
+from rlpipe.core.files import Row
+from rlpipe.core.terminal import count, duration, is_number
 from rlpipe.records.changes import Change, changes
-from rlpipe.records.files import Row
 from rlpipe.report.arms import Arm
 from rlpipe.report.page import headline
 from rlpipe.report.page.effects import outcome_names

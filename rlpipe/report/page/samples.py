@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rlpipe.records.files import Row
-from rlpipe.report.runs import Run
+from rlpipe.core.files import Row
+from rlpipe.records.runs import Run
 
 MOST_EXAMPLES = 16
 MOST_ARMS = 24

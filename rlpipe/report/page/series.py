@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from rlpipe.records.runs import Run
 from rlpipe.report.lines import parse_lines
-from rlpipe.report.runs import Run
 
 _TAIL = 1 << 14
 """Bytes of a log's end that are enough to know what it holds."""

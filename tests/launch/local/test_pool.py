@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.errors import LaunchError
-from rlpipe.launch.backend import Phase
-from rlpipe.launch.local import backend as backend_module
-from rlpipe.launch.local import devices, pool, process
-from rlpipe.launch.local.backend import LocalBackend
-from rlpipe.launch.local.pool import Pool
-from rlpipe.records.files import append
-from rlpipe.sweep.folder import Ended, Job, Sweep
+from rlpipe.core.errors import LaunchError
+from rlpipe.core.files import append
+from rlpipe.launch.local import devices
+from rlpipe.launchers.base import Phase
+from rlpipe.launchers.local import backend as backend_module
+from rlpipe.launchers.local import pool, process
+from rlpipe.launchers.local.backend import LocalBackend
+from rlpipe.launchers.local.pool import Pool
+from rlpipe.records.sweep import Ended, Job, Sweep
 
 Make = Callable[..., Sweep]
 
@@ -45,7 +46,7 @@ os.replace(os.path.join(folder, "new"), os.path.join(folder, "outcome.json"))
 with open(os.path.join(folder, "ends"), "a") as file:
     file.write(json.dumps(time.time()) + "\\n")
 """
-"""Stands in for `rlpipe.launch.job`: it writes the outcome that its folder's told.json asks for."""
+"""Stands in for `rlpipe.sweep.job`: it writes the outcome that its folder's told.json asks for."""
 
 
 @pytest.fixture(autouse=True)
@@ -285,10 +286,10 @@ class TestProcesses:
 
     @pytest.fixture(autouse=True)
     def real_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "COMMAND", (sys.executable, "-m", "rlpipe.launch.job"))
+        monkeypatch.setattr(process, "COMMAND", (sys.executable, "-m", "rlpipe.sweep.job"))
 
     def freeze(self, sweep: Sweep, seconds: float) -> None:
-        from rlpipe.launch.job import freeze
+        from rlpipe.sweep.job import freeze
 
         for job in sweep.jobs:
             freeze(sweep, job, lambda: time.sleep(seconds))  # type: ignore[arg-type]
@@ -303,7 +304,7 @@ class TestProcesses:
         sweep = make_sweep(2, jobs=2)
         self.freeze(sweep, 1)
         program = (
-            "import os, sys; from rlpipe.launch.backend import backend_of; from rlpipe.sweep.folder import Sweep\n"
+            "import os, sys; from rlpipe.launchers.base import backend_of; from rlpipe.records.sweep import Sweep\n"
             "sweep = Sweep.load(sys.argv[1]); backend_of(sweep).submit(sweep.jobs); os.kill(os.getpid(), 9)"
         )
         done = subprocess.run([sys.executable, "-c", program, str(sweep.folder)], check=False)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rlpipe.records.runs import find
 from rlpipe.report.page import write
-from rlpipe.report.runs import find
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -12,10 +12,10 @@ import numpy as np
 import pandas
 import pytest
 
+from rlpipe.records.runs import Run, Standing
 from rlpipe.report.page import curves as module
 from rlpipe.report.page import series
 from rlpipe.report.page.curves import curves, group
-from rlpipe.report.runs import Run, Standing
 
 
 def a_run(folder: Path, rows: list[dict[str, Any]] | str) -> Run:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from rlpipe.records.runs import Standing, find
 from rlpipe.report.compare import compare
 from rlpipe.report.page import own, texts
 from rlpipe.report.page.own import write_own, write_sweep
 from rlpipe.report.page.page import page
-from rlpipe.report.runs import Standing, find
 from tests.report.page.made import make_run, make_sweep
 
 

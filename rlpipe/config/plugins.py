@@ -1,0 +1,255 @@
+"""Which plugins there are, and how a name in a config becomes a class.
+
+A plugin is a class with a `Config` dataclass. The built-in ones stand in `BUILT_IN`; a package adds
+its own through an entry point, and both go through the same loading path:
+
+    [project.entry-points."rlpipe.method"]
+    my_method = "my_package.my_module:MyMethod"
+
+A plugin needs no YAML: its `Config` alone makes `method=my_method` selectable. A package that has
+YAML options too names the folder's package in the entry-point group `rlpipe.conf`.
+
+Importing a plugin's module must not import torch (`rlpipe.testing` checks it). One that fails to
+import is kept aside with its error and matters only if it is chosen.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rlpipe.config import resolvers
+from rlpipe.core.errors import PluginError, RlpipeError, Stopped, guess
+from rlpipe.core.paths import conf_dir
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "model": {
+        "pretrained": "rlpipe.models.pretrained:Pretrained",
+        "blank": "rlpipe.models.blank:Blank",
+    },
+    "dataset": {
+        "smoltalk": "rlpipe.datasets.smoltalk:SmolTalk",
+        "ultrafeedback": "rlpipe.datasets.ultrafeedback:UltraFeedback",
+        "warmstart": "rlpipe.datasets.warmstart:WarmStart",
+        "countdown": "rlpipe.datasets.countdown:Countdown",
+        "gsm8k": "rlpipe.datasets.gsm8k:Gsm8k",
+        "piqa": "rlpipe.datasets.piqa:Piqa",
+        "files": "rlpipe.datasets.files:Files",
+        "mixture": "rlpipe.datasets.mixture:Mixture",
+        "ai_feedback": "rlpipe.datasets.ai_feedback:AIFeedback",
+    },
+    "method": {
+        "sft": "rlpipe.methods.sft:SFT",
+        "reward_model": "rlpipe.methods.reward_model:RewardModel",
+        "dpo": "rlpipe.methods.dpo:DPO",
+        "kto": "rlpipe.methods.kto:KTO",
+        "orpo": "rlpipe.methods.orpo:ORPO",
+        "simpo": "rlpipe.methods.simpo:SimPO",
+        "rloo": "rlpipe.methods.rloo:RLOO",
+        "grpo": "rlpipe.methods.grpo:GRPO",
+        "reinforce": "rlpipe.methods.reinforce:Reinforce",
+        "ppo": "rlpipe.methods.ppo:PPO",
+        "trl_rloo": "rlpipe.methods.trl_rloo:TrlRLOO",
+        "trl_grpo": "rlpipe.methods.trl_grpo:TrlGRPO",
+        "ai_feedback": "rlpipe.methods.ai_feedback:AIFeedback",
+        "none": "rlpipe.methods.none:NoTraining",
+    },
+    "reward": {
+        "countdown": "rlpipe.rewards.countdown:CountdownReward",
+        "gsm8k": "rlpipe.rewards.gsm8k:Gsm8kReward",
+        "math": "rlpipe.rewards.math:MathReward",
+        "format": "rlpipe.rewards.format:Format",
+        "length": "rlpipe.rewards.length:Length",
+        "reward_model": "rlpipe.rewards.reward_model:RewardModelReward",
+        "perplexity": "rlpipe.rewards.perplexity:PerplexityReward",
+        "judge": "rlpipe.rewards.judge.judge:Judge",
+    },
+    "tool": {
+        "calculator": "rlpipe.tools.calculator:Calculator",
+    },
+    "evaluation": {
+        "preference": "rlpipe.evaluations.preference:PreferenceAccuracy",
+        "perplexity": "rlpipe.evaluations.perplexity:Perplexity",
+        "choice": "rlpipe.evaluations.choice:ChoiceAccuracy",
+        "accuracy": "rlpipe.evaluations.accuracy:Accuracy",
+        "win_rate": "rlpipe.evaluations.win_rate:WinRate",
+        "lm_eval": "rlpipe.evaluations.lm_eval:LmEval",
+        "samples": "rlpipe.evaluations.samples:Samples",
+        "leaderboard": "rlpipe.evaluations.leaderboard:Leaderboard",
+    },
+    "tracker": {
+        "none": "rlpipe.trackers.none:NoTracker",
+        "tensorboard": "rlpipe.trackers.tensorboard:TensorBoard",
+        "wandb": "rlpipe.trackers.wandb:Wandb",
+    },
+}
+KINDS = tuple(BUILT_IN)
+
+SEVERAL = ("reward", "tool", "evaluation")
+"""The groups that take several options at once; each option is then packaged under its own name."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A name of one kind, and the class behind it or the reason why there is none."""
+
+    kind: str
+    name: str
+    origin: str
+    """`rlpipe`, or the distribution that brings it."""
+    cls: Any = None
+    """None where it cannot be used; `error` then says why."""
+    error: str | None = None
+
+
+@functools.cache
+def table() -> dict[str, dict[str, Plugin]]:
+    """Return every plugin by kind and name, built-in ones and those of installed packages."""
+    plugins: dict[str, dict[str, Plugin]] = {}
+    for kind, targets in BUILT_IN.items():
+        plugins[kind] = {
+            name: _load(kind, EntryPoint(name, target, f"rlpipe.{kind}")) for name, target in targets.items()
+        }
+        for entry in entry_points(group=f"rlpipe.{kind}"):
+            known = plugins[kind].get(entry.name)
+            plugin = _load(kind, entry)
+            if known is not None:
+                both = f"'{known.origin}' and '{plugin.origin}' both bring the {kind} '{entry.name}'"
+                reason = f"{both}: uninstall one, or rename its entry point"
+                plugin = Plugin(kind, entry.name, plugin.origin, error=reason)
+            elif (conf_dir() / kind / f"{entry.name}.yaml").is_file():
+                what = f"package '{plugin.origin}' brings a {kind} '{entry.name}', which is an option of rlpipe's own"
+                warnings.warn(f"{what}: {kind}={entry.name} stays rlpipe's; rename its entry point", stacklevel=2)
+            plugins[kind][entry.name] = plugin
+    return plugins
+
+
+def _load(kind: str, entry: EntryPoint) -> Plugin:
+    origin = entry.dist.name if entry.dist is not None else "rlpipe"
+    try:
+        cls = entry.load()
+    except Exception as error:
+        if origin == "rlpipe":
+            raise
+        return Plugin(kind, entry.name, origin, error=f"{type(error).__name__}: {error}")
+    base = importlib.import_module(f"rlpipe.{kind}s.base")
+    wanted = getattr(base, kind.capitalize(), None)
+    if wanted is not None and not (isinstance(cls, type) and issubclass(cls, wanted)):
+        reason = f"{entry.value} is no subclass of {base.__name__}.{wanted.__name__}"
+        return Plugin(kind, entry.name, origin, error=reason)
+    try:
+        OmegaConf.structured(cls.Config)
+    except (AttributeError, OmegaConfBaseException) as error:
+        return Plugin(kind, entry.name, origin, error=f"its Config cannot be a config: {str(error).splitlines()[0]}")
+    return Plugin(kind, entry.name, origin, cls=cls)
+
+
+def load(kind: str, name: str) -> Any:
+    """Return the class of a plugin. Raises PluginError for a name that is unknown or failed to import."""
+    plugin = table()[kind].get(name)
+    if plugin is None:
+        raise PluginError(f"{kind}.name: there is no {kind} plugin '{name}'; {guess(name, table()[kind])}")
+    if plugin.cls is None:
+        raise PluginError(
+            f"{kind}={name}: the plugin of package '{plugin.origin}' cannot be used: {plugin.error}\n"
+            f"    → mend or reinstall '{plugin.origin}', or choose another {kind}"
+        )
+    return plugin.cls
+
+
+def make(kind: str, config: Any) -> Any:
+    """Return the plugin object that a config node describes."""
+    return load(kind, config.name)(config)
+
+
+@contextmanager
+def blame(kind: str, name: str) -> Iterator[None]:
+    """Attribute a plain Python error of a third party's plugin to it; pass on everything else."""
+    try:
+        yield
+    except (RlpipeError, Stopped):
+        raise
+    except Exception as error:
+        plugin = table()[kind].get(name)
+        if plugin is None or plugin.origin == "rlpipe":
+            raise
+        raise PluginError(
+            f"{kind}={name} (package '{plugin.origin}') failed: {type(error).__name__}: {error}\n"
+            "    → the traceback stands in the run's log.txt; report it to the plugin's authors"
+        ) from error
+
+
+@functools.cache
+def register() -> None:
+    """Tell Hydra of all schemas, options without YAML, and config folders. Call before composing."""
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.launch import hydra_plugin
+
+    folders = [conf_dir(), *config_folders()]
+    store = ConfigStore.instance()
+    store.store(group="schema", name="run", node=RunConfig)
+    for kind, plugins in table().items():
+        for plugin in plugins.values():
+            if plugin.cls is None:
+                # Selecting it must lead to `load`, which says why it cannot be used.
+                node: Any = OmegaConf.create({"name": plugin.name})
+            else:
+                node = OmegaConf.structured(plugin.cls.Config)
+                node.name = plugin.name
+                if kind == "method":
+                    node.learning_rate = f"${{scaled:{node.learning_rate}}}"
+                    node.max_length = f"${{fitting:{node.max_length}}}"
+            store.store(group=f"schema/{kind}", name=plugin.name, node=node)
+            if not any((folder / kind / f"{plugin.name}.yaml").is_file() for folder in folders):
+                package = f"{kind}.{plugin.name}" if kind in SEVERAL else kind
+                store.store(group=kind, name=plugin.name, node=node, package=package)
+    Plugins.instance().register(ConfigFolders)
+    hydra_plugin.register()
+    resolvers.register()
+
+
+@functools.cache
+def config_folders() -> tuple[Path, ...]:
+    """Return the config folders that installed packages bring (entry-point group `rlpipe.conf`)."""
+    folders: list[Path] = []
+    for entry in entry_points(group="rlpipe.conf"):
+        try:
+            spec = importlib.util.find_spec(entry.value)
+        except ModuleNotFoundError:
+            spec = None
+        places = list(spec.submodule_search_locations or []) if spec is not None else []
+        folders += map(Path, places)
+        if not places:
+            owner = entry.dist.name if entry.dist is not None else entry.name
+            warnings.warn(
+                f"package '{owner}' names the config folder '{entry.value}', which cannot be imported: left out",
+                stacklevel=2,
+            )
+    return tuple(folders)
+
+
+class ConfigFolders(SearchPathPlugin):
+    """Hydra search-path plugin: adds the built-in config folder and those of installed packages."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append folders, so that the user's own come first when `--config-path` replaces the built-in one."""
+        built_in = f"file://{conf_dir()}"
+        if not any(element.path in (built_in, str(conf_dir())) for element in search_path.get_path()):
+            search_path.append(provider="rlpipe", path=built_in)
+        for folder in config_folders():
+            search_path.append(provider="package", path=f"file://{folder}")

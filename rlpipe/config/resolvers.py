@@ -1,0 +1,44 @@
+"""What stands in config files as `${name:…}`: values that depend on the run's model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rlpipe.core.errors import ModelError
+
+TOY = 10_000_000
+"""A model with fewer weights than this is a toy."""
+
+
+def register() -> None:
+    """Tell OmegaConf of all resolvers, once."""
+    for name, resolver in (("scaled", scaled), ("fitting", fitting), ("sized", sized)):
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def scaled(rate: float, *, _root_: Any) -> float:
+    """`${scaled:1e-6}`: a learning rate for a model of a billion weights, scaled to the run's model."""
+    return float(rate) * _root_.model.learning_rate_scale
+
+
+def fitting(length: int, *, _root_: Any) -> int:
+    """`${fitting:2048}`: a length in tokens, cut down to what the run's model takes, where that is known."""
+    from rlpipe.hub.facts import local_facts
+
+    context = _root_.model.context
+    if context is None and _root_.model.source is not None:
+        try:
+            facts = local_facts(_root_.model.source)
+        except ModelError:
+            facts = None  # the checks say what is wrong with the folder
+        context = facts.context if facts else None
+    return min(length, context or length)
+
+
+def sized(toy: Any, real: Any, *, _root_: Any) -> Any:
+    """`${sized:64,1024}`: the first for a toy model, new or known to be small, the second for a real one."""
+    model = _root_.model
+    small = model.parameters is not None and model.parameters < TOY
+    return toy if small or model.name == "blank" else real

@@ -1,0 +1,205 @@
+"""Writing files so that a reader, and a kill at any moment, finds either the old content or the new.
+
+Whole files are written beside their place and moved over it; rows are appended and cut back when
+they did not fit. Every failure is a RecordError that names the file and what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rlpipe.core.errors import RecordError
+
+Row = dict[str, Any]
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_TAIL = 2**16
+"""Bytes in which the last row of a file is looked for."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def explained(path: Path, doing: str = "write", setting: str = "run_dir") -> Iterator[None]:
+    """Turn an OSError of the body into a RecordError that says what to do about it; `setting` chooses the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise RecordError(
+                f"{path}: no space left to {doing} it ({error.strerror}); what was there before is untouched\n"
+                "    → free some space and give the same command again with the same run_dir: the run goes on"
+            ) from error
+        if error.errno in _READ_ONLY:
+            raise RecordError(
+                f"{path}: not allowed to {doing} it ({error.strerror})\n"
+                f"    → choose a folder that you can write to, with {setting}=…"
+            ) from error
+        raise RecordError(
+            f"{path}: cannot {doing} it ({error.strerror or error})\n    → choose another folder with {setting}=…"
+        ) from error
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file's content as one step that also survives a power cut."""
+    data = content.encode() if isinstance(content, str) else content
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(beside, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to the end of a file, all of it or, when it does not fit, none of it."""
+    data = text.encode()
+    with explained(path, "append to"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            before = os.fstat(descriptor).st_size
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            except BaseException:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, before)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """Return a row as one line of JSON; a number that JSON does not have (NaN, infinity) becomes null."""
+    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def json_text(value: Any) -> str:
+    """Return a value as indented JSON; a number that JSON does not have becomes null."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=str, indent=2) + "\n"
+
+
+def read_json(path: Path) -> Row | None:
+    """Return a JSON file's object, None where there is no file. Raises RecordError for a damaged one."""
+    with explained(path, "read"):
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RecordError(f"{path}: damaged ({error})\n    → delete it or name another run_dir") from error
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a folder, by its path inside it; an absent folder has none."""
+    with explained(folder, "read"):
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+
+
+def sha256(path: Path, sync: bool = False) -> str:
+    """Return a file's SHA-256; with `sync`, also force it to the disk."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if sync:
+            os.fsync(file.fileno())
+    return digest
+
+
+def read_lines(path: Path) -> list[Row]:
+    """Return the rows of a JSONL file; an absent file has none and a torn last line is left out.
+
+    Raises RecordError for a damaged line that is not the last: nothing of ours leaves such a line.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise RecordError(
+                f"{path}, line {number}: not JSON ({error})\n    → mend or delete that line, or use another run_dir"
+            ) from error
+    return rows
+
+
+def first_row(path: Path) -> Row | None:
+    """Return the first row of a JSONL file; None where there is none that is whole."""
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.readline())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def last_row(path: Path) -> Row | None:
+    """Return the last whole row of a JSONL file that may be growing, from its end alone; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines[1:] if size > _TAIL else lines):
+        with suppress(ValueError):
+            return json.loads(line)
+    return None
+
+
+def keep_rows(path: Path, keep: Callable[[Row], bool]) -> None:
+    """Leave only the rows that `keep` accepts, in one step; a torn last line goes too."""
+    if not path.exists():
+        return
+    content = "".join(json_line(row) for row in read_lines(path) if keep(row))
+    if content.encode() != path.read_bytes():
+        write_atomic(path, content)
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a JSONL file in one step."""
+    write_atomic(path, "".join(map(json_line, rows)))
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with NaN and infinities replaced by None, and numpy or torch scalars by plain numbers."""
+    if hasattr(value, "item") and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

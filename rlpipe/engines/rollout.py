@@ -1,0 +1,91 @@
+"""One sampled completion, and what it earned. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from rlpipe.core.errors import Problem
+from rlpipe.datasets.forms import Prompt
+from rlpipe.rewards.base import Score
+
+
+@dataclass
+class SamplingConfig:
+    """How completions are drawn."""
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 takes the likeliest token (greedy)."""
+    top_p: float = 1.0
+    """Draw from the fewest tokens that together have this probability (arXiv:1904.09751)."""
+    top_k: int = 0
+    """Draw from this many likeliest tokens; 0 for all."""
+    min_p: float = 0.0
+    """Draw from tokens that have at least this share of the likeliest one's probability (arXiv:2407.01082)."""
+    max_tokens: int = 128
+    """Longest completion in tokens, tool results included."""
+    stop: list[str] = field(default_factory=list)
+    """End a completion after any of these strings."""
+
+
+class Finish(Enum):
+    """Why a completion ended."""
+
+    stop = "stop"
+    """An end-of-turn token or a stop string."""
+    length = "length"
+    """`max_tokens`, or the model's context, was reached."""
+
+
+@dataclass
+class ToolCall:
+    """A call that the model wrote, and what came of it."""
+
+    name: str
+    arguments: dict[str, Any]
+    result: str
+    """What was put into the completion: the tool's answer, or the error for the model to read."""
+    failed: bool
+    at: int
+    """Index in `Rollout.ids` of the result's first token."""
+
+
+@dataclass
+class Rollout:
+    """One completion of one prompt. Token lists run over the completion alone."""
+
+    prompt: Prompt
+    prompt_ids: list[int]
+    ids: list[int]
+    """All tokens after the prompt: what the model wrote, the stop token included, and tool results."""
+    logps: list[float]
+    """Natural-log probability of each token under the policy and the sampling settings that drew it; 0 for others'."""
+    written: list[bool]
+    """Whether the model wrote the token; the others never enter a loss."""
+    text: str
+    """The completion as text, special tokens left out, tool results included."""
+    finish: Finish
+    calls: list[ToolCall] = field(default_factory=list)
+    scores: dict[str, Score] = field(default_factory=dict)
+    """What each reward gave, by the reward's name in the config."""
+    reward: float = 0.0
+    """The weighted sum of `scores`: exactly what the objective uses (before any KL)."""
+
+
+def sampling_problems(sampling: SamplingConfig, where: str) -> list[Problem]:
+    """Return which settings are out of range; `where` is the dotted path of the config."""
+    ranges = [
+        ("temperature", 0 <= sampling.temperature < math.inf, "0 (greedy) or more"),
+        ("top_p", 0 < sampling.top_p <= 1, "above 0, at most 1"),
+        ("top_k", sampling.top_k >= 0, "0 (all) or more"),
+        ("min_p", 0 <= sampling.min_p <= 1, "from 0 to 1"),
+        ("max_tokens", sampling.max_tokens >= 1, "1 or more"),
+        ("stop", all(sampling.stop), "strings of at least one character"),
+    ]
+    return [
+        Problem(f"{where}.{name}", f"{getattr(sampling, name)!r} is out of range", f"give {wanted}")
+        for name, fits, wanted in ranges
+        if not fits
+    ]

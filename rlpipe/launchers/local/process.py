@@ -1,0 +1,78 @@
+"""A job's process on this machine: starting it, finding it again from any process, ending it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rlpipe.core.files import json_text, read_json, write_atomic
+from rlpipe.launch.local.devices import VISIBLE
+from rlpipe.records import heartbeat
+
+FILE = "process.json"
+COMMAND = (sys.executable, "-m", "rlpipe.sweep.job")
+"""Runs the frozen job of the folder that comes after it."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One attempt's process, as its job's folder knows it."""
+
+    pid: int
+    born: str | None
+    """What tells it from a later process with the same id."""
+    machine: str
+    gpu: str | None
+    submission: int
+    """Which submission of the job it answers."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is still there, as far as can be told from this machine."""
+        return self.machine == heartbeat.machine() and self.born is not None and heartbeat.born(self.pid) == self.born
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and to all that it has started."""
+        if self.runs:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+
+def start(folder: Path, cwd: Path, gpu: str | None, submission: int) -> tuple[subprocess.Popen[bytes], Process]:
+    """Start a frozen job in a session of its own; what it says goes to its log.txt. Raises OSError."""
+    environment: Mapping[str, str] = os.environ if gpu is None else {**os.environ, VISIBLE: gpu}
+    with open(folder / "log.txt", "ab") as log:
+        popen = subprocess.Popen(
+            [*COMMAND, str(folder)],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    process = Process(popen.pid, heartbeat.born(popen.pid), heartbeat.machine(), gpu, submission)
+    write_atomic(folder / FILE, json_text(asdict(process)))
+    return popen, process
+
+
+def of(folder: Path) -> Process | None:
+    """Return the process of a job's newest attempt, None when it never began."""
+    row = read_json(folder / FILE)
+    return Process(**row) if row is not None else None
+
+
+def ending(code: int | None) -> str:
+    """Say how a process ended, by its exit code; None for one whose code nobody knows."""
+    if code is None:
+        return "its process is gone (killed?)"
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in [number.value for number in signal.Signals] else str(-code)
+    return f"killed by {name}" + (" (no memory left?)" if name == "SIGKILL" else "")

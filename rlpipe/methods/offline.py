@@ -1,0 +1,90 @@
+"""The base of every method that TRL trains on fixed data.
+
+To add one: say which forms it `takes`, which fields of its `Config` are which of the library's
+(`own`), how tokens become columns (`columns`), and where TRL has it (`library`). The rest is shared.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
+
+from rlpipe.datasets.forms import Example
+from rlpipe.methods.base import MethodConfig, Parts
+from rlpipe.methods.columns import Columns
+from rlpipe.methods.library import LibraryMethod
+from rlpipe.models.tokens import Tokens
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+
+class Overlong(Enum):
+    """What to do with examples of more than `max_length` tokens."""
+
+    drop = "drop"
+    truncate = "truncate"
+
+
+@dataclass
+class OfflineConfig(MethodConfig):
+    """What every method on fixed data can be told."""
+
+    micro_batch_size: int = 8
+    """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`."""
+    overlong: Overlong = Overlong.drop
+    """`drop` leaves longer examples out and counts them; `truncate` cuts their end off."""
+    group_by_length: bool = True
+    """Batch examples of similar length, so that little is padded; order still changes with seed and epoch."""
+
+
+class OfflineMethod(LibraryMethod):
+    """A method whose trainer is one of TRL's, on examples that do not change while it trains."""
+
+    Config: ClassVar[type[OfflineConfig]] = OfflineConfig
+    config: OfflineConfig
+
+    has_reference: ClassVar[bool] = False
+    """Whether the objective compares the policy with a reference model."""
+    trains_chosen_prompt: ClassVar[bool] = False
+    """Whether the likelihood of the chosen sequence's prompt is part of the loss, whatever the labels say."""
+    in_order: ClassVar[bool] = False
+    """Whether rows of a micro-batch belong together: they are shuffled once, and never grouped by length."""
+
+    @abstractmethod
+    def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:
+        """Lay tokens out as the trainer's columns."""
+
+    @property
+    def marks_speaker(self) -> bool:
+        """Whether it matters which tokens of a conversation the assistant wrote."""
+        return True
+
+    @property
+    def packs(self) -> bool:
+        """Whether several examples share a row, so that the trainer makes rows of its own."""
+        return False
+
+    @property
+    def precomputes(self) -> bool:
+        """Whether the reference's log-probabilities are computed once, before training."""
+        return False
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a reference model is asked at all, in every step or once before."""
+        return self.has_reference
+
+    @property
+    def needs_reference_model(self) -> bool:
+        """Whether a reference model takes part in every step."""
+        return self.has_reference and not self.precomputes
+
+    def trainer(self, parts: Parts) -> Trainer:
+        """Build TRL's trainer with rlpipe's batches, data and resume. Raises ConfigError and DataError."""
+        from rlpipe.training.offline.trainer import build
+
+        return build(self, parts)

@@ -1,0 +1,206 @@
+"""The base of every on-policy method: an advantage estimator and a policy loss, with vetted settings.
+
+To add one: put its knobs into a `Config`, write `advantages` and `policy_loss`, and say by `aggregate` how
+completions of different lengths count. Sampling, rewards, KL, batches and checkpoints are the same for all.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rlpipe.core.errors import Problem
+from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.methods.base import MethodConfig, Parts
+from rlpipe.methods.library import LibraryMethod
+from rlpipe.models import reference
+from rlpipe.models.base import Loaded
+from rlpipe.models.reference import ReferenceConfig
+from rlpipe.training.audit import Audit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Trainer
+
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.methods.batch import Batch, Tokens
+    from rlpipe.methods.losses import Loss
+
+
+class KLIn(Enum):
+    """Where the distance from the reference counts."""
+
+    reward = "reward"
+    """It is taken off the reward (RLOO, PPO)."""
+    loss = "loss"
+    """It is added to the loss, token by token (GRPO)."""
+
+
+class KLEstimator(Enum):
+    """How the KL from policy to reference is estimated at a sampled token (joschu.net/blog/kl-approx.html)."""
+
+    k1 = "k1"
+    """log π − log π_ref: unbiased, may be negative."""
+    k2 = "k2"
+    """Half its square: biased, with the KL's own gradient on-policy."""
+    k3 = "k3"
+    """π_ref/π − 1 + log π − log π_ref: unbiased, never negative."""
+
+
+class Aggregate(Enum):
+    """How completions of different lengths count in the loss."""
+
+    completion = "completion"
+    """Every completion alike: the mean of each one's tokens (GRPO, arXiv:2402.03300)."""
+    token = "token"
+    """Every token alike (DAPO, arXiv:2503.14476)."""
+    constant = "constant"
+    """The sum of each one's tokens over `sampling.max_tokens` (Dr. GRPO, arXiv:2503.20783)."""
+    sum = "sum"
+    """The sum of each one's tokens: the gradient of its log-probability, as in the policy-gradient theorem."""
+
+
+@dataclass
+class OnlineConfig(MethodConfig):
+    """What every on-policy method can be told.
+
+    A batch of rollouts is `batch_size · minibatches` completions, `group_size` of each prompt. It is used for
+    `minibatches · epochs_per_batch` optimiser steps; then the next one is drawn.
+    """
+
+    batch_size: int = 64
+    """Completions per optimiser step, over all devices together."""
+    schedule: str = "constant_with_warmup"
+    """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
+    warmup: float = 0.0
+    """Share of the steps in which the learning rate rises from 0: the first batch of rollouts would teach nothing."""
+    group_size: int = 4
+    """Completions of each prompt. RLOO's paper uses 2 and 4 (arXiv:2402.14740), GRPO's 64."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How completions are drawn."""
+    curriculum: str | None = None
+    """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
+    length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
+    et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
+    micro_batch_tokens: int = 8192
+    """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
+    epochs_per_batch: int = 1
+    """Passes over each batch of rollouts; above 1 the completions are the more off-policy the later they are used."""
+    minibatches: int = 1
+    """Optimiser steps per pass over a batch of rollouts."""
+    kl_coef: float = 0.05
+    """Weight of the KL from the reference; 0 needs none."""
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    """The model that the KL is measured from; by default the policy's own start."""
+    kl_in: KLIn = KLIn.reward
+    kl_estimator: KLEstimator = KLEstimator.k1
+    sync_reference: int = 0
+    """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
+    sync_weight: float = 1.0
+    """The policy's share when the reference moves: 1 copies it, less averages."""
+    samples_every: int = 50
+    """Optimiser steps between two looks at a few completions (samples.jsonl, tracker, terminal); 0 for none."""
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimiser steps made with one batch of rollouts."""
+        return self.epochs_per_batch * self.minibatches
+
+    @property
+    def prompts_per_batch(self) -> int:
+        """Prompts in one batch of rollouts."""
+        return self.batch_size * self.minibatches // self.group_size
+
+
+@dataclass
+class ClippedConfig(OnlineConfig):
+    """A policy loss whose probability ratios are clipped (arXiv:1707.06347)."""
+
+    clip: float = 0.2
+    """Ratios of new to old probability are clipped to 1 ± this (the paper's value)."""
+    clip_high: float | None = None
+    """The upper bound's own distance from 1 (0.28 in DAPO, arXiv:2503.14476); null for `clip`."""
+
+
+class OnlineMethod(LibraryMethod):
+    """A method that learns from completions of its own policy."""
+
+    Config: ClassVar[type[OnlineConfig]] = OnlineConfig
+    config: OnlineConfig
+    takes = (Prompt,)
+    takes_reward = True
+    takes_tool = True
+    library = ("transformers", "TrainingArguments", "Trainer")
+    micro_batched = False
+    own = {  # noqa: RUF012
+        "per_device_train_batch_size": "micro_batch_tokens",
+        "gradient_accumulation_steps": "micro_batch_tokens",
+        "train_sampling_strategy": "batch_size",
+    }
+    irrelevant = ("samples_every",)
+    has_values: ClassVar[bool] = False
+    """Whether a value function is trained beside the policy."""
+    smallest_group: ClassVar[int] = 1
+    """Completions of a prompt that the estimator needs."""
+
+    @abstractmethod
+    def advantages(self, batch: Batch) -> Tensor:
+        """Return what each of the batch's n completion tokens is worth: [n]."""
+
+    @abstractmethod
+    def policy_loss(self, tokens: Tokens) -> Loss:
+        """Return the loss of some completions' tokens, without any KL; tokens count by `tokens.weights`."""
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """How completions of different lengths count."""
+        return Aggregate.token
+
+    @property
+    def value_model(self) -> bool:
+        """Whether the value function has a model of its own beside the policy's."""
+        return False
+
+    @property
+    def needs_reference_model(self) -> bool:
+        """Whether a reference takes part in training."""
+        return self.config.kl_coef > 0
+
+    def arguments(self) -> dict[str, Any]:
+        """Return nothing: the trainer's own arguments are all the run's."""
+        return {}
+
+    def problems(self, config: RunConfig) -> list[Problem]:
+        """List what is wrong with the settings taken together."""
+        own, found = self.config, []
+        if own.group_size < self.smallest_group:
+            what = f"{own.name} compares completions of one prompt with each other, and there is only one"
+            found.append(Problem("method.group_size", what, f"set {self.smallest_group} or more (4 is usual)"))
+        together = own.batch_size * own.minibatches
+        if own.group_size > 0 and together % own.group_size:
+            what = f"{together} completions (batch_size · minibatches) are no whole groups of {own.group_size}"
+            fitting = -(-together // own.group_size) * own.group_size
+            fix = f"set method.batch_size={fitting} with method.minibatches=1, or another method.group_size"
+            found.append(Problem("method.batch_size", what, fix))
+        if own.sampling.max_tokens >= own.max_length:
+            what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+            found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
+        if own.sync_reference and own.kl_coef == 0:
+            what = "there is no reference to move, for method.kl_coef is 0"
+            found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
+        return found + reference.problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)
+
+    def trainer(self, parts: Parts) -> Trainer:
+        """Build the on-policy trainer. Raises ConfigError and DataError."""
+        from rlpipe.training.online.build import build
+
+        return build(self, parts)
+
+    def audit(self, trainer: Any, loaded: Loaded) -> Audit:
+        """Sample a few completions before training, and look at prompts, stops, masks and rewards."""
+        from rlpipe.training.online.audit import audit
+
+        return audit(trainer)

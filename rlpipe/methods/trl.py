@@ -1,0 +1,130 @@
+"""The base of the on-policy methods that TRL trains: the yardstick for rlpipe's own loop, and the way to TRL's vLLM.
+
+Nothing here imports torch. TRL 1.16 goes on exactly from a checkpoint only between two batches of rollouts, and within
+the first epoch; rlpipe's own methods do so from every step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rlpipe.core.errors import Problem
+from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.methods.base import MethodConfig, Parts
+from rlpipe.methods.library import LibraryMethod
+from rlpipe.models.base import Loaded
+from rlpipe.training.audit import Audit
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+    from rlpipe.config.schema import RunConfig
+
+
+@dataclass
+class TrlConfig(MethodConfig):
+    """What TRL's on-policy trainers share. All else goes through `extra` (vLLM: `extra.use_vllm=true` and its kin)."""
+
+    learning_rate: float = 1e-6
+    """TRL's default."""
+    batch_size: int = 64
+    """Completions per optimiser step, over all devices and accumulation steps together."""
+    micro_batch_size: int = 8
+    """Completions per forward pass on one device; accumulation makes up the rest of `batch_size`."""
+    schedule: str = "constant_with_warmup"
+    """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
+    warmup: float = 0.0
+    """Share of the steps in which the learning rate rises from 0."""
+    group_size: int = 4
+    """Completions of each prompt."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How completions are drawn; stop strings are not TRL's."""
+    epochs_per_batch: int = 1
+    """Passes over each batch of rollouts."""
+    minibatches: int = 1
+    """Optimiser steps per pass over a batch of rollouts."""
+    kl_coef: float = 0.05
+    """Weight of the KL from the starting model; 0 needs no reference."""
+    clip: float = 0.2
+    """Ratios of new to old probability are clipped to 1 ± this."""
+
+    @property
+    def prompts_per_batch(self) -> int:
+        """Prompts in one batch of rollouts."""
+        return self.batch_size * self.minibatches // self.group_size
+
+
+class TrlMethod(LibraryMethod):
+    """An on-policy method whose trainer is TRL's; rewards and prompts are rlpipe's."""
+
+    Config = TrlConfig
+    config: TrlConfig
+    takes = (Prompt,)
+    takes_reward = True
+    own = {  # noqa: RUF012
+        "num_generations": "group_size",
+        "beta": "kl_coef",
+        "epsilon": "clip",
+        "num_iterations": "epochs_per_batch",
+        "generation_batch_size": "minibatches",
+        "steps_per_generation": "minibatches",
+        "max_completion_length": "sampling.max_tokens",
+        "temperature": "sampling.temperature",
+        "top_p": "sampling.top_p",
+        "top_k": "sampling.top_k",
+        "min_p": "sampling.min_p",
+    }
+
+    @property
+    def needs_reference_model(self) -> bool:
+        """Whether a reference takes part in training."""
+        return self.config.kl_coef > 0
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the library's arguments that this method sets."""
+        own, sampling = self.config, self.config.sampling
+        return {
+            "num_generations": own.group_size,
+            "beta": own.kl_coef,
+            "epsilon": own.clip,
+            "num_iterations": own.epochs_per_batch,
+            "generation_batch_size": own.batch_size * own.minibatches,
+            "max_completion_length": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p or None,
+        }
+
+    def problems(self, config: RunConfig) -> list[Problem]:
+        """List what is wrong with the settings taken together."""
+        own, found = self.config, []
+        if own.group_size < 2:
+            what = f"{own.name} compares completions of one prompt with each other, and there is only one"
+            found.append(Problem("method.group_size", what, "set 2 or more (4 is usual)"))
+        elif own.batch_size * own.minibatches % own.group_size:
+            what = f"{own.batch_size * own.minibatches} completions are no whole groups of {own.group_size}"
+            found.append(Problem("method.batch_size", what, "make batch_size · minibatches a multiple of group_size"))
+        if own.sampling.stop:
+            what = f"TRL ends completions at the end-of-turn token only, not at {list(own.sampling.stop)}"
+            found.append(
+                Problem("method.sampling.stop", what, f"take {own.name.removeprefix('trl_')}, or set it to []")
+            )
+        if own.sampling.max_tokens >= own.max_length:
+            what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+            found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
+        return found
+
+    def trainer(self, parts: Parts) -> Trainer:
+        """Build TRL's trainer on rlpipe's prompts and rewards. Raises ConfigError and DataError."""
+        from rlpipe.training.online.trl import build
+
+        return build(self, parts)
+
+    def audit(self, trainer: Trainer, loaded: Loaded) -> Audit:
+        """Say which prompts are kept; TRL samples for itself."""
+        from rlpipe.training.online.trl import audit
+
+        return audit(trainer, loaded)

@@ -1,0 +1,269 @@
+"""Finding runs on the disk and reading them as they are: finished, failed, still going, or damaged.
+
+Reading is tolerant where a record is not of our making any more: a damaged line is skipped and
+counted, a run that never began is `missing`. Only what is asked for is read, and nothing large is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import Row
+from rlpipe.records import lease
+from rlpipe.records.record import When
+from rlpipe.records.sweep import SWEEP_FILE, Ended, read_outcome
+from rlpipe.report.lines import parse_lines
+
+_WHENS: tuple[When, ...] = ("before", "after")
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Standing(Enum):
+    """How a run stands."""
+
+    ok = "ok"
+    failed = "failed"
+    stopped = "stopped"
+    """Asked to stop; it has saved and can go on."""
+    running = "running"
+    killed = "killed"
+    """It has no result, and its process is gone."""
+    missing = "missing"
+    """An arm of a sweep that has not begun, or that was cancelled before."""
+    damaged = "damaged"
+    """Its manifest or its result cannot be read."""
+
+
+@dataclass(eq=False)
+class Run:
+    """One run's directory, or the place where an arm's will be."""
+
+    dir: Path
+    standing: Standing
+    manifest: Row = field(default_factory=dict)
+    config: Row = field(default_factory=dict)
+    """The resolved config in plain types; empty where an arm has left nothing yet."""
+    overrides: list[str] = field(default_factory=list)
+    result: Row = field(default_factory=dict)
+    """What result.json holds; empty while there is none."""
+    error: str | None = None
+    """Why it failed, in a line."""
+    sweep: Path | None = None
+    """The folder of the sweep that it is an arm of."""
+    damaged: dict[str, int] = field(default_factory=dict)
+    """Lines that could not be read, by file; filled as files are read."""
+
+    @property
+    def name(self) -> str:
+        """The folder's name; with the one above it where it is only a number."""
+        return f"{self.dir.parent.name}/{self.dir.name}" if self.dir.name.isdigit() else self.dir.name
+
+    @property
+    def id(self) -> str:
+        """The run's identity over all its attempts; the folder for one without a manifest."""
+        return str(self.manifest.get("id") or self.dir)
+
+    @property
+    def seed(self) -> int | None:
+        """The run's seed, None where it is not known."""
+        seed = self.config.get("seed")
+        return seed if seed is not None else _seed_of(self.overrides)
+
+    @property
+    def summary(self) -> dict[str, float | None]:
+        """The numbers that the run ended with; None for one that was no number."""
+        return dict(self.result.get("metrics", {}))
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What all attempts took: `seconds`, and `gpu_hours`, `steps` and `tokens` where they are known."""
+        spent = dict(self.result.get("cost", {}))
+        if self.config.get("hardware", {}).get("device") == "cpu":
+            return spent
+        hours = sum(_gpu_seconds(attempt) for attempt in self.manifest.get("attempts", [])) / 3600
+        return spent | ({"gpu_hours": round(hours, 4)} if hours else {})
+
+    def metrics(self) -> list[Row]:
+        """Read metrics.jsonl: a row `{step, time, …}` a log step. A number that was NaN is None. Not kept."""
+        return self._lines(self.dir / "metrics.jsonl")
+
+    def samples(self) -> list[Row]:
+        """Read samples.jsonl: texts to read, each with its `step`. Not kept."""
+        return self._lines(self.dir / "samples.jsonl")
+
+    @cached_property
+    def evaluations(self) -> dict[str, tuple[When, ...]]:
+        """Which evaluations have rows, and of when."""
+        found: dict[str, tuple[When, ...]] = {}
+        for when in _WHENS:
+            for path in sorted((self.dir / "evaluations").glob(f"*.{when}.jsonl")):
+                name = path.name.removesuffix(f".{when}.jsonl")
+                found[name] = (*found.get(name, ()), when)
+        return found
+
+    def evaluation(self, name: str, when: When) -> list[Row]:
+        """Read an evaluation's rows, one an example; none where it has not been done. Not kept."""
+        return self._lines(self.dir / "evaluations" / f"{name}.{when}.jsonl")
+
+    def final(self, name: str) -> When | None:
+        """Return which rows tell of the run's result: those after training; where nothing is trained, the only ones.
+
+        None where they are not there (yet).
+        """
+        there = self.evaluations.get(name, ())
+        if "after" in there:
+            return "after"
+        trains_nothing = self.result.get("stage") == "evaluate" and "steps" not in self.result.get("cost", {})
+        return "before" if "before" in there and trains_nothing else None
+
+    def protocol(self, name: str) -> Row | None:
+        """Read what an evaluation's rows depend on beside the model; None where the run has not said."""
+        return self.read(f"evaluations/{name}.protocol.json")
+
+    def read(self, name: str) -> Row | None:
+        """Read a JSON file of the folder (`audit.json`); None where there is none, or where it is damaged (counted)."""
+        try:
+            value = json.loads((self.dir / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            self.damaged[name] = 1
+            return None
+        return value if isinstance(value, dict) else {"value": value}
+
+    def _lines(self, path: Path) -> list[Row]:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read ({error.strerror})\n    → check its rights") from error
+        rows, damaged = parse_lines(data, still_going=self.standing is Standing.running)
+        if damaged:
+            self.damaged[str(path.relative_to(self.dir))] = damaged
+        return rows
+
+
+def find(paths: Iterable[Path | str]) -> list[Run]:
+    """Return the runs of folders: run directories, sweeps with their arms, or any folder above them.
+
+    In the order given, inside a folder by name, an arm before the next by number; none twice. Raises RecordError for
+    all folders at once that are not there or hold no run.
+    """
+    runs: dict[Path, Run] = {}
+    wrong: list[str] = []
+    for path in paths:
+        folder = Path(path).expanduser()
+        found = list(_below(folder.resolve())) if folder.is_dir() else []
+        if not found:
+            wrong.append(_no_run(folder))
+        for run in found:
+            known = runs.setdefault(run.dir, run)
+            known.sweep = known.sweep or run.sweep
+    if wrong:
+        raise RecordError("\n".join(wrong))
+    return list(runs.values())
+
+
+def _no_run(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder}: there is no such folder\n    → name a run's directory, a sweep's, or a folder above them"
+    if not folder.is_dir():
+        return f"{folder}: a file\n    → name the run's directory that it is in"
+    inside = next((outer for outer in folder.resolve().parents if (outer / "manifest.json").is_file()), None)
+    fix = f"it lies inside one: {inside}" if inside else "name a run's directory, a sweep's, or a folder above them"
+    return f"{folder}: holds no run (no manifest.json, in no folder below it either)\n    → {fix}"
+
+
+def _below(folder: Path) -> Iterator[Run]:
+    """Yield the runs of a folder and of those below it; a run's own folders are not looked into."""
+    if (folder / "manifest.json").is_file():
+        yield _run(folder)
+        return
+    if (folder / SWEEP_FILE).is_file():
+        yield from _arms(folder)
+    with os.scandir(folder) as entries:
+        inner = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    for name in sorted(inner, key=lambda name: (int(name) if name.isdigit() else -1, name)):
+        yield from _below(folder / name)
+
+
+def _arms(sweep: Path) -> Iterator[Run]:
+    """Yield the arms that a sweep's file names, also those that have not begun."""
+    try:
+        arms = json.loads((sweep / SWEEP_FILE).read_bytes()).get("arms", [])
+    except (ValueError, AttributeError) as error:
+        raise RecordError(
+            f"{sweep / SWEEP_FILE}: damaged ({error})\n    → move it away to see only the arms that have begun"
+        ) from error
+    for arm in sorted(arms, key=lambda arm: arm["num"]):
+        folder = (sweep / arm["folder"]).resolve()
+        if (folder / "manifest.json").is_file():
+            run = _run(folder)
+            run.sweep = sweep
+            yield run
+        else:
+            yield _missing(folder, sweep, [str(override) for override in arm["overrides"]], str(arm["num"]))
+
+
+def _missing(folder: Path, sweep: Path, overrides: list[str], number: str) -> Run:
+    """Return an arm without a record: its config where it was frozen, and what the launcher knows of it."""
+    run = Run(folder, Standing.missing, overrides=overrides, sweep=sweep)
+    frozen = folder / "config.yaml"
+    if frozen.is_file():
+        run.config = yaml.load(frozen.read_bytes(), Loader=_YAML) or {}
+    outcome = read_outcome(sweep / ".launch" / number)
+    if outcome is not None and outcome.ended is Ended.failed:
+        run.standing, run.error = Standing.failed, outcome.error
+    elif outcome is not None and outcome.ended is Ended.cancelled:
+        run.error = f"cancelled: {outcome.error}" if outcome.error else "cancelled"
+    return run
+
+
+def _run(folder: Path) -> Run:
+    run = Run(folder, Standing.damaged)
+    try:
+        run.manifest = json.loads((folder / "manifest.json").read_bytes())
+        run.config, run.overrides = run.manifest["config"], list(run.manifest["overrides"])
+        result = folder / "result.json"
+        run.result = json.loads(result.read_bytes()) if result.is_file() else {}
+        run.standing = _standing(folder, run.result.get("status"))
+        run.error = _error(run.result.get("error"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        run.standing = Standing.damaged
+        run.error = f"its record cannot be read: {type(error).__name__}: {error}"
+    return run
+
+
+def _error(error: Mapping[str, Any] | None) -> str | None:
+    return f"{error['type']}: {str(error['message']).partition(chr(10))[0]}" if error else None
+
+
+def _standing(folder: Path, status: str | None) -> Standing:
+    if status is None:
+        return Standing.running if lease.holder(folder) is not None else Standing.killed
+    return Standing.stopped if status == Ended.cancelled.value else Standing(status)
+
+
+def _seed_of(overrides: Sequence[str]) -> int | None:
+    for override in reversed(overrides):
+        key, _, value = override.partition("=")
+        if key.lstrip("+") == "seed" and value.strip().lstrip("-").isdigit():
+            return int(value)
+    return None
+
+
+def _gpu_seconds(attempt: Mapping[str, Any]) -> float:
+    """Return an attempt's seconds times the GPUs that it used: one a process, where the machine has any."""
+    gpus = attempt.get("hardware", {}).get("gpus", [])
+    return float(attempt.get("seconds", 0.0)) * attempt.get("processes", 1) if gpus else 0.0

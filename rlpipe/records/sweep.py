@@ -1,0 +1,183 @@
+"""What a sweep's folder holds.
+
+sweep.json           the study: command, code, launcher, and every job (arms, and stages that arms need)
+multirun.yaml        Hydra's own note of the command
+0/ 1/ …              the arms' run directories
+.launch/<job>/       what the launcher needs of a job:
+    job.pkl          the frozen work: everything resolved, nothing is composed again
+    outcome.json     how the newest attempt stands (`Outcome`)
+    return.pkl       what the work returned, for a sweeper that waits for it
+    log.txt          stdout and stderr of all attempts
+.launch/submissions.jsonl   what was handed to whom, and when
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import append, json_line, json_text, read_json, read_lines, write_atomic
+
+SWEEP_FILE = "sweep.json"
+
+
+class Kind(Enum):
+    """What a job is for."""
+
+    arm = "arm"
+    stage = "stage"
+
+
+class Ended(Enum):
+    """How an attempt at a job stands or ended."""
+
+    running = "running"
+    ok = "ok"
+    failed = "failed"
+    stopped = "stopped"
+    """Asked to stop, saved, can go on."""
+    cancelled = "cancelled"
+    """Never to run: cancelled by hand, or a stage that it needs has failed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work of a sweep: an arm, or a stage that arms need."""
+
+    key: str
+    """The arm's number, or the stage's name."""
+    kind: Kind
+    overrides: tuple[str, ...]
+    run_dir: str
+    """Absolute; a stage's lies in the store."""
+    needs: tuple[str, ...] = ()
+    """Keys of the stages that must be there first."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """For an arm: the fields in which the arms differ, with its values."""
+    steps: int | None = None
+    """Planned optimiser steps, where they are known."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the newest attempt at a job stands, as the job itself wrote it."""
+
+    ended: Ended
+    attempt: int = 1
+    error: str | None = None
+    """The last line of what went wrong, or why it was cancelled."""
+    traceback: str | None = None
+    host: str = field(default_factory=platform.node)
+    pid: int = field(default_factory=os.getpid)
+    job_id: str | None = None
+    """The scheduler's name for it."""
+    time: float = field(default_factory=time.time)
+    exit_code: int | None = None
+
+
+class Sweep:
+    """One sweep's folder. `Sweep.create` makes it, `Sweep.load` reads it."""
+
+    def __init__(self, folder: Path, data: dict[str, Any]):
+        self.folder = folder
+        self.data = data
+
+    @classmethod
+    def create(cls, folder: Path, **study: Any) -> Sweep:
+        """Begin a sweep: `study` says what it is (command, code, launcher and its settings, objective).
+
+        Raises RecordError for a folder that cannot be written or that holds a sweep already.
+        """
+        folder = folder.expanduser().resolve()
+        if cls(folder, study).exists:
+            raise RecordError(
+                f"{folder}: holds a sweep already\n"
+                f"    → go on with it: python -m rlpipe.sweep {folder} resume; or name another hydra.sweep.dir"
+            )
+        sweep = cls(folder, {**study, "created": time.time(), "jobs": [], "arms": []})
+        sweep._write()
+        return sweep
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Sweep:
+        """Read a sweep from any process, anywhere. Raises RecordError for a folder that holds none."""
+        folder = Path(folder).expanduser().resolve()
+        data = read_json(folder / SWEEP_FILE)
+        if data is None:
+            raise RecordError(f"{folder}: no sweep's folder (it has no {SWEEP_FILE})\n    → name one under multirun/")
+        return cls(folder, data)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a sweep."""
+        return (self.folder / SWEEP_FILE).exists()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs, stages before the arms that need them."""
+        return [
+            Job(
+                **{**one, "kind": Kind(one["kind"]), "overrides": tuple(one["overrides"]), "needs": tuple(one["needs"])}
+            )
+            for one in self.data["jobs"]
+        ]
+
+    @property
+    def arms(self) -> list[Job]:
+        """The jobs that are arms, by number."""
+        return [job for job in self.jobs if job.kind is Kind.arm]
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Add jobs; a stage that the sweep knows already is not added twice."""
+        known = {job.key for job in self.jobs}
+        fresh = [job for job in jobs if job.key not in known]
+        self.data["jobs"] += [{**asdict(job), "kind": job.kind.value} for job in fresh]
+        self.data["arms"] += [
+            {"num": int(job.key), "overrides": list(job.overrides), "folder": os.path.relpath(job.run_dir, self.folder)}
+            for job in fresh
+            if job.kind is Kind.arm
+        ]
+        self._write()
+
+    def job_folder(self, job: Job) -> Path:
+        """Return the folder with what the launcher needs of a job."""
+        return self.folder / ".launch" / job.key
+
+    def frozen_config(self, job: Job) -> Path:
+        """Return the file of an arm's resolved config, which is there before the arm begins."""
+        return Path(job.run_dir) / "config.yaml"
+
+    def outcome(self, job: Job) -> Outcome | None:
+        """Return how a job's newest attempt stands, None when it never began."""
+        return read_outcome(self.job_folder(job))
+
+    def submitted(self, launcher: str, keys: Sequence[str], **how: Any) -> None:
+        """Note that jobs were handed to a launcher (`how`: the scheduler's ids and the like)."""
+        row = {"time": time.time(), "launcher": launcher, "keys": list(keys), **how}
+        append(self.folder / ".launch" / "submissions.jsonl", json_line(row))
+
+    @property
+    def submissions(self) -> list[dict[str, Any]]:
+        """What was handed to whom, oldest first."""
+        return read_lines(self.folder / ".launch" / "submissions.jsonl")
+
+    def _write(self) -> None:
+        write_atomic(self.folder / SWEEP_FILE, json_text(self.data))
+
+
+def read_outcome(job_folder: Path) -> Outcome | None:
+    """Return what a job's folder says of its newest attempt."""
+    row = read_json(job_folder / "outcome.json")
+    return Outcome(**{**row, "ended": Ended(row["ended"])}) if row is not None else None
+
+
+def write_outcome(job_folder: Path, outcome: Outcome) -> None:
+    """Replace what a job's folder says of its newest attempt."""
+    write_atomic(job_folder / "outcome.json", json_text({**asdict(outcome), "ended": outcome.ended.value}))

@@ -1,0 +1,87 @@
+"""Many questions to one endpoint: several at a time, equal ones once, every reply kept as soon as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered, Unreadable
+from rlpipe.rewards.replies import BudgetSpent, Replies, key
+
+Body = dict[str, Any]
+Read = TypeVar("Read")
+
+
+class Asking:
+    """Asks an endpoint, through a file of replies."""
+
+    def __init__(self, endpoint: Endpoint, replies: Replies, concurrency: int):
+        self.endpoint, self.replies, self.concurrency = endpoint, replies, concurrency
+
+    def answers(self, bodies: Sequence[Body], read: Callable[[str], Read]) -> list[Read]:
+        """Return what `read` makes of the reply to each question, in order.
+
+        A reply that `read` refuses with ValueError is asked for again. Raises Unanswered or BudgetSpent for the first
+        question that gets none in the end; the replies so far are kept.
+        """
+        return self._answers(bodies, read, lenient=False)  # type: ignore[return-value]
+
+    def usable_answers(self, bodies: Sequence[Body], read: Callable[[str], Read]) -> list[Read | None]:
+        """Like `answers`, with None where the endpoint answers, but never in a way that can be read.
+
+        Such a reply is kept too: asked once more, also by a run that goes on, the question stays without an answer.
+        """
+        return self._answers(bodies, read, lenient=True)
+
+    def _answers(self, bodies: Sequence[Body], read: Callable[[str], Read], lenient: bool) -> list[Read | None]:
+        keys = [key(self.endpoint.url, body) for body in bodies]
+        waiting = {name: body for name, body in zip(keys, bodies, strict=True) if not self._has(name, read, lenient)}
+        if waiting:
+            self._ask(waiting, read, lenient)
+        return [_made(read, str(self.replies.find(name))) for name in keys]
+
+    def _has(self, name: str, read: Callable[[str], Any], lenient: bool) -> bool:
+        reply = self.replies.find(name)
+        return reply is not None and (lenient or _made(read, reply) is not None)
+
+    def _ask(self, bodies: dict[str, Body], read: Callable[[str], Any], lenient: bool) -> None:
+        """Ask questions at once and keep the replies; the first that fails for good ends all of them."""
+        self.endpoint.stop.clear()
+        with ThreadPoolExecutor(self.concurrency) as threads:
+            asked = [threads.submit(self._ask_one, name, body, read, lenient) for name, body in bodies.items()]
+            try:
+                done = wait(asked, return_when=FIRST_EXCEPTION).done
+            finally:
+                self.endpoint.stop.set()
+                threads.shutdown(wait=True, cancel_futures=True)
+        # Those that failed first tell why; what came after may be the ending of all waiting.
+        failed = [error for one in sorted(asked, key=lambda one: one not in done) if (error := _error(one)) is not None]
+        for error in failed:
+            if not isinstance(error, Unanswered | BudgetSpent):
+                raise error
+        if failed:
+            raise failed[0]
+
+    def _ask_one(self, name: str, body: Body, read: Callable[[str], Any], lenient: bool) -> None:
+        if self.endpoint.stop.is_set():
+            return
+        try:
+            text, _ = self.endpoint.ask(body, self.replies.spend, read)
+        except Unreadable as error:
+            # One that was interrupted on the way has not had all its tries.
+            if not lenient or self.endpoint.stop.is_set():
+                raise
+            text = error.reply
+        self.replies.keep(name, text)
+
+
+def _made(read: Callable[[str], Read], reply: str) -> Read | None:
+    try:
+        return read(reply)
+    except ValueError:
+        return None
+
+
+def _error(asked: Future[None]) -> BaseException | None:
+    return None if asked.cancelled() else asked.exception()

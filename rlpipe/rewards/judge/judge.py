@@ -1,0 +1,226 @@
+"""A reward from a model behind an endpoint: a chat model with a rubric, or a reward model that answers a number."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from rlpipe.core.errors import Problem, Stopped, TrainingError
+from rlpipe.rewards.base import Reward, RewardConfig, Score, Surroundings
+from rlpipe.rewards.judge.asking import Asking, Body
+from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered
+from rlpipe.rewards.judge.pairwise import Choice, Pair
+from rlpipe.rewards.judge.questions import COMPARISON, RUBRIC, filled, named_numbers, preference, rubric_score, shown
+from rlpipe.rewards.replies import BudgetSpent, Replies
+
+if TYPE_CHECKING:
+    from rlpipe.datasets.forms import Prompt
+    from rlpipe.engines.rollout import Rollout
+
+
+class JudgeMode(Enum):
+    """What the endpoint is."""
+
+    rubric = "rubric"
+    """A chat model that is asked for a score by `rubric`."""
+    reward = "reward"
+    """A reward model: it gets the conversation and replies with `name:number`, as NVIDIA's reward endpoints do."""
+
+
+class OnFailure(Enum):
+    """What happens when there is no usable answer after all retries, or the budget is spent."""
+
+    fail = "fail"
+    """The run ends with an error."""
+    pause = "pause"
+    """The run stops and can go on later with the same command: replies are kept, none is paid for twice."""
+
+
+@dataclass
+class JudgeConfig(RewardConfig):
+    """Which endpoint is asked, what, and how patiently."""
+
+    url: str | None = None
+    """The endpoint's base address, up to `/v1`."""
+    model: str | None = None
+    """The model's name there."""
+    key_env: str | None = None
+    """The environment variable that holds the key, for endpoints that want one; the key itself is never recorded."""
+    mode: JudgeMode = JudgeMode.rubric
+    rubric: str = RUBRIC
+    """The question, with places for {prompt}, {completion}, {reference}, {low} and {high}; the reply is to say
+    `Score: n`."""
+    comparison: str = COMPARISON
+    """The question where two answers are compared (AI feedback, win rates), with places for {prompt}, {first}, {second}
+    and {reference}; the reply is to say `Better: A`, `Better: B` or `Better: tie`."""
+    low: float = 0.0
+    """The worst score of the rubric; the reward is scaled so that it is 0."""
+    high: float = 10.0
+    """The best score of the rubric; the reward is scaled so that it is 1."""
+    attribute: str = "reward"
+    """Which of a reward endpoint's numbers counts; the others are logged."""
+    max_tokens: int = 512
+    """Longest reply to a rubric or a comparison."""
+    concurrency: int = 8
+    """Questions under way at once."""
+    timeout: float = 60.0
+    """Seconds for one reply."""
+    retries: int = 5
+    """How often a question is asked again after a time-out, a 429, a 5xx or a reply without a score."""
+    budget: int | None = None
+    """Calls that the run may make, retries included."""
+    cache: str | None = None
+    """The file that keeps replies by content, to share between runs (null: one in the run's folder)."""
+    on_failure: OnFailure = OnFailure.fail
+
+
+class Judge(Reward):
+    """The score that a model behind an OpenAI-compatible chat endpoint gives.
+
+    With a rubric the reply's last `Score: n` counts, scaled to 0 … 1 between `low` and `high`. A reply
+    without a score is asked for again; nothing is ever made up in its place: after all retries the run
+    fails or pauses (`on_failure`). Equal questions are asked once.
+    """
+
+    Config = JudgeConfig
+    config: JudgeConfig
+    instead = {  # noqa: RUF012
+        "stage": "an endpoint's model cannot be made by a run on the way: serve the model/ folder of a finished run "
+        "(transformers serve), and give url and model"
+    }
+    irrelevant = ("key_env", "concurrency", "timeout", "retries", "budget", "cache", "on_failure")
+    replies: Replies
+    endpoint: Endpoint
+    asking: Asking
+
+    def __init__(self, config: RewardConfig):
+        super().__init__(config)
+        questions = self.config.rubric + self.config.comparison
+        self.columns = ("reference",) if self.compares and "{reference}" in questions else ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether the endpoint can be asked which of two answers is better."""
+        return self.config.mode is JudgeMode.rubric
+
+    def problems(self) -> list[Problem]:
+        """Say what is missing or makes no sense; a key that is not in the environment is found here."""
+        config = self.config
+        found = []
+        if not (config.url or "").startswith(("http://", "https://")):
+            found.append(Problem("url", f"{config.url} is no address", "give one, such as http://localhost:8000/v1"))
+        if not config.model:
+            found.append(Problem("model", "is not given", "give the model's name at the endpoint"))
+        if config.key_env is not None and not os.environ.get(config.key_env):
+            fix = f"export {config.key_env}=…, or key_env=null for an endpoint that wants no key"
+            found.append(Problem("key_env", f"the environment has no {config.key_env}", fix))
+        if config.mode is JudgeMode.rubric:
+            if "{completion}" not in config.rubric:
+                found.append(Problem("rubric", "does not show the completion", "write {completion} where it belongs"))
+            if not ("{first}" in config.comparison and "{second}" in config.comparison):
+                fix = "write {first} and {second} where they belong"
+                found.append(Problem("comparison", "does not show both completions", fix))
+            if not config.low < config.high:
+                found.append(Problem("high", f"{config.high} is not above low={config.low}", "give a range, low first"))
+        least = {"max_tokens": 1, "concurrency": 1, "retries": 0, "budget": 1}
+        for name, bound in least.items():
+            value = getattr(config, name)
+            if value is not None and value < bound:
+                found.append(Problem(name, f"{value} is out of range", f"give at least {bound}"))
+        if not 0 < config.timeout < math.inf:
+            found.append(Problem("timeout", f"{config.timeout} is no time", "give seconds, for example 60"))
+        return found
+
+    def start(self, surroundings: Surroundings) -> None:
+        """Open the file of replies; nothing is sent yet. Raises RecordError."""
+        config = self.config
+        file = Path(config.cache).expanduser() if config.cache else surroundings.folder / "replies.sqlite"
+        self.replies = Replies(file, str(surroundings.folder.absolute()), config.budget)
+        self.endpoint = Endpoint(str(config.url), config.key_env, config.timeout, config.retries)
+        self.asking = Asking(self.endpoint, self.replies, config.concurrency)
+
+    @property
+    def calls(self) -> int:
+        """Calls to the endpoint that the run has made, over all its attempts."""
+        return self.replies.calls
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Ask for every rollout's score, several at a time.
+
+        Raises TrainingError (or Stopped, by `on_failure`) where the endpoint gives none in the end.
+        """
+        try:
+            return self.asking.answers([self._scoring(one) for one in rollouts], self._read)
+        except (Unanswered, BudgetSpent) as error:
+            self._give_up(error)
+
+    def try_score(self, rollouts: Sequence[Rollout]) -> list[Score | None]:
+        """Like `score`, with None where all replies are such that no score can be read from them."""
+        try:
+            return self.asking.usable_answers([self._scoring(one) for one in rollouts], self._read)
+        except (Unanswered, BudgetSpent) as error:
+            self._give_up(error)
+
+    def prefer(self, pairs: Sequence[Pair]) -> list[Choice | None]:
+        """Ask which of each pair is better, several at a time; None where no reply says so in a way that can be read.
+
+        Raises TrainingError (or Stopped, by `on_failure`) where the endpoint gives no reply in the end.
+        """
+        try:
+            return self.asking.usable_answers([self._comparing(pair) for pair in pairs], preference)
+        except (Unanswered, BudgetSpent) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Unanswered | BudgetSpent) -> NoReturn:
+        if isinstance(error, BudgetSpent):
+            fix = f"raise reward.{self.config.name}.budget, or choose a cheaper reward"
+        else:
+            fix = "see that the endpoint answers, then give the same command again with the same run_dir"
+        what = f"reward.{self.config.name}: {self.endpoint.url}: {error}"
+        if self.config.on_failure is OnFailure.pause:
+            from rlpipe.core.terminal import say
+
+            say(f"{what}; the run pauses, with all replies so far kept\n    → {fix}")
+            raise Stopped(what) from error
+        raise TrainingError(f"{what}; no score was made up\n    → {fix}") from error
+
+    def _scoring(self, rollout: Rollout) -> Body:
+        """Return what is sent to have one rollout scored."""
+        config, prompt = self.config, rollout.prompt
+        if config.mode is JudgeMode.reward:
+            said = {"role": "assistant", "content": rollout.text}
+            return {"model": config.model, "messages": [*prompt.prompt, said]}
+        bounds = {"low": f"{config.low:g}", "high": f"{config.high:g}"}
+        return self._asked(config.rubric, prompt, {"completion": rollout.text, **bounds})
+
+    def _comparing(self, pair: Pair) -> Body:
+        """Return what is sent to have two completions compared."""
+        return self._asked(self.config.comparison, pair.prompt, {"first": pair.first, "second": pair.second})
+
+    def _asked(self, template: str, prompt: Prompt, places: dict[str, str]) -> Body:
+        about = {"prompt": shown(prompt.prompt), "reference": str(prompt.columns.get("reference", ""))}
+        messages = [{"role": "user", "content": filled(template, about | places)}]
+        return {
+            "model": self.config.model,
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": self.config.max_tokens,
+        }
+
+    def _read(self, reply: str) -> Score:
+        """Read the score in a reply. Raises ValueError where there is none."""
+        config = self.config
+        if config.mode is JudgeMode.reward:
+            numbers = named_numbers(reply)
+            if config.attribute not in numbers:
+                raise ValueError(f"the reply has no number '{config.attribute}'")
+            return Score(numbers[config.attribute], numbers)
+        number = rubric_score(reply)
+        if not config.low <= number <= config.high:
+            raise ValueError(f"the score {number:g} lies outside {config.low:g} … {config.high:g}")
+        return Score((number - config.low) / (config.high - config.low), {"score": number})

@@ -1,0 +1,115 @@
+"""From a checked config to the parts of a run: device, data, model, trainer. The first heavy import."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlpipe.config import plugins
+from rlpipe.config.schema import Device, RunConfig
+from rlpipe.core import distributed
+from rlpipe.core import terminal as display
+from rlpipe.core.errors import ConfigError, ModelError
+from rlpipe.datasets.base import LoadReport, Split, Splits
+from rlpipe.datasets.forms import Completion
+from rlpipe.datasets.load import describe, load
+from rlpipe.methods.base import Maker, Method, Parts
+from rlpipe.models.base import Loaded
+from rlpipe.records.record import Record
+from rlpipe.stages.start import named
+from rlpipe.tools.tool_calls import with_calls
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback
+
+
+def hardware(config: RunConfig) -> str:
+    """Set threads and determinism, and return `cpu` or `cuda`. Raises ModelError without the GPU that was asked for."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS sums in one order, so that runs repeat
+    import torch
+    from accelerate import PartialState
+
+    torch.set_num_threads(config.hardware.threads)
+    if config.hardware.device is Device.cuda and not torch.cuda.is_available():
+        raise ModelError(
+            "hardware.device: cuda was asked for, and torch sees no GPU\n"
+            f"    → install a CUDA build of torch (this is {torch.__version__}), or set hardware.device=cpu"
+        )
+    return str(PartialState(cpu=config.hardware.device is Device.cpu).device.type)
+
+
+def data(config: RunConfig, method: Method, record: Record, made: Path | None = None) -> Splits:
+    """Load the dataset in the form that the method takes, and record what loading did.
+
+    `made` is the folder of the rows where another run makes them. Where nobody looks at rows, none are read.
+    """
+    evaluations = [plugins.make("evaluation", node) for node in config.evaluation.values()]
+    if not any(one.takes for one in (method, *evaluations)):
+        return Splits(*(Split([], LoadReport(split, "not read", "")) for split in ("train", "test")))
+    node = config.dataset if made is None else dataclasses.replace(config.dataset, source=str(made))
+    dataset = plugins.make("dataset", node)
+    with plugins.blame("dataset", config.dataset.name):
+        splits = load(dataset, method.takes or (dataset.form,), config.seed)
+    if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
+        splits.train = with_calls(splits.train, [plugins.make("tool", node) for node in config.tool.values()])
+    reports = [splits.train.report, splits.test.report]
+    record.update(data={report.split: vars(report) for report in reports})
+    for report in reports:
+        display.say(describe(report))
+    return splits
+
+
+def model(config: RunConfig, method: Method, source: Path | None, device: str, record: Record) -> Loaded:
+    """Load or make the model with the head that the method needs, and record what was decided on the way."""
+    plugin = plugins.make("model", config.model)
+    where = str(source) if source else config.model.source
+    if source is None and where is not None and distributed.is_main():
+        record.update(start_model=named(where, config.model.revision))
+    with plugins.blame("model", config.model.name):
+        loaded = plugin.load(where, method.head, config.seed, device, record.run_dir / "start")
+    record.update(notes=loaded.notes)
+    for note in loaded.notes:
+        display.say(f"model: {note}")
+    return loaded
+
+
+def trainer(
+    config: RunConfig,
+    method: Method,
+    loaded: Loaded,
+    splits: Splits,
+    record: Record,
+    callbacks: Sequence[TrainerCallback],
+) -> Trainer | None:
+    """Build the method's trainer and audit what it will feed the model; None for a method that trains nothing.
+
+    Raises ConfigError when the audit finds something that is surely wrong.
+    """
+    from transformers import set_seed
+
+    set_seed(config.seed)
+    with plugins.blame("method", config.method.name):
+        built = method.trainer(Parts(config, loaded, splits, record.run_dir, list(callbacks)))
+    if built is None:
+        return None
+    found = method.audit(built, loaded)
+    record.write("audit.json", found.to_dict())
+    display.show(found)
+    if found.errors:
+        raise ConfigError(found.errors)
+    return built
+
+
+def maker(config: RunConfig, method: Method, loaded: Loaded, splits: Splits, record: Record) -> Maker | None:
+    """Build what makes the run's rows; None for a method that makes none."""
+    if method.makes != "data":
+        return None
+    if config.evaluation:
+        note = f"evaluations are left out ({', '.join(config.evaluation)}): the run makes data and trains no model"
+        record.update(notes=[note])
+        display.say(note)
+    with plugins.blame("method", config.method.name):
+        return method.maker(Parts(config, loaded, splits, record.run_dir))

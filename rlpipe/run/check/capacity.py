@@ -1,0 +1,156 @@
+"""Does the training fit the model and the machine: adapters, context, batches, memory, GPU?"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from rlpipe.config.schema import Device
+from rlpipe.core import distributed
+from rlpipe.core.errors import ConfigError, ModelError, Problem
+from rlpipe.datasets.forms import Preference
+from rlpipe.methods.library import LibraryMethod
+from rlpipe.models.base import Quantize
+from rlpipe.models.lora import parameter_count, target_error
+from rlpipe.models.memory import Memory, estimate
+from rlpipe.run.resolved import Subject, from_error
+from rlpipe.training.offline.arguments import accumulation
+
+
+def batches(subject: Subject) -> Iterator[Problem]:
+    """The batch is made up of whole micro-batches on every process."""
+    config: Any = subject.config.method
+    micro_batched = isinstance(subject.method, LibraryMethod) and subject.method.micro_batched
+    if micro_batched and min(config.batch_size, config.micro_batch_size) >= 1:  # `ranges` names sizes below 1
+        try:
+            accumulation(subject.config, distributed.world_size())
+        except ConfigError as error:
+            yield from error.problems
+
+
+def adapters(subject: Subject) -> Iterator[Problem]:
+    """LoRA's targets are layers of the model."""
+    lora = subject.config.model.lora
+    if lora.rank > 0 and subject.facts is not None:
+        error = target_error(lora.target_modules, subject.facts.linear_modules)
+        if error:
+            yield from_error(ModelError(error.partition(": ")[2]), "model.lora.target_modules")
+
+
+def context(subject: Subject) -> Iterator[Problem]:
+    """Sequences are no longer than the model can take."""
+    model, method = subject.config.model, subject.config.method
+    known = model.context or (subject.facts.context if subject.facts else None)
+    if known is not None and method.max_length > known:
+        what = f"{method.max_length} tokens are more than the {known} that the model takes"
+        yield Problem("method.max_length", what, f"set method.max_length={known}")
+
+
+def quantization(subject: Subject) -> Iterator[Problem]:
+    """QLoRA has what it needs: adapters, a GPU, bitsandbytes."""
+    model = subject.config.model
+    if model.quantize is Quantize.none:
+        return
+    where = f"model.quantize={model.quantize.value}"
+    if subject.trains and model.lora.rank == 0:
+        yield Problem(
+            where, "quantised weights cannot be trained themselves", "set model.lora.rank=16, or quantize=none"
+        )
+    if not on_gpu(subject):
+        yield Problem(
+            where, "needs a GPU, and this run has none", "run it on a machine with one, or model.quantize=none"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        yield Problem(where, "bitsandbytes is not installed", "pip install 'rlpipe[quant]', or model.quantize=none")
+
+
+def device(subject: Subject) -> Iterator[Problem]:
+    """A GPU that is asked for is there."""
+    if subject.here and subject.config.hardware.device is Device.cuda and gpu_memory() is None:
+        yield Problem(
+            "hardware.device", "cuda is asked for, and nvidia-smi finds no GPU", "set hardware.device=cpu or auto"
+        )
+
+
+def memory(subject: Subject) -> Iterator[Problem]:
+    """The training step fits into the device's memory, by a torch-free estimate.
+
+    Weights, gradients and optimiser are sure: too much of them is fatal. Activations are estimated for
+    micro-batches of `max_length`, which shorter rows do not reach: too much of them is a warning.
+    """
+    needed_bytes = needed(subject)
+    if needed_bytes is None or subject.method is None or not subject.here:
+        return
+    _, setting = _micro_batch(subject.config.method, pairs=Preference in subject.method.takes)
+    have = gpu_memory() if on_gpu(subject) else main_memory() // distributed.world_size()
+    assert have is not None
+    name = "the GPU's" if on_gpu(subject) else "this machine's"
+    sure = needed_bytes.weights + needed_bytes.gradients + needed_bytes.optimizer + needed_bytes.reference
+    if sure > have:
+        what = f"weights, gradients and optimiser take about {sure / 1e9:.1f} GB, more than {name} {have / 1e9:.1f} GB"
+        yield Problem("model", what, "choose a smaller model, or train adapters (model.lora.rank=16)")
+    elif needed_bytes.total > have:
+        rows = f"with rows of {subject.config.method.max_length} tokens a step may take {needed_bytes}"
+        what = f"{rows}, more than {name} {have / 1e9:.1f} GB"
+        fix = f"lower {setting} or method.max_length, or set model.gradient_checkpointing=true"
+        yield Problem(setting, what, fix, fatal=False)
+
+
+def needed(subject: Subject) -> Memory | None:
+    """Estimate what a training step takes; None where nothing is trained or the model's size is not known."""
+    model, method = subject.config.model, subject.config.method
+    if subject.parameters is None or subject.method is None or not subject.trains:
+        return None
+    trainable = None
+    if model.lora.rank > 0:
+        modules = subject.facts.linear_modules if subject.facts else {}
+        trainable = parameter_count(model.lora.rank, model.lora.target_modules, modules) or 1  # few, when unknown
+    tokens, _ = _micro_batch(method, pairs=Preference in subject.method.takes)
+    return estimate(
+        subject.parameters,
+        precision=model.precision,
+        tokens=tokens,
+        trainable=trainable,
+        quantize=model.quantize,
+        gradient_checkpointing=model.gradient_checkpointing,
+        reference=bool(getattr(subject.method, "needs_reference_model", False)),
+        facts=subject.facts,
+    )
+
+
+def _micro_batch(method: Any, pairs: bool) -> tuple[int, str]:
+    """Return the most tokens of one forward pass, and the setting that decides on them."""
+    if hasattr(method, "micro_batch_tokens"):
+        return max(method.micro_batch_tokens, method.max_length), "method.micro_batch_tokens"
+    rows = getattr(method, "micro_batch_size", method.batch_size)
+    return rows * (2 if pairs else 1) * method.max_length, "method.micro_batch_size"
+
+
+def on_gpu(subject: Subject) -> bool:
+    """Whether the run will use a GPU; on another machine it is taken to have one."""
+    return subject.config.hardware.device is not Device.cpu and (not subject.here or gpu_memory() is not None)
+
+
+@cache
+def gpu_memory() -> int | None:
+    """Return the first GPU's memory in bytes as nvidia-smi says, None where there is no GPU."""
+    smi = shutil.which("nvidia-smi")
+    if smi is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    command = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (subprocess.SubprocessError, OSError):
+        return None
+    sizes = [int(line) for line in answer.splitlines() if line.strip().isdigit()]
+    return min(sizes) * 2**20 if sizes else None
+
+
+def main_memory() -> int:
+    """Return the machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,99 @@
+"""All that can be found wrong with a config before anything is started: pure, at once, and without torch.
+
+A rule is one small function of `rlpipe/checks/` that yields Problems; `RULES` is the order in which
+they are reported. Runs that this run needs first (`after`, a `stage` anywhere) are checked the same
+way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import ConfigError, Problem, RlpipeError
+from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
+from rlpipe.run.check.stages import Chain
+from rlpipe.run.resolved import Rule, Subject, from_error
+
+RULES: tuple[Rule, ...] = (
+    fitting.usable,
+    ranges.ranges,
+    ranges.schedule,
+    fitting.form,
+    fitting.reward,
+    rewards.settings,
+    rewards.columns,
+    rewards.curriculum,
+    fitting.tool,
+    fitting.evaluation,
+    fitting.rows,
+    fitting.own,
+    stages.rows,
+    stages.models,
+    stages.store,
+    places.data,
+    places.weights,
+    places.template,
+    capacity.adapters,
+    capacity.context,
+    capacity.batches,
+    capacity.quantization,
+    capacity.device,
+    capacity.memory,
+    places.run_dir,
+    places.disk,
+)
+
+
+def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
+    """Return what is worth a warning. Raises ConfigError with everything that must be mended first."""
+    found = problems(config, overrides)
+    fatal = [problem for problem in found if problem.fatal]
+    if fatal:
+        raise ConfigError(fatal)
+    return found
+
+
+def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True) -> list[Problem]:
+    """Return every problem of a config and of the runs that it needs, in the order of the rules.
+
+    `overrides` are the command line's: some combinations are allowed only when they stand there. A run that is
+    not to be `here`, but on a cluster's node, is not measured against this machine: it is when it starts there.
+    """
+    return list(_all(config, tuple(overrides), (), here))
+
+
+def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
+    subject = Subject(config, overrides, here)
+    found = [problem for rule in RULES for problem in rule(subject)]
+    yield from found
+    # What a run inherits from the one that asks for it is named once.
+    before = _before(config, overrides, chain, here)
+    yield from (_prefixed(key, problem) for key, problem in before if problem not in found)
+
+
+def _before(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[tuple[str, Problem]]:
+    """Check the runs that this run needs; yield their problems with the key that asks for each."""
+    from rlpipe.stages.lineage import asked, needed
+
+    for path, named in asked(config).items():
+        try:
+            run = needed(config, path)
+        except ConfigError as error:
+            yield from ((path, problem) for problem in error.problems)
+            continue
+        except RlpipeError as error:
+            yield path, from_error(error, "config")
+            continue
+        link = (path, tuple(named), run)
+        circle = stages.circle(chain, link)
+        if circle is not None:
+            yield path, circle
+            continue
+        yield from ((path, problem) for problem in stages.fits(config, path, run))
+        yield from ((path, problem) for problem in _all(run, (*named, *overrides), (*chain, link), here))
+
+
+def _prefixed(key: str, problem: Problem) -> Problem:
+    return dataclasses.replace(problem, where=f"{key}: {problem.where}")

@@ -1,0 +1,137 @@
+"""Do the choices fit together: dataset, method, reward, tool, evaluation, model and rows?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlpipe.config import plugins
+from rlpipe.core.errors import PluginError, Problem
+from rlpipe.datasets.forms import Form, form_name, route
+from rlpipe.datasets.serving import datasets_for, methods_for
+from rlpipe.run.check.rewards import prompt_columns
+from rlpipe.run.resolved import Subject, classes
+
+
+def usable(subject: Subject) -> Iterator[Problem]:
+    """Every chosen plugin is there and could be imported."""
+    config = subject.config
+    single = [(kind, kind, getattr(config, kind)) for kind in ("model", "dataset", "method", "tracker")]
+    several = [(kind, f"{kind}.{key}", node) for kind in plugins.SEVERAL for key, node in getattr(config, kind).items()]
+    for kind, where, node in single + several:
+        try:
+            plugins.load(kind, node.name)
+        except PluginError as error:
+            what, _, fix = str(error).partition("→")
+            yield Problem(where, what.strip(), fix.strip() or f"choose another {kind}")
+
+
+def form(subject: Subject) -> Iterator[Problem]:
+    """The dataset's examples can become what the method takes."""
+    method, dataset = subject.method, subject.dataset
+    if method is None or dataset is None or not method.takes or route(dataset.form, method.takes) is not None:
+        return
+    method_name, dataset_name = subject.config.method.name, subject.config.dataset.name
+    training = {name: cls for name, cls in classes("method").items() if getattr(cls, "takes", ())}
+    fitting_methods = methods_for(dataset.form, training)
+    fitting_datasets = datasets_for(method.takes, classes("dataset"))
+    what = f"{dataset_name} holds {form_name(dataset.form)} examples, and {method_name} takes {_names(method.takes)}"
+    fix = f"choose a method that fits this dataset ({_listed(fitting_methods)}) "
+    fix += f"or a dataset that fits this method ({_listed(fitting_datasets)})"
+    yield Problem(f"method={method_name} dataset={dataset_name}", what, fix)
+
+
+def reward(subject: Subject) -> Iterator[Problem]:
+    """A reward is given exactly where the objective uses one, or a required evaluation does."""
+    method, config = subject.method, subject.config
+    if method is None:
+        return
+    users = [name for name, cls in classes("method").items() if cls.takes_reward]  # type: ignore[attr-defined]
+    if config.reward and not method.takes_reward and not _served(subject, "takes_reward"):
+        fix = f"drop reward=…, or choose a method that learns from one ({_listed(users)})"
+        yield Problem("reward", f"{config.method.name} learns from the dataset alone and would ignore it", fix)
+    if method.takes_reward and not config.reward:
+        known = _listed(list(plugins.table()["reward"]))
+        yield Problem("reward", f"{config.method.name} needs to know what completions earn", f"give reward=… ({known})")
+
+
+def tool(subject: Subject) -> Iterator[Problem]:
+    """A tool is given only where completions may call one: in training, or in a required evaluation."""
+    method, config = subject.method, subject.config
+    if method is not None and config.tool and not method.takes_tool and not _served(subject, "takes_tool"):
+        users = [name for name, cls in classes("method").items() if cls.takes_tool]  # type: ignore[attr-defined]
+        fix = f"drop tool=…, or choose a method whose completions call tools ({_listed(users)})"
+        yield Problem("tool", f"{config.method.name} trains on completions that call none", fix)
+
+
+def evaluation(subject: Subject) -> Iterator[Problem]:
+    """Evaluations' settings make sense, and a required one can look at this dataset and this kind of model."""
+    method, dataset = subject.method, subject.dataset
+    if method is None or dataset is None:
+        return
+    for name, one in subject.evaluations.items():
+        where, drop = f"evaluation.{name}", f"set evaluation.{name}.required=false to leave it out, or choose another"
+        for problem in one.problems():
+            yield Problem(f"{where}.{problem.where}", problem.what, problem.fix, problem.fatal)
+        if not one.config.required:
+            continue
+        if method.makes == "data":
+            what = f"{subject.config.method.name} makes data, and nothing that could be measured"
+            yield Problem(where, what, "set evaluation=none, and measure the policy in a run of its own (method=none)")
+            continue
+        if one.takes and route(dataset.form, one.takes) is None:
+            forms = f"{form_name(dataset.form)} examples, and it looks at {_names(one.takes)}"
+            yield Problem(where, f"{subject.config.dataset.name} holds {forms}", drop)
+            continue
+        if method.head not in one.heads:
+            yield Problem(where, f"{subject.config.method.name} makes a model with a {method.head.value} head", drop)
+        try:
+            unfit = one.unfit(subject.config, prompt_columns(dataset) if one.takes else None)
+        except PluginError as error:
+            unfit = str(error)  # an unknown name; known ones stand in the message
+        if unfit:
+            what, _, fix = unfit.partition("→")
+            named = f"name a reward that does: evaluation.{name}.reward=…" if one.takes_reward else ""
+            yield Problem(where, what.strip(), "; or ".join(filter(None, (fix.strip() or named, drop))))
+
+
+def rows(subject: Subject) -> Iterator[Problem]:
+    """A real model never meets made-up rows by accident, nor a toy real ones without a word."""
+    model, dataset = subject.config.model, subject.config.dataset
+    if not subject.reads_data:
+        return
+    if model.dataset_source == "hub" and dataset.source == "sample":
+        if "dataset.source=sample" not in subject.overrides:
+            fix = "set dataset.source=hub (or a folder); on purpose: say dataset.source=sample on the command line"
+            yield Problem("dataset.source", "a real model would be trained on made-up sample rows", fix)
+    elif model.dataset_source == "sample" and dataset.source != "sample":
+        what = f"a toy model, made for sample rows, meets those of {dataset.source}"
+        yield Problem("dataset.source", what, "its numbers mean little; choose a real model", fatal=False)
+
+
+def own(subject: Subject) -> Iterator[Problem]:
+    """What the method and the library behind it say about their settings."""
+    method = subject.method
+    if method is None:
+        return
+    yield from method.problems(subject.config)
+    from rlpipe.methods.library import LibraryMethod
+    from rlpipe.training.offline.arguments import SET_BY_RLPIPE
+
+    if isinstance(method, LibraryMethod):
+        taken = SET_BY_RLPIPE | {key: f"method.{name}" for key, name in method.own.items()}
+        for key in subject.config.method.extra:
+            if key in taken:
+                yield Problem(f"method.extra.{key}", "rlpipe sets this itself", f"set {taken[key]} instead")
+
+
+def _served(subject: Subject, what: str) -> bool:
+    """Say whether a required evaluation uses the run's rewards (`takes_reward`) or tools (`takes_tool`)."""
+    return any(one.config.required and getattr(one, what) for one in subject.evaluations.values())
+
+
+def _names(forms: tuple[Form, ...]) -> str:
+    return " or ".join(form_name(one) for one in forms)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "there is none"

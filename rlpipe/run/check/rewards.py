@@ -1,0 +1,78 @@
+"""Do this dataset's prompts bring what rewards, and a curriculum, read of them?"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from rlpipe.config import plugins
+from rlpipe.core.errors import DataError, PluginError, Problem, guess
+from rlpipe.datasets import local
+from rlpipe.datasets.base import Dataset
+from rlpipe.datasets.forms import Prompt, apply, route
+from rlpipe.rewards.base import Reward
+from rlpipe.run.resolved import Subject
+
+
+def settings(subject: Subject) -> Iterator[Problem]:
+    """What rewards say about their own settings; weights that leave an objective."""
+    for name, reward in _made(subject).items():
+        for problem in reward.problems():
+            yield Problem(f"reward.{name}.{problem.where}", problem.what, problem.fix, problem.fatal)
+    weights = [node.weight for node in subject.config.reward.values()]
+    if weights and not any(weights):
+        yield Problem("reward", "every weight is 0, so nothing can be learnt", "give one reward a weight")
+
+
+def columns(subject: Subject) -> Iterator[Problem]:
+    """The dataset's prompts have the columns that the rewards read."""
+    if subject.method is None or not subject.method.takes_reward or subject.dataset is None:
+        return
+    given = prompt_columns(subject.dataset)
+    if given is None:
+        return
+    for name, reward in _made(subject).items():
+        missing = [column for column in reward.columns if column not in given]
+        if missing:
+            what = (
+                f"{reward.config.name} reads {', '.join(missing)}, which prompts of {subject.config.dataset.name} lack"
+            )
+            yield Problem(f"reward.{name}", what, f"choose a reward that fits the dataset; {guess(missing[0], given)}")
+
+
+def curriculum(subject: Subject) -> Iterator[Problem]:
+    """The dataset's prompts have the column that a curriculum sorts by."""
+    column = getattr(subject.config.method, "curriculum", None)
+    if column is None or subject.dataset is None:
+        return
+    given = prompt_columns(subject.dataset)
+    if given is not None and column not in given:
+        what = f"prompts of {subject.config.dataset.name} have no column '{column}'"
+        yield Problem("method.curriculum", what, f"name one that tells how hard a prompt is; {guess(column, given)}")
+
+
+def prompt_columns(dataset: Dataset) -> set[str] | None:
+    """Return the columns that a dataset's prompts bring, read off one row; None where none is at hand without a hub."""
+    config, found = dataset.config, route(dataset.form, (Prompt,))
+    row = None
+    with contextlib.suppress(DataError, NotImplementedError):
+        if config.source not in ("hub", "sample") and type(dataset).own_rows is Dataset.own_rows:
+            _, row = local.first_row(dataset, local.existing(config.source), config.train_split, "train")
+        elif type(dataset).sample is not Dataset.sample:
+            row = next(iter(dataset.sample("train", 1, 0)), None)
+    if row is None or found is None:
+        return None
+    try:
+        made = apply(found[1], dataset.example(row, "train/0"))
+        more = dataset.reward_columns(row)
+    except (ValueError, KeyError):
+        return None  # loading says what is wrong with the row
+    return {*(column for one in made if isinstance(one, Prompt) for column in one.columns), *more}
+
+
+def _made(subject: Subject) -> dict[str, Reward]:
+    rewards: dict[str, Reward] = {}
+    for name, node in subject.config.reward.items():
+        with contextlib.suppress(PluginError):
+            rewards[name] = plugins.make("reward", node)
+    return rewards

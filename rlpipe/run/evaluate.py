@@ -1,0 +1,186 @@
+"""Measure a model on examples before and after training, one row per example."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlpipe.config import plugins
+from rlpipe.config.schema import RunConfig
+from rlpipe.core import distributed
+from rlpipe.core.files import json_text, read_json
+from rlpipe.core.terminal import say, show
+from rlpipe.datasets.base import Split
+from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
+from rlpipe.evaluations import portions
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.models.base import Head, Loaded
+from rlpipe.records.record import Record, When
+from rlpipe.trackers.base import Tracker
+
+TABLE_ROWS = 100
+"""Rows of an evaluation that a tracker is sent; the run's own folder has all."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An evaluation with the examples that it will look at."""
+
+    name: str
+    evaluation: Evaluation
+    examples: Sequence[Example]
+    dataset: Mapping[str, str] = field(default_factory=dict)
+    """Which held-out rows they are; empty for an evaluation that brings its own."""
+
+
+def plan(config: RunConfig, head: Head, held_out: Split, record: Record) -> list[Planned]:
+    """Return the evaluations that dataset and model allow; what is left out is said and recorded.
+
+    A required evaluation that does not fit is the checks' business, long before this.
+    """
+    planned: list[Planned] = []
+    left_out: list[str] = []
+    for name, node in config.evaluation.items():
+        evaluation: Evaluation = plugins.make("evaluation", node)
+        with plugins.blame("evaluation", node.name):
+            fit, formless = _fit(name, evaluation, config, head, held_out, record)
+        if isinstance(fit, str):
+            left_out.append(f"evaluation {name} is left out: {fit.partition('→')[0].strip()}")
+            continue
+        planned.append(fit)
+        if formless:
+            left_out.append(f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure")
+    _tell(left_out, record)
+    return planned
+
+
+def _fit(
+    name: str, evaluation: Evaluation, config: RunConfig, head: Head, held_out: Split, record: Record
+) -> tuple[Planned | str, int]:
+    """Start an evaluation and give it its examples, or say why it is left out; also how many rows have none for it."""
+    surroundings = Surroundings(config, record.run_dir, name)
+    if head not in evaluation.heads:
+        return f"it does not measure a model with a {head.value} head", 0
+    if not evaluation.takes:
+        if (reason := evaluation.unfit(config, None)) is not None:
+            return reason, 0
+        evaluation.start(surroundings)
+        return Planned(name, evaluation, evaluation.own_examples()), 0
+    way = route(plugins.make("dataset", config.dataset).form, evaluation.takes)
+    if way is None:
+        return f"dataset {config.dataset.name} has no form for it", 0
+    examples, formless = _examples(held_out, way[1], evaluation.config.limit)
+    if not examples:
+        return f"no held-out example of dataset {config.dataset.name} has anything to measure", 0
+    if (reason := evaluation.unfit(config, _columns(examples))) is not None:
+        return reason, 0
+    evaluation.start(surroundings)
+    report = held_out.report
+    rows = {"name": config.dataset.name, "split": report.split, "identity": report.identity}
+    return Planned(name, evaluation, examples, rows), formless
+
+
+def _examples(held_out: Split, steps: Sequence[Converter], limit: int | None) -> tuple[list[Example], int]:
+    """Return the held-out rows in an evaluation's form, and how many have none (a conversation without an answer)."""
+    made: list[Example] = []
+    formless = 0
+    for native, columns in zip(held_out.native, held_out.columns, strict=True):
+        try:
+            made += with_columns(apply(steps, native), columns) if steps else [native]
+        except ValueError:
+            formless += 1
+    return made[:limit], formless
+
+
+def _columns(examples: Sequence[Example]) -> Collection[str] | None:
+    return list(examples[0].columns) if isinstance(examples[0], Prompt) else None
+
+
+def measure(
+    plans: Sequence[Planned],
+    loaded: Loaded,
+    when: When,
+    record: Record,
+    tracker: Tracker,
+    step: int = 0,
+    last: bool = True,
+) -> dict[str, float]:
+    """Run every evaluation and record its rows and its protocol; return `<when>/<evaluation>/<number>` for all.
+
+    `when` is `before` or `after`, `step` the optimiser steps made, `last` whether nothing will be measured after
+    this: then a person is shown what there is to see. After training there are also
+    `change/<evaluation>/score`, `…/low` and `…/high`: the mean change of the examples' scores and its 95 %
+    interval. Rows that an earlier attempt of the run has recorded are not measured again.
+    """
+    numbers: dict[str, float] = {}
+    unsent = False
+    for one in plans:
+        with plugins.blame("evaluation", one.evaluation.config.name):
+            rows = distributed.broadcast(record.evaluation(one.name, when))
+            if new := rows is None:
+                rows = portions.measure(one.name, one.evaluation, one.examples, loaded, when, record)
+            one.evaluation.done(rows, when)
+            start = distributed.broadcast(record.evaluation(one.name, "before")) if when == "after" else None
+            if new:
+                unsent = True
+                _track(tracker, one.name, rows, start, when, step)
+            for key, value in one.evaluation.summary(rows, start).items():
+                numbers[f"{when}/{one.name}/{key}"] = value
+            _tell([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
+            if _alike(one, loaded, record) and start is not None:
+                numbers |= {f"change/{one.name}/{key}": value for key, value in _change(one.name, start, rows).items()}
+            if last and (shown := one.evaluation.shown(rows, start)) is not None:
+                show(shown)
+    if unsent and distributed.is_main():
+        tracker.log(numbers, step)
+    return numbers
+
+
+def _track(
+    tracker: Tracker, name: str, rows: Sequence[Row], start: Sequence[Row] | None, when: When, step: int
+) -> None:
+    """Show the first rows elsewhere too."""
+    shown, earlier = rows[:TABLE_ROWS], None if start is None else start[:TABLE_ROWS]
+    before, after = (shown, None) if when == "before" else (earlier, shown)
+    tracker.evaluation(name, before, after, step)
+
+
+def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
+    """Record what the rows depend on beside the weights; say whether it is what an earlier measurement recorded."""
+    name = f"evaluations/{one.name}.protocol.json"
+    found: dict[str, Any] = {"dataset": one.dataset} if one.dataset else {}
+    found |= one.evaluation.protocol(loaded)
+    earlier = read_json(record.run_dir / name) if distributed.is_main() else None
+    record.write(name, found)
+    if earlier is None:
+        return True
+    now = json.loads(json_text(found))
+    keys = [key for key in sorted(earlier | now) if earlier.get(key) != now.get(key)]
+    if keys:
+        what = f"{', '.join(keys)} differed between measurements, so its change means nothing"
+        _tell([f"evaluation {one.name}: {what}"], record)
+    return not keys
+
+
+def _tell(notes: Sequence[str], record: Record) -> None:
+    """Say something, and keep it in the record."""
+    record.update(notes=notes)
+    for note in notes:
+        say(note)
+
+
+def _change(name: str, start: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:
+    """Return the mean change of the examples' scores with its 95 % interval, where they have scores."""
+    from rlpipe.statistics import intervals
+
+    if "score" not in rows[0]:
+        return {}
+    before, after = ([row["score"] for row in one] for one in (start, rows))
+    if not all(isinstance(score, int | float) and math.isfinite(score) for score in [*before, *after]):
+        say(f"evaluation {name}: some scores are no finite numbers, so its change has no interval")
+        return {}
+    found = intervals.change(before, after)
+    return {"score": found.estimate, "low": found.low, "high": found.high}

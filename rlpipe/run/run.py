@@ -1,0 +1,168 @@
+"""A run, from a composed config to its record: reads as a recipe.
+
+check → record → stages → build → audit → measure → train → measure → finish
+
+A run whose method makes data has one step in place of those from measure to measure: make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlpipe.config import plugins
+from rlpipe.config.compose import to_plain
+from rlpipe.config.schema import Device, RunConfig, Until
+from rlpipe.core import distributed
+from rlpipe.core import terminal as display
+from rlpipe.core.errors import RlpipeError, Stopped, guess
+from rlpipe.core.signals import stop_requests
+from rlpipe.methods.base import Making
+from rlpipe.records.ownership import differing
+from rlpipe.records.record import Record, Status
+from rlpipe.run.check.check import check
+from rlpipe.training.tracking import track, untrack
+
+if TYPE_CHECKING:
+    from rlpipe.records.lease import Lease
+    from rlpipe.stages.fingerprint import Stage
+    from rlpipe.trackers.guarded import Guarded
+
+
+@dataclass
+class Outcome:
+    """How far a run has come: kept up to date, so that the record can be closed at any exit."""
+
+    reached: Until = Until.check
+    metrics: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    tracker: Guarded | None = None
+    """Closed after the record, so that it can show all that the record says."""
+
+
+def run(
+    config: RunConfig, overrides: Sequence[str] = (), stage: Stage | None = None, lease: Lease | None = None
+) -> float | None:
+    """Run a config and return the metric that `objective` names (None without one).
+
+    `overrides` are those of the command line; `stage` is given when another run needs this one, with the
+    `lease` of its folder where the caller has it already. Raises RlpipeError for what the user can mend and
+    Stopped when the run was asked to stop and can go on; the record is complete at every exit.
+    """
+    if stage is None:  # else the run that needs it has checked it, with what its own command line allows
+        display.show_problems(check(config, overrides))
+    if config.until is Until.check:
+        display.show_checked(config)
+        return None
+    distributed.start(on_cpu=config.hardware.device is Device.cpu)
+    # A stage's folder is named by its fingerprint: what else differs makes no difference.
+    same_run = differing if stage is None else lambda old, new: []
+    record = Record.open(run_dir(config), to_plain(config), overrides=overrides, lease=lease, same_run=same_run)
+    if distributed.broadcast(record.finished):
+        display.show_finished(record)
+    else:
+        _attempt(config, record, stage)
+    return _objective(config, record)
+
+
+def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
+    outcome = Outcome()
+    with ExitStack() as context:
+        context.enter_context(_recorded(record, outcome, stage))
+        from rlpipe.core import logs
+        from rlpipe.run import build, evaluate
+        from rlpipe.stages.parents import parents
+        from rlpipe.training import train as training
+
+        method = plugins.make("method", config.method)
+        needed = context.enter_context(parents(config, record, stage, run))
+        splits = build.data(config, method, record, needed.rows())
+        source = needed.start()
+        context.enter_context(logs.quiet(record.log_file, config.log.libraries))
+        stop = context.enter_context(stop_requests())
+
+        device = build.hardware(config)
+        loaded = build.model(config, method, source, device, record)
+        checkpoint = training.resume_point(record)
+        tracker = outcome.tracker = track(config, record, is_stage=stage is not None)
+        callbacks = training.standard_callbacks(config, record, tracker, stop)
+        trainer = build.trainer(config, method, loaded, splits, record, callbacks)
+        maker = build.maker(config, method, loaded, splits, record)
+        outcome.reached = Until.build
+        if config.until is Until.build:
+            return
+
+        if maker is not None:
+            with plugins.blame("method", config.method.name):
+                outcome.metrics |= maker.make(Making(record, tracker, stop, outcome.cost))
+            outcome.reached = Until.evaluate
+            return
+        plans = evaluate.plan(config, loaded.head, splits.test, record)
+        outcome.metrics |= evaluate.measure(plans, loaded, "before", record, tracker, last=trainer is None)
+        if trainer is None:
+            outcome.reached = Until.evaluate
+            return
+        training.train(trainer, checkpoint, config, record, outcome.cost)
+        loaded = training.keep(trainer, loaded, config, record)
+        outcome.reached = Until.train
+        if config.until is Until.train:
+            return
+
+        outcome.metrics |= evaluate.measure(plans, loaded, "after", record, tracker, int(outcome.cost["steps"]))
+        outcome.reached = Until.evaluate
+
+
+@contextmanager
+def _recorded(record: Record, outcome: Outcome, stage: Stage | None) -> Iterator[None]:
+    """Close the record at every exit, and show how the run ended (a stage's run leaves that to the one that asked)."""
+
+    def finish(status: Status, error: BaseException | None = None) -> None:
+        try:
+            record.finish(status, outcome.reached.value, metrics=outcome.metrics, cost=outcome.cost, error=error)
+        finally:
+            if outcome.tracker is not None:
+                untrack(outcome.tracker, record, outcome.metrics)
+        result = record.result
+        if result is None or not distributed.is_main():
+            return
+        from rlpipe.report.page.own import write_own
+
+        write_own(record.run_dir, record.log_file)
+        if stage is None:
+            display.summary(record.run_dir, result, record.manifest)
+
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt):
+        finish(Status.stopped)
+        raise
+    except BaseException as error:
+        finish(Status.failed, error)
+        raise
+    finish(Status.ok)
+
+
+def run_dir(config: RunConfig) -> Path:
+    """Return the run's folder: the named one, a sweep's folder for this arm, or a fresh one under runs/."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if config.run_dir is not None:
+        return Path(config.run_dir).expanduser()
+    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        return Path(HydraConfig.get().runtime.output_dir)
+    return Path(distributed.broadcast(datetime.now().strftime("runs/%Y-%m-%d/%H-%M-%S-%f")))
+
+
+def _objective(config: RunConfig, record: Record) -> float | None:
+    """Return the metric that a sweeper asked for. Raises RlpipeError for one that the run does not have."""
+    if config.objective is None or not distributed.is_main():
+        return None
+    metrics: Mapping[str, Any] = (record.result or {}).get("metrics", {})
+    if metrics.get(config.objective) is None:
+        raise RlpipeError(f"objective: the run has no metric '{config.objective}'; {guess(config.objective, metrics)}")
+    return float(metrics[config.objective])

@@ -1,0 +1,105 @@
+"""Extending a sweep: further values of a field, the same study otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlpipe.config import overrides as literals
+from rlpipe.config.compose import to_plain
+from rlpipe.config.explain import key_of
+from rlpipe.core.errors import LaunchError
+from rlpipe.core.terminal import say
+from rlpipe.records import provenance
+from rlpipe.records.sweep import Job, Sweep
+from rlpipe.sweep import code
+from rlpipe.sweep.arms import Arm
+from rlpipe.sweep.rehearse import Rehearsal
+from rlpipe.sweep.study import LEARNS_NOTHING
+
+OURS = "rlpipe.cli.main:task"
+
+
+@dataclass
+class Extension:
+    """A sweep that is being extended, and the jobs that have come of it."""
+
+    sweep: Sweep
+    fresh: list[Job] = field(default_factory=list)
+
+    def missing(self, batch: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], int]:
+        """Return the arms of a batch that the sweep lacks, and the number that the first of them gets."""
+        there = {frozenset(arm.overrides) for arm in self.sweep.arms}
+        missing = [overrides for overrides in batch if frozenset(literals.as_typed(overrides)) not in there]
+        return missing, max((int(arm.key) + 1 for arm in self.sweep.arms), default=0)
+
+    def unlike(self, rehearsal: Rehearsal) -> Rehearsal:
+        """Leave out the arms that are the same run as one of the sweep, said in other words."""
+        there = [_without_place(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in self._configs()]
+        arms = [arm for arm in rehearsal.arms if _plain(arm) not in there]
+        return Rehearsal(arms, rehearsal.notes)
+
+    def _configs(self) -> list[Path]:
+        files = [self.sweep.frozen_config(arm) for arm in self.sweep.arms]
+        return [file for file in files if file.exists()]
+
+
+extending: ContextVar[Extension | None] = ContextVar("extending", default=None)
+"""The sweep that the launcher adds to, instead of beginning one."""
+
+
+def extend(sweep: Sweep, overrides: Sequence[str]) -> list[Job]:
+    """Add the arms that the study has with other values of some fields; return the jobs that were handed over.
+
+    The arms are the study's grid with those values in the place of the field's own, less those that are there.
+    They are rehearsed like any other, from the options as they are now. Raises LaunchError for a sweep that is no
+    grid of rlpipe's runs, and what rehearsing raises.
+    """
+    from rlpipe.cli import main as cli
+
+    _refuse_other(sweep)
+    said = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))
+    if said:
+        say(f"note: {said}")
+    given = {key_of(override) for override in overrides}
+    kept = [one for one in sweep.data["overrides"] if key_of(one) not in given]
+    hidden = [key_of(one) for one in kept if provenance.HIDDEN in one]
+    if hidden:
+        raise LaunchError(
+            f"{', '.join(hidden)}: a secret, which the sweep's folder does not keep\n"
+            f"    → give it again: add … {' '.join(f'{key}=VALUE' for key in hidden)}"
+        )
+    hydras = [one for one in sweep.data["hydra_overrides"] if key_of(one) not in ("hydra.sweep.dir", "hydra.mode")]
+    extension = Extension(sweep)
+    token = extending.set(extension)
+    try:
+        place = f"hydra.sweep.dir='{sweep.folder}'"
+        cli.command([*sweep.data["flags"], "-m", *kept, *overrides, *hydras, place])
+    finally:
+        extending.reset(token)
+    return extension.fresh
+
+
+def _refuse_other(sweep: Sweep) -> None:
+    if sweep.data["task"] != OURS:
+        raise LaunchError(f"{sweep.folder}: runs {sweep.data['task']}, and only rlpipe's own runs can be added to")
+    if sweep.data["sweeper"] not in LEARNS_NOTHING:
+        name = sweep.data["sweeper"].rpartition(".")[2]
+        raise LaunchError(
+            f"{sweep.folder}: {name} chooses its arms itself; values are added to grids\n"
+            "    → give the command again with more trials, a storage and the same study name"
+        )
+
+
+def _plain(arm: Arm) -> dict[str, Any]:
+    assert arm.run is not None
+    return _without_place(provenance.plain(to_plain(arm.run)))
+
+
+def _without_place(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "run_dir"}

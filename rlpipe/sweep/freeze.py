@@ -1,0 +1,164 @@
+"""Writing a rehearsed batch down: each job's work with everything resolved, so that nothing is composed again."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from omegaconf import DictConfig, flag_override
+
+from rlpipe.config import compose
+from rlpipe.config.compose import to_plain
+from rlpipe.config.schema import RunConfig
+from rlpipe.core.files import write_atomic
+from rlpipe.records import provenance
+from rlpipe.records.sweep import Job, Kind, Sweep
+from rlpipe.stages.users import reserve
+from rlpipe.sweep import job as jobs
+from rlpipe.sweep.arms import Arm
+from rlpipe.sweep.estimate import steps
+from rlpipe.sweep.rehearse import App, Rehearsal
+
+if TYPE_CHECKING:
+    from rlpipe.stages.fingerprint import Stage
+
+Compositions = dict[tuple[str, ...], DictConfig]
+"""What lists of overrides compose to, for the runs that a run needs."""
+
+
+@dataclass
+class ArmWork:
+    """What an arm does: Hydra's `run_job` with a resolved config."""
+
+    app: Path
+    """The file of what all arms share."""
+    config: DictConfig
+    hydra: DictConfig
+
+    def __call__(self) -> JobReturn:
+        """Run the task. The job's id is the scheduler's, where there is one."""
+        shared = _load(self.app)
+        with flag_override(self.config, ["struct", "readonly"], False):
+            self.config.hydra = self.hydra
+        self.config.hydra.job.id = jobs.scheduler_id() or self.hydra.job.id
+        return run_job(
+            hydra_context=shared["context"],
+            task_function=shared["task"],
+            config=self.config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+
+@dataclass
+class StageWork:
+    """What a stage's job does: build it, unless another process has meanwhile."""
+
+    app: Path
+    config: RunConfig
+
+    def __call__(self) -> None:
+        """Build the stage; its name is made anew, for the data and packages may have changed since."""
+        from rlpipe.run.run import run
+        from rlpipe.stages.fingerprint import describe
+        from rlpipe.stages.store import ensure
+
+        _load(self.app)
+        ensure(describe(self.config), run)
+
+
+def freeze(sweep: Sweep, app: App, rehearsal: Rehearsal) -> list[Job]:
+    """Write down the work of every arm and of every stage that is not there yet; return the jobs, stages first.
+
+    Raises LaunchError for work that cannot be written down, RecordError for folders that cannot be written.
+    """
+    missing = missing_stages(rehearsal.stages)
+    shared = _share(sweep, app, rehearsal)
+    found: list[Job] = []
+    for stage in missing.values():
+        job = stage_job(stage, missing)
+        jobs.freeze(sweep, job, StageWork(shared, stage.config))
+        found.append(job)
+    for arm in rehearsal.arms:
+        job = arm_job(arm, missing)
+        if arm.run is not None:
+            content = yaml.safe_dump(provenance.plain(to_plain(arm.run)), sort_keys=False, allow_unicode=True)
+            write_atomic(sweep.frozen_config(job), content)
+        jobs.freeze(sweep, job, ArmWork(shared, arm.config, arm.hydra))
+        found.append(job)
+    sweep.add(found)
+    for stage in rehearsal.stages:
+        reserve(stage.folder, sweep.folder)
+    return found
+
+
+def missing_stages(stages: Sequence[Stage]) -> dict[str, Stage]:
+    """Return the stages that must be built first, by name, in the order in which they can be."""
+    from rlpipe.stages.store import is_built
+
+    return {stage.name: stage for stage in stages if not is_built(stage)}
+
+
+def arm_job(arm: Arm, missing: dict[str, Stage]) -> Job:
+    """Return an arm as a job that needs the stages that are missing."""
+    needs = tuple(stage.name for stage in arm.stages if stage.name in missing)
+    planned = steps(arm.run) if arm.run is not None else None
+    return Job(str(arm.number), Kind.arm, arm.overrides, str(arm.run_dir), needs, arm.fields, planned)
+
+
+def stage_job(stage: Stage, missing: dict[str, Stage]) -> Job:
+    """Return a stage as a job that needs the stages before it that are missing too."""
+    from rlpipe.stages.needs import plan
+
+    needs = tuple(before.name for before in plan(stage.config) if before.name in missing)
+    return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, steps(stage.config))
+
+
+def _share(sweep: Sweep, app: App, rehearsal: Rehearsal) -> Path:
+    """Write what all arms share into one file, named by its content."""
+    parts: dict[str, Any] = {
+        "state": Singleton.get_state(),
+        "context": app.context,
+        "task": app.task,
+        "compositions": _compositions(rehearsal),
+    }
+    frozen = jobs.pickled(parts, "the task")
+    path = sweep.folder / ".launch" / f"app-{hashlib.sha256(frozen).hexdigest()[:12]}.pkl"
+    write_atomic(path, frozen)
+    return path
+
+
+def _load(app: Path) -> dict[str, Any]:
+    """Make this process like the one that froze the sweep: Hydra's state, resolvers, and what overrides stand for."""
+    shared: dict[str, Any] = pickle.loads(app.read_bytes())
+    Singleton.set_state(shared["state"])
+    setup_globals()
+    compose.known.update(shared["compositions"])
+    return shared
+
+
+def _compositions(rehearsal: Rehearsal) -> Compositions:
+    """Compose every run that an arm needs, so that its job need not read the options again."""
+    from rlpipe.stages.lineage import asked, composed_from, needed
+
+    found: Compositions = {}
+    seen: set[str] = set()
+
+    def visit(config: RunConfig) -> None:
+        for path in asked(config):
+            overrides = composed_from(config, path)
+            found.setdefault(overrides, compose.compose_untyped(overrides))
+            visit(needed(config, path))
+
+    for arm in rehearsal.arms:
+        if arm.run is not None and (key := repr(asked(arm.run))) not in seen:
+            seen.add(key)
+            visit(arm.run)
+    return found

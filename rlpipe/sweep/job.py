@@ -1,0 +1,209 @@
+"""A frozen job: what the launcher writes down, and what runs it where it lands.
+
+    python -m rlpipe.sweep.job SWEEP/.launch/KEY
+
+exits with 0 when the job is done, 1 when it failed, and 75 when it was asked to stop, has saved and can go on.
+Of several processes (`torchrun … -m rlpipe.sweep.job FOLDER`) only rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import cloudpickle
+from hydra.core.utils import JobReturn, JobStatus
+
+from rlpipe.config import plugins
+from rlpipe.core import distributed
+from rlpipe.core.errors import LaunchError, Stopped
+from rlpipe.core.files import json_text, write_atomic
+from rlpipe.records import attempts
+from rlpipe.records.provenance import hide
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, read_outcome, write_outcome
+from rlpipe.sweep import code
+
+DONE, FAILED, STOPPED = 0, 1, 75
+NOTHING_SAVED = "before there was anything to save"
+
+Work = Callable[[], JobReturn | None]
+"""What a job does. What it returns goes back to the sweeper; a stage returns nothing."""
+
+
+def freeze(sweep: Sweep, job: Job, work: Work) -> None:
+    """Write a job's work down as `job.pkl`. Raises LaunchError for work that cannot be pickled."""
+    write_atomic(sweep.job_folder(job) / "job.pkl", pickled(work, f"{job.kind.value} {job.key}: its work"))
+
+
+def pickled(value: Any, what: str) -> bytes:
+    """Return a value for other processes to read. Raises LaunchError, which calls it `what`."""
+    try:
+        return cloudpickle.dumps(value)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise LaunchError(
+            f"{what} cannot be written down for other processes ({error})\n"
+            "    → keep locks, files and processes out of what the task function refers to"
+        ) from error
+
+
+def execute(folder: Path | str) -> Outcome:
+    """Run a frozen job in this process and return how it ended; its folder says so too, at any moment.
+
+    The work begins in the folder where the sweep was started. Nothing that the work raises leaves this function.
+    """
+    folder = Path(folder).resolve()
+    study = Sweep.load(folder.parents[1]).data
+    before = read_outcome(folder)
+    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=scheduler_id())
+    _write(folder, running)
+    try:
+        os.chdir(study["cwd"])
+        token = attempts.remarks.set(_remarks(study))
+        try:
+            returned = _work(folder)
+        finally:
+            attempts.remarks.reset(token)
+        error = returned._return_value if returned is not None and returned.status is JobStatus.FAILED else None
+    except BaseException as raised:
+        returned, error = None, raised
+    outcome = _outcome(running, error)
+    if outcome.traceback:  # of every process: the main one often knows only that another is gone
+        print(outcome.traceback, file=sys.stderr, flush=True)
+    if returned is not None and distributed.is_main():
+        write_atomic(folder / "return.pkl", _picklable(returned))
+    _write(folder, outcome)
+    return outcome
+
+
+def returned(sweep: Sweep, job: Job) -> JobReturn | None:
+    """Return what a job's work returned, None when it ended without returning."""
+    path = sweep.job_folder(job) / "return.pkl"
+    return pickle.loads(path.read_bytes()) if path.exists() else None
+
+
+def cancelled(sweep: Sweep, job: Job, reason: str) -> None:
+    """Note that a job will not run: in its outcome, and in an arm's record where no attempt has left a result."""
+    folder = sweep.job_folder(job)
+    before = read_outcome(folder)
+    write_outcome(folder, Outcome(Ended.cancelled, attempt=before.attempt if before else 0, error=reason))
+    result = Path(job.run_dir) / "result.json"
+    if job.kind is Kind.arm and sweep.frozen_config(job).exists() and not result.exists():
+        told = {"type": "Cancelled", "message": reason}
+        row = {"status": "cancelled", "stage": "check", "cost": {}, "attempts": 0, "metrics": {}, "error": told}
+        write_atomic(result, json_text(row))
+
+
+def lost(sweep: Sweep, job: Job, reason: str, exit_code: int | None = None) -> None:
+    """Note that a job's process is gone without a word (a signal, no memory, its node)."""
+    folder = sweep.job_folder(job)
+    before = read_outcome(folder) or Outcome(Ended.running)
+    write_outcome(folder, dataclasses.replace(_ended(before, Ended.failed, exit_code), error=reason))
+
+
+def scheduler_id() -> str | None:
+    """Return SLURM's name for the job that this process belongs to, None outside SLURM."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
+
+
+def _work(folder: Path) -> JobReturn | None:
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "return.pkl").unlink()
+    plugins.register()  # what is unpickled may name them
+    with open(folder / "job.pkl", "rb") as file:
+        work: Work = pickle.load(file)
+    return work()
+
+
+def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
+    """Return, and say in the log, whether the code is another than the one that the sweep was rehearsed with."""
+    said = code.changed(study.get("code", {}), code.state(Path.cwd()))
+    if said and distributed.is_main():
+        print(f"note: {said}", file=sys.stderr, flush=True)
+    return (said,) if said else ()
+
+
+def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
+    """Return how an attempt ended that raised `error`, or nothing."""
+    stopped = isinstance(error, (Stopped, KeyboardInterrupt)) or (
+        isinstance(error, SystemExit) and error.code == STOPPED
+    )
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return _ended(running, Ended.ok, DONE)
+    if stopped:
+        reason = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ else error
+        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=hide(str(reason)) or "interrupted")
+    text = hide("".join(traceback.format_exception(error)))
+    exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
+    failed = _ended(running, Ended.failed, exit_code)
+    return dataclasses.replace(failed, error=text.strip().splitlines()[-1], traceback=text)
+
+
+def _ended(running: Outcome, ended: Ended, exit_code: int | None) -> Outcome:
+    now = Outcome(ended).time
+    return dataclasses.replace(running, ended=ended, time=now, exit_code=exit_code)
+
+
+def _write(folder: Path, outcome: Outcome) -> None:
+    if distributed.is_main():
+        write_outcome(folder, outcome)
+
+
+def _picklable(returned: JobReturn) -> bytes:
+    """Return a pickle that can be read again: a value or an error that cannot is replaced by words that say so."""
+    try:
+        frozen = cloudpickle.dumps(returned)
+        pickle.loads(frozen)
+    except Exception as error:  # whatever a user's own class does when it is pickled
+        value = returned._return_value
+        print(f"note: the job's {type(value).__name__} cannot be pickled ({error})", file=sys.stderr, flush=True)
+        words = f"{type(value).__name__}: {value}"
+        failed = returned.status is JobStatus.FAILED
+        frozen = cloudpickle.dumps(
+            dataclasses.replace(returned, _return_value=LaunchError(words) if failed else f"not picklable: {words}")
+        )
+    return frozen
+
+
+def main(arguments: list[str]) -> int:
+    """Run the frozen job of a folder and return the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m rlpipe.sweep.job SWEEP/.launch/KEY", file=sys.stderr)
+        return 2
+    faulthandler.enable()
+    _listen()
+    outcome = execute(arguments[0])
+    codes = {Ended.ok: DONE, Ended.stopped: STOPPED}
+    sys.stdout.flush()
+    return codes.get(outcome.ended, FAILED)
+
+
+def _listen() -> None:
+    """Until a run listens itself (`training.signals`), SIGTERM stops a job that has nothing to save yet.
+
+    SIGUSR2 is not for us: in a SLURM job everything ignores it but the task beside us, which sends SIGTERM instead.
+    """
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            os._exit(128 + number)  # a forked worker: what it would raise is not ours to report
+        signal.signal(number, signal.SIG_IGN)  # where every process of a job gets the signal, it comes twice
+        # It may come anywhere: libraries reword or swallow what is an Exception, and this is none.
+        raise KeyboardInterrupt(f"SIGTERM came {NOTHING_SAVED}")
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

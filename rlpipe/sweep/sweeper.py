@@ -1,0 +1,73 @@
+"""The sweeper behind `-m`: every combination of the values, rehearsed together, and no failure hides another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from rlpipe.core.errors import SweepFailed
+
+
+@dataclass
+class GridConfig:
+    """Values are given as `a,b`, `choice(a,b)`, `range(1,4)` or `glob(*)`."""
+
+    max_batch_size: int | None = None
+    """Launch so many arms, wait for them, then launch the next. Default: all at once."""
+    params: dict[str, str] = field(default_factory=dict)
+    """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
+
+
+class GridSweeper(Sweeper):
+    """Hydra's own grid, but for three things.
+
+    Arms are checked by the launcher, all of them and all that is wrong with each, instead of composed until the
+    first one fails. A failed arm does not stop later batches. The failures are raised together, at the end.
+    """
+
+    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, str] | None = None):
+        self.max_batch_size = max_batch_size
+        self.params = dict(params or {})
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher."""
+        self.loader = hydra_context.config_loader
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Launch every combination. Raises SweepFailed when arms have failed."""
+        parser = OverridesParser.create(config_loader=self.loader)
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        overrides = parser.parse_overrides(study(params, arguments))
+        assert self.launcher is not None
+        returns: list[Sequence[JobReturn]] = []
+        for batch in BasicSweeper.split_arguments(overrides, self.max_batch_size):
+            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+        failed = [one for batch in returns for one in batch if one.status is JobStatus.FAILED]
+        if failed:
+            raise SweepFailed(f"{len(failed)} of {sum(map(len, returns))} arms failed")
+        return returns
+
+
+def study(params: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return what is swept: a study's `params`, with the command line's own values where it gives some.
+
+    `experiment=STUDY` on the command line is what brought in params that name the arms' experiments: it has done its
+    work, and the arms take its place.
+    """
+    arms = [param for param in params if _key(param) == "experiment"]
+    own = [one for one in arguments if not (arms and _key(one) == "experiment")]
+    given = {_key(one) for one in own}
+    return [*(param for param in params if _key(param) not in given), *own]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -1,0 +1,162 @@
+"""A run that makes AI feedback: draw responses, have them judged, write the pairs. Importing this imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, cast
+
+from rlpipe.core import distributed
+from rlpipe.core.errors import DataError
+from rlpipe.core.files import Row, hashes, write_lines
+from rlpipe.core.terminal import say, show
+from rlpipe.datasets.forms import Prompt, text_of
+from rlpipe.engines.sampler import Sampler
+from rlpipe.feedback.settings import AIFeedbackConfig, Mode
+from rlpipe.feedback.table import numbers_table
+from rlpipe.rewards.combine import Rewards
+from rlpipe.training.feedback import pairs
+from rlpipe.training.feedback.chunks import Chunks
+from rlpipe.training.feedback.judging import judge
+from rlpipe.training.feedback.pairs import Fate
+from rlpipe.training.feedback.provenance import provenance
+from rlpipe.training.feedback.responses import Prompts, draw, fitting
+
+if TYPE_CHECKING:
+    from rlpipe.methods.base import Making, Parts
+
+FOLDER = "feedback"
+"""Where a run keeps the responses and judgements that its pairs are made from."""
+TO_READ = 8
+"""Pairs that samples.jsonl shows."""
+SHOWN = ("prompt_id", "prompt", "chosen", "rejected", "score_chosen", "score_rejected", "judged")
+LOST = {
+    Fate.ties: "are ties",
+    Fate.unreadable: "had no reply that could be read",
+    Fate.unusable: "had a response that was empty or cut off",
+}
+
+
+class FeedbackMaker:
+    """Makes pairs of the prompts of both splits."""
+
+    def __init__(self, own: AIFeedbackConfig, parts: Parts):
+        """Prepare to sample and to judge: load what rewards need. Raises DataError where no prompt leaves room."""
+        self.own, self.config, self.parts = own, parts.config, parts
+        self.sampler = Sampler(parts.loaded, own.sampling)
+        splits = {"train": parts.data.train, "test": parts.data.test}
+        self.prompts = [
+            fitting(name, cast("list[Prompt]", split.examples), self.sampler, own.max_length)
+            for name, split in splits.items()
+        ]
+        if not self.prompts[0].kept:
+            raise DataError(
+                f"method.max_length={own.max_length}: none of {self.prompts[0].too_long} prompts leaves room for "
+                f"responses of {own.sampling.max_tokens} tokens\n"
+                "    → raise method.max_length, or lower method.sampling.max_tokens"
+            )
+        self.rewards = Rewards(parts.config.reward)
+        self.rewards.check_columns(prompt for one in self.prompts for prompt in one.kept)
+        self.rewards.start(self.config, parts.loaded.path, parts.loaded.model.device.type, parts.run_dir)
+        self._steps = 0
+        """Prompts of all phases so far: what numbers are logged by."""
+
+    def make(self, making: Making) -> dict[str, float]:
+        """Sample, judge and write `data/train.jsonl` and `data/test.jsonl`; return the run's numbers.
+
+        Raises Stopped when asked to stop, and DataError where no pair is left.
+        """
+        called = self._calls()
+        try:
+            drawn = {one.split: self._drawn(one, making) for one in self.prompts}
+            judged = {one.split: self._judged(one, drawn[one.split], making) for one in self.prompts}
+        finally:
+            if self._calls():
+                making.cost["calls"] = self._calls() - called
+        return self._write(drawn, judged, making)
+
+    def _calls(self) -> int:
+        return sum(reward.calls for reward in self.rewards.rewards.values())
+
+    def _drawn(self, prompts: Prompts, making: Making) -> list[Row]:
+        def make(place: slice) -> list[Row]:
+            rows = draw(prompts.kept[place], self.sampler, self.own.samples, self.config.seed)
+            making.cost["tokens"] = making.cost.get("tokens", 0) + sum(pairs.lengths(rows))
+            return rows
+
+        return self._complete("responses", "sampling", prompts, make, making)
+
+    def _judged(self, prompts: Prompts, drawn: Sequence[Row], making: Making) -> list[Row]:
+        def make(place: slice) -> list[Row]:
+            return judge(drawn[place], prompts.kept[place], prompts.ids[place], self.own, self.rewards)
+
+        return self._complete("judgements", "judging", prompts, make, making)
+
+    def _complete(
+        self, name: str, doing: str, prompts: Prompts, make: Callable[[slice], list[Row]], making: Making
+    ) -> list[Row]:
+        first = self._steps
+
+        def told(done: int, rows: list[Row]) -> None:
+            numbers = pairs.drawn_numbers(rows) if name == "responses" else pairs.judged_numbers(rows)
+            making.record.log_metrics(first + done, numbers)
+            if distributed.is_main():
+                making.tracker.log(numbers, first + done)
+
+        file = self.parts.run_dir / FOLDER / f"{name}.{prompts.split}.jsonl"
+        ids = [prompt.id for prompt in prompts.kept]
+        self._steps += len(ids)
+        rows = Chunks(file, ids, self.own.chunk, making.record, making.stop)
+        return rows.complete(make, f"{doing} for {prompts.split}", told, self.config.log.progress)
+
+    def _write(self, drawn: dict[str, list[Row]], judged: dict[str, list[Row]], making: Making) -> dict[str, float]:
+        shared = provenance(self.config, self.own, self.parts.loaded)
+        rows: dict[str, list[Row]] = {}
+        found: dict[str, float] = {}
+        for prompts in self.prompts:
+            split = prompts.split
+            rows[split], fates = pairs.rows(drawn[split], judged[split], self.own, shared)
+            told = pairs.numbers(drawn[split], fates, rows[split]) | {"too_long": float(prompts.too_long)}
+            found |= {f"{split}/{name}": value for name, value in told.items()}
+        bias = pairs.bias([row for part in judged.values() for row in part])
+        if self.own.mode is Mode.pairwise:
+            found |= {f"judge/{name}": value for name, value in bias.numbers().items()}
+        show(numbers_table(found))
+        self._note(bias.note(), making)
+        if not rows["train"]:
+            raise DataError(_nothing(found, bias.note()))
+        self._keep(rows, making)
+        return found
+
+    def _keep(self, rows: dict[str, list[Row]], making: Making) -> None:
+        """Write the splits that have pairs, and a few pairs to read."""
+        if not rows["test"]:
+            self._note("no pair of held-out prompts is left: there is no data/test.jsonl", making)
+        if not making.record.may_write():
+            return
+        folder = self.parts.run_dir / "data"
+        for split, pair_rows in rows.items():
+            if pair_rows:
+                write_lines(folder / f"{split}.jsonl", pair_rows)
+        making.record.update(data_files=hashes(folder))
+        to_read = [{name: row[name] for name in SHOWN} for row in rows["train"][:TO_READ]]
+        making.record.log_samples(self._steps, [_readable(row) for row in to_read])
+        making.tracker.table("samples", [_readable(row) for row in to_read], self._steps)
+
+    def _note(self, note: str | None, making: Making) -> None:
+        if note is not None:
+            making.record.update(notes=[note])
+            say(f"note: {note}")
+
+
+def _readable(row: Row) -> Row:
+    return {**row, "chosen": text_of(row["chosen"][-1:]), "rejected": text_of(row["rejected"][-1:])}
+
+
+def _nothing(found: dict[str, float], note: str | None) -> str:
+    told = ", ".join(f"{found[f'train/{fate.value}']:.0f} {words}" for fate, words in LOST.items())
+    why = f" ({note})" if note else ""
+    return (
+        f"feedback: no pair is left of {found['train/prompts']:.0f} prompts: {told}{why}\n"
+        f"    → read {FOLDER}/ in the run's folder; another judge or reward, a higher method.sampling.temperature, or "
+        "more method.sampling.max_tokens may help"
+    )

@@ -1,0 +1,55 @@
+"""Where a row of AI feedback comes from: the policy, the judge, how responses were drawn, and by which versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from rlpipe.config import plugins
+from rlpipe.feedback.settings import AIFeedbackConfig
+
+if TYPE_CHECKING:
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.models.base import Loaded
+
+PACKAGES = ("rlpipe", "torch", "transformers")
+
+
+def provenance(config: RunConfig, own: AIFeedbackConfig, loaded: Loaded) -> dict[str, Any]:
+    """Return the columns that all rows of a run share."""
+    sampling = asdict(own.sampling) | {"samples": own.samples, "seed": config.seed}
+    return {
+        "policy": {"model": config.model.name, "weights": _weights(loaded.path)},
+        "judge": {name: _judge(name, config) for name in config.reward},
+        "mode": own.mode.value,
+        "sampling": sampling,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _weights(folder: str) -> str:
+    """Name weights by the content of their folder."""
+    from rlpipe.stages import identity
+
+    return _short(identity.weights(folder, None))
+
+
+def _judge(name: str, config: RunConfig) -> dict[str, Any]:
+    """Name a reward: its plugin, its model or the stage that makes it, and a hash of all that changes scores."""
+    from rlpipe.stages.fingerprint import describe
+    from rlpipe.stages.lineage import beside
+
+    node = config.reward[name]
+    settings = json.loads(json.dumps(asdict(node), default=lambda value: value.value))
+    for field in (*plugins.load("reward", node.name).irrelevant, "stage"):
+        settings.pop(field, None)
+    made = beside(config).get(f"reward.{name}.stage")
+    model = describe(made).name if made is not None else settings.get("model")
+    return {"plugin": node.name, "model": model, "settings": _short(json.dumps([settings, model], sort_keys=True))}
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,193 @@
+"""What training will really see: which tokens carry the loss, in the batches that the trainer makes.
+
+Nothing here trusts how the batches came about. Rows and collator are the trainer's own, and where
+the prompt ends is found out anew from the chat template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rlpipe.core.errors import Problem
+from rlpipe.datasets.forms import Chat, Example
+from rlpipe.models.base import Head
+from rlpipe.offline.batches import Fed, sequences_of
+from rlpipe.training.audit import Audit, tokens_shown
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, Trainer
+
+    from rlpipe.methods.base import Method
+    from rlpipe.models.base import Loaded
+
+SAMPLE = 256
+"""Rows that are looked at, evenly spread over the data."""
+SHOWN = 2
+"""Rows that are shown token by token."""
+
+
+@dataclass
+class OfflineAudit(Audit):
+    """What was found in the rows of a fixed dataset."""
+
+    rows: int
+    """Rows looked at."""
+    sequences: int
+    trained_share: float
+    """Trained tokens among all tokens, padding left out."""
+    stop_share: float | None
+    """Sequences in which a stop token is trained; None where no token is predicted (a reward model)."""
+    stop_tokens: list[str]
+    untrained: int
+    """Sequences without a trained token."""
+    leaking: int
+    """Sequences of which prompt tokens are trained although only completions should be."""
+    double_bos: int
+    """Sequences that begin with the begin-of-text token twice."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """How many examples were dropped or cut, and their lengths (`offline.fit.Fitted.report`)."""
+
+    def lines(self) -> list[str]:
+        """Say the numbers, a line each."""
+        stop = (
+            "no stop token is predicted" if self.stop_share is None else f"stop token trained in {self.stop_share:.0%}"
+        )
+        lines = [
+            f"{self.trained_share:.0%} of the tokens of {self.rows} rows are trained; {stop}"
+            + (f" ({' '.join(self.stop_tokens)})" if self.stop_tokens else "")
+        ]
+        if self.data:
+            dropped = ", ".join(f"{count} {why}" for why, count in self.data["dropped"].items()) or "none"
+            lines.append(
+                f"{self.data['kept']} of {self.data['seen']} examples kept; dropped: {dropped}; cut: {self.data['cut']}"
+            )
+        return lines
+
+
+def audit(trainer: Trainer, loaded: Loaded, method: Method, fitted: Any = None) -> OfflineAudit:
+    """Look at the batches of `trainer` and say what is wrong with them.
+
+    `fitted` (default: the trainer's own, an `offline.fit.Fitted`) holds the examples behind the
+    rows, in order; without it the prompt's borders are not checked. Nothing is raised: see `errors`.
+    """
+    fitted = getattr(trainer, "fitted", None) if fitted is None else fitted
+    rows: Any = trainer.train_dataset
+    picked = [len(rows) * step // min(SAMPLE, len(rows)) for step in range(min(SAMPLE, len(rows)))]
+    whole = bool(getattr(method, "trains_chosen_prompt", False))
+    sequences = [s for row in picked for s in sequences_of(row, trainer.data_collator([rows[row]]), whole)]
+    stops = _stop_ids(loaded)
+    # Rows that hold several examples cannot be matched with them.
+    examples = (
+        fitted.examples
+        if fitted is not None and len(fitted.examples) == len(rows) and not getattr(method, "packs", False)
+        else []
+    )
+    predicts = method.head is Head.causal_lm
+    leaks = _leaks(sequences, examples, loaded.tokenizer) if _completions_only(method) else []
+    found = OfflineAudit(
+        rows=len(picked),
+        sequences=len(sequences),
+        trained_share=sum(sum(s.trained) for s in sequences) / max(1, sum(len(s.ids) for s in sequences)),
+        stop_share=_share(sequences, lambda s: _trains(s, stops)) if predicts else None,
+        stop_tokens=[str(loaded.tokenizer.convert_ids_to_tokens(stop)) for stop in sorted(stops)] if predicts else [],
+        untrained=sum(not any(s.trained) for s in sequences),
+        leaking=len(leaks),
+        double_bos=sum(_double_bos(s, loaded.tokenizer) for s in sequences),
+        data=fitted.report() if fitted is not None else {},
+        shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
+    )
+    _judge(found, examples, sequences, leaks)
+    return found
+
+
+def _stop_ids(loaded: Loaded) -> set[int]:
+    generation = getattr(loaded.model, "generation_config", None)
+    configured = getattr(generation, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return {stop for stop in (*listed, loaded.tokenizer.eos_token_id) if stop is not None}
+
+
+def _completions_only(method: Method) -> bool:
+    return method.head is Head.causal_lm and bool(getattr(method, "marks_speaker", True))
+
+
+def _trains(sequence: Fed, wanted: set[int]) -> bool:
+    return any(bit and token in wanted for token, bit in zip(sequence.ids, sequence.trained, strict=True))
+
+
+def _share(sequences: Sequence[Fed], test: Callable[[Fed], bool]) -> float:
+    return sum(test(s) for s in sequences) / max(1, len(sequences))
+
+
+def _double_bos(sequence: Fed, tokenizer: PreTrainedTokenizerBase) -> bool:
+    bos = tokenizer.bos_token_id
+    return bos is not None and sequence.ids[:2] == [bos, bos]
+
+
+def _leaks(sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[Fed]:
+    """Find the sequences of which a prompt token is trained, laying each prompt out once more."""
+    leaking = []
+    for sequence in sequences if examples else ():
+        if sequence.whole:
+            continue
+        prompt = _prompt(examples[sequence.row])
+        if prompt:
+            text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            border = tokenizer(text, add_special_tokens=False)["input_ids"]
+            common = 0
+            while common < min(len(border), len(sequence.ids)) and border[common] == sequence.ids[common]:
+                common += 1
+            if any(sequence.trained[:common]):
+                leaking.append(sequence)
+    return leaking
+
+
+def _prompt(example: Example) -> list[dict[str, Any]]:
+    if isinstance(example, Chat):
+        spoken = [place for place, message in enumerate(example.messages) if message["role"] == "assistant"]
+        return example.messages[: spoken[0]] if spoken else []
+    return getattr(example, "prompt", [])
+
+
+def _shown(sequence: Fed, tokenizer: PreTrainedTokenizerBase, stops: set[int]) -> dict[str, Any]:
+    tokens = tokens_shown(sequence.ids, sequence.trained, stops, tokenizer)
+    title = f"row {sequence.row} {sequence.part}"
+    return {"title": title, "prefix": "", "tokens": tokens}
+
+
+def _judge(found: OfflineAudit, examples: Sequence[Example], sequences: Sequence[Fed], leaks: Sequence[Fed]) -> None:
+    def named(sequence: Fed) -> str:
+        return f"example {examples[sequence.row].id}" if examples else f"row {sequence.row}"
+
+    if found.untrained:
+        first = next(s for s in sequences if not any(s.trained))
+        what = f"{found.untrained} of {found.sequences} sequences have no trained token ({named(first)} is the first)"
+        fix = "look at what the chat template marks as the assistant's text, and at method.max_length"
+        found.errors.append(Problem("audit.untrained", what, fix))
+    if leaks:
+        what = f"{len(leaks)} of {found.sequences} sequences train prompt tokens ({named(leaks[0])} is the first)"
+        fix = "mend the chat template's {% generation %} marks, or ask for it with method.train_on=conversation"
+        found.errors.append(Problem("audit.leaking", what, fix))
+    if found.stop_share == 0 and found.untrained < found.sequences:
+        stops = " ".join(found.stop_tokens) or "none is known"
+        what = f"the stop token is never trained ({stops}), so the model would never learn to stop"
+        cut = found.data.get("cut", 0) and found.data["cut"] == found.data["kept"]
+        fix = (
+            "raise method.max_length: every example is cut"
+            if cut
+            else (
+                "let the chat template end the assistant's turn with the tokenizer's end-of-sequence token, inside "
+                "{% generation %} … {% endgeneration %} (model.chat_template)"
+            )
+        )
+        found.errors.append(Problem("audit.stop", what, fix))
+    elif found.stop_share is not None and found.stop_share < 1:
+        what = f"the stop token is not trained in {1 - found.stop_share:.0%} of the sequences"
+        fix = "raise method.max_length, or drop longer examples with method.overlong=drop"
+        found.warnings.append(Problem("audit.stop", what, fix, fatal=False))
+    if found.double_bos:
+        what = f"{found.double_bos} sequences begin with the begin-of-text token twice"
+        fix = "take it out of the chat template, or out of the data"
+        found.warnings.append(Problem("audit.bos", what, fix, fatal=False))

@@ -1,0 +1,108 @@
+"""What on-policy training will really see: a few completions, sampled before any step is made.
+
+Importing this module imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rlpipe.core.errors import Problem
+from rlpipe.datasets.forms import text_of
+from rlpipe.engines.prompts import lay_out
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.engines.stops import end_tokens
+from rlpipe.training.audit import Audit, tokens_shown
+
+if TYPE_CHECKING:
+    from rlpipe.training.online.trainer import OnlineTrainer
+
+PROMPTS, COMPLETIONS = 2, 2
+"""How many prompts are sampled from, and how often each."""
+
+
+@dataclass
+class OnlineAudit(Audit):
+    """What was found in a few sampled completions."""
+
+    prompts: dict[str, Any]
+    """How many prompts there were, how many left no room for a completion, and their lengths."""
+    stop_tokens: list[str]
+    """The tokens that end a completion."""
+    written_share: float
+    """Share of the sampled completions' tokens that the model wrote, and that are trained."""
+    notes: list[str] = field(default_factory=list)
+    """What was decided on the way (how tools are called, whether completions share rows)."""
+
+    def lines(self) -> list[str]:
+        """Say the numbers, a line each."""
+        counts = self.prompts
+        return [
+            f"{counts['kept']} of {counts['seen']} prompts kept ({counts['too_long']} leave no room for a completion), "
+            f"up to {counts['tokens']['longest']} tokens; completions end at {' '.join(self.stop_tokens) or '-'}",
+            *self.notes,
+        ]
+
+
+def audit(trainer: OnlineTrainer) -> OnlineAudit:
+    """Sample a few completions of the starting model, score them, and say what is wrong. Weights stay as they are.
+
+    Every process samples the same. Raises PluginError where a reward breaks its contract.
+    """
+    collector = trainer.collector
+    sampler, loaded = collector.sampler, collector.sampler.loaded
+    groups = sampler.sample(collector.prompts.kept[:PROMPTS], COMPLETIONS, collector.prompts.seed)
+    rollouts = [rollout for group in groups for rollout in group]
+    collector.rewards.score(rollouts)
+    stops = end_tokens(loaded)
+    written = [bit for rollout in rollouts for bit in rollout.written]
+    found = OnlineAudit(
+        prompts=collector.prompts.report(),
+        stop_tokens=[str(loaded.tokenizer.convert_ids_to_tokens(stop)) for stop in sorted(stops)],
+        written_share=sum(written) / max(1, len(written)),
+        shown=[_shown(rollout, loaded.tokenizer, stops) for rollout in rollouts],
+        notes=[*sampler.notes, *collector.notes(trainer.model)],
+    )
+    _judge(found, trainer, rollouts)
+    return found
+
+
+def _shown(rollout: Rollout, tokenizer: Any, stops: set[int] | frozenset[int]) -> dict[str, Any]:
+    return {
+        "title": f"{rollout.prompt.id}  reward {rollout.reward:.3g}  ended by {rollout.finish.value}",
+        "prefix": tokenizer.decode(rollout.prompt_ids),
+        "tokens": tokens_shown(rollout.ids, rollout.written, stops, tokenizer),
+        "reward": rollout.reward,
+        "scores": {name: vars(score) for name, score in rollout.scores.items()},
+        "finish": rollout.finish.value,
+        "calls": [vars(call) for call in rollout.calls],
+    }
+
+
+def _judge(found: OnlineAudit, trainer: OnlineTrainer, rollouts: list[Rollout]) -> None:
+    tokenizer, sampling = trainer.collector.sampler.loaded.tokenizer, trainer.own.sampling
+    for rollout in rollouts:
+        last = text_of(rollout.prompt.prompt[-1:]).strip()
+        laid_out = lay_out(rollout.prompt.prompt, tokenizer, trainer.collector.sampler.protocol)
+        if last and last.split()[-1] not in laid_out:
+            what = f"the prompt {rollout.prompt.id}, laid out as the model reads it, lacks its last message's end"
+            found.errors.append(Problem("audit.prompt", what, "mend the chat template (model.chat_template)"))
+        for call in rollout.calls:
+            if rollout.written[call.at]:
+                what = f"a tool's result in a completion of {rollout.prompt.id} would be trained as the model's own"
+                found.errors.append(
+                    Problem("audit.mask", what, "report it: the sampler must mark results as not written")
+                )
+    if not found.stop_tokens and not sampling.stop:
+        what = "no token ends a completion, so each runs to method.sampling.max_tokens"
+        fix = "give the tokenizer an end-of-sequence token, or method.sampling.stop"
+        found.errors.append(Problem("audit.stop", what, fix))
+    counts = found.prompts
+    if counts["too_long"] > counts["seen"] / 10:
+        what = f"{counts['too_long']} of {counts['seen']} prompts leave no room for a completion, and are left out"
+        found.warnings.append(Problem("audit.prompts", what, "raise method.max_length if the model can", fatal=False))
+    if all(rollout.finish is Finish.length for rollout in rollouts):
+        what = f"all {len(rollouts)} completions sampled were cut at {sampling.max_tokens} tokens"
+        fix = "raise method.sampling.max_tokens, or start from a model that has learnt to stop (after=…)"
+        found.warnings.append(Problem("audit.length", what, fix, fatal=False))

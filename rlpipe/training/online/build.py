@@ -1,0 +1,65 @@
+"""From the parts of a run to its on-policy trainer. Importing this module imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+from transformers import set_seed
+
+from rlpipe.config import plugins
+from rlpipe.core import distributed
+from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.prompts import lay_out
+from rlpipe.engines.sampler import Sampler
+from rlpipe.methods.online import OnlineMethod
+from rlpipe.models.reference import load
+from rlpipe.models.tokens import encode
+from rlpipe.rewards.combine import Rewards
+from rlpipe.training.offline.arguments import training_arguments
+from rlpipe.training.online.collect import Collector
+from rlpipe.training.online.prompt_batches import fit
+from rlpipe.training.online.reference import Reference
+from rlpipe.training.online.trainer import OnlineTrainer
+from rlpipe.training.online.value import Values
+
+if TYPE_CHECKING:
+    from rlpipe.methods.base import Parts
+    from rlpipe.models.base import Loaded
+
+
+def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
+    """Build the trainer of an on-policy method. Raises ConfigError and DataError."""
+    config, own = parts.config, method.config
+    arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
+    set_seed(config.seed)
+    loaded = _adapted(parts.loaded)
+    tools = [plugins.make("tool", node) for node in config.tool.values()]
+    sampler = Sampler(loaded, own.sampling, tools)
+    examples = cast("list[Prompt]", parts.data.train.examples)
+    texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
+    prompts = fit(examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum)
+    rewards = Rewards(config.reward)
+    rewards.check_columns(prompts.kept)
+    rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
+    reference = None
+    if method.needs_reference_model:
+        named = load(config, loaded, parts.run_dir)
+        reference = Reference(loaded.model, moves=own.sync_reference > 0, named=named)
+    values = Values(loaded.model, own_model=method.value_model) if method.has_values else None
+    collector = Collector(method, sampler, rewards, prompts, reference, values)
+    arguments.max_steps = own.max_steps or math.ceil(own.epochs * prompts.batches) * own.steps_per_batch
+    return OnlineTrainer(loaded, arguments, collector, parts)
+
+
+def _adapted(loaded: Loaded) -> Loaded:
+    """Put new adapters on the model, where LoRA is asked for."""
+    if loaded.peft is None:
+        return loaded
+    import peft
+
+    model: Any = loaded.model
+    if getattr(model, "is_quantized", False):
+        model = peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return dataclasses.replace(loaded, model=peft.get_peft_model(model, loaded.peft))

@@ -1,0 +1,169 @@
+"""One batch of rollouts: sampled, scored, and given all that is computed once for it.
+
+Importing this module imports torch. Each process works on its own prompts and completions; at the end all
+of them hold the whole batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rlpipe.core import distributed
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.methods.batch import Batch
+from rlpipe.methods.losses import kl_estimate
+from rlpipe.methods.online import KLIn, OnlineMethod
+from rlpipe.rewards.combine import summary, without_signal
+from rlpipe.training.online.forward import sequence_logps
+from rlpipe.training.online.processes import share, summed
+from rlpipe.training.online.shared_prefix import costs, supports_shared_prefix
+
+if TYPE_CHECKING:
+    from rlpipe.engines.sampler import Sampler
+    from rlpipe.rewards.combine import Rewards
+    from rlpipe.training.online.prompt_batches import PromptBatches
+    from rlpipe.training.online.reference import Reference
+    from rlpipe.training.online.value import Values
+
+_log = logging.getLogger(__name__)
+
+
+class Collector:
+    """Makes batches of rollouts for a method."""
+
+    def __init__(
+        self,
+        method: OnlineMethod,
+        sampler: Sampler,
+        rewards: Rewards,
+        prompts: PromptBatches,
+        reference: Reference | None,
+        values: Values | None,
+    ):
+        self.method, self.sampler, self.rewards, self.prompts = method, sampler, rewards, prompts
+        self.reference, self.values = reference, values
+        self.own = method.config
+
+    def collect(
+        self, policy: nn.Module, number: int, autocast: Callable[[], AbstractContextManager] = nullcontext
+    ) -> tuple[Batch, dict[str, float]]:
+        """Return batch number `number` under the policy as it is, with its numbers for the log.
+
+        Raises PluginError where a reward breaks its contract; nothing is trained on its batch.
+        """
+        started = time.perf_counter()
+        rollouts = self._sample(number)
+        sampled = time.perf_counter()
+        self.rewards.score(rollouts)
+        scored = time.perf_counter()
+        batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.own.group_size)
+        with autocast():
+            self._score(batch, policy)
+        kl = self._penalise(batch)
+        batch.advantages = self.method.advantages(batch)
+        times = {"sampling": sampled - started, "reward": scored - sampled, "scoring": time.perf_counter() - scored}
+        return batch, self._numbers(batch, kl) | {f"seconds/{name}": value for name, value in times.items()}
+
+    def notes(self, model: Any) -> list[str]:
+        """Say how the training pass and the old log-probabilities come about, for the run's record."""
+        shared, reason = supports_shared_prefix(model)
+        rows = "completions of a prompt may share a row" if shared else f"one row a completion: {reason}"
+        if self.sampled_serve:
+            return [rows]
+        return [rows, "old log-probabilities come from a forward pass: the sampler's are not exactly the policy's"]
+
+    def _sample(self, number: int) -> list[Rollout]:
+        prompts = self.prompts.of(number)
+        mine = share([1] * len(prompts))
+        seed = self.prompts.seed * 1_000_003 + number
+        groups = self.sampler.sample([prompts[place] for place in mine], self.own.group_size, seed)
+        return [rollout for group in groups for rollout in group]
+
+    def _score(self, batch: Batch, policy: nn.Module) -> None:
+        """Compute reference log-probabilities and values, and old log-probabilities where sampling's do not serve."""
+        if not self.sampled_serve:
+            needed = self.own.steps_per_batch > 1 or self._penalises
+            batch.old = self._each(batch, lambda own: self._logps(policy, own)) if needed else None
+        if self.reference is not None:
+            with self.reference.model() as reference:
+                batch.reference = self._each(batch, lambda own: self._logps(reference, own))
+        if self.values is not None:
+            values, own = self.values, self.own
+            batch.values = self._each(
+                batch,
+                lambda rollouts: values.of(
+                    policy, rollouts, own.sampling.temperature, own.micro_batch_tokens, costs(policy)
+                ),
+            )
+
+    @property
+    def sampled_serve(self) -> bool:
+        """Whether the sampler's log-probabilities are the policy's own.
+
+        Not when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16, where the sampler's
+        rounding differs from the training pass's by more than a clip should see.
+        """
+        sampling = self.own.sampling
+        whole = sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0
+        model: Any = self.sampler.loaded.model
+        return whole and not self.sampler.loaded.autocast and model.dtype == torch.float32
+
+    @property
+    def _penalises(self) -> bool:
+        return self.reference is not None and self.own.kl_in is KLIn.reward
+
+    def _logps(self, model: nn.Module, rollouts: Sequence[Rollout]) -> list[Tensor]:
+        own = self.own
+        return sequence_logps(model, rollouts, own.sampling.temperature, own.micro_batch_tokens, costs(model))
+
+    def _each(self, batch: Batch, of: Callable[[Sequence[Rollout]], list[Tensor]]) -> Tensor:
+        """Compute a number for every token [n], each process for its share of the rollouts."""
+        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in batch.rollouts])
+        whole = torch.zeros(len(batch.written))
+        if len(mine):
+            whole[batch.places(list(mine))] = torch.cat(of([batch.rollouts[place] for place in mine])).float().cpu()
+        device = self.sampler.loaded.model.device
+        return summed(whole.to(device)).cpu() if distributed.world_size() > 1 else whole
+
+    def _penalise(self, batch: Batch) -> float | None:
+        """Take the KL off the reward, where it counts there; return its mean over the model's tokens."""
+        if batch.reference is None or batch.old is None:
+            return None
+        estimate = kl_estimate(batch.old, batch.reference, self.own.kl_estimator.value)
+        if self._penalises:
+            batch.penalty = self.own.kl_coef * estimate
+        return float(estimate[batch.written].mean())
+
+    def _numbers(self, batch: Batch, kl: float | None) -> dict[str, float]:
+        rollouts, written = batch.rollouts, batch.written
+        count, size = len(rollouts), batch.group_size
+        groups = [rollouts[start : start + size] for start in range(0, count, size)]
+        numbers = summary(rollouts) | {
+            "reward_std": float(batch.rewards.std(unbiased=False)),
+            "advantage_std": float(batch.advantages[written].std(unbiased=False)) if written.any() else 0.0,
+            "completion_length": len(written) / count,
+            "ended_by_length": sum(rollout.finish is Finish.length for rollout in rollouts) / count,
+        }
+        if kl is not None:
+            numbers["kl_at_start"] = kl
+        if batch.penalty is not None:
+            numbers["reward_after_kl"] = float(batch.totals.mean())
+        if self.sampler.tools:
+            calls = [call for rollout in rollouts for call in rollout.calls]
+            numbers["tool_calls"] = len(calls) / count
+            numbers["tool_errors"] = sum(call.failed for call in calls) / max(1, len(calls))
+        if batch.returns is not None and batch.values is not None:
+            left = (batch.returns - batch.values)[written].var(unbiased=False)
+            numbers["explained_variance"] = float(1 - left / batch.returns[written].var(unbiased=False).clamp(min=1e-8))
+        if size > 1:
+            numbers["groups_without_signal"] = without_signal(groups)
+            if numbers["groups_without_signal"] == 1 and self.method.smallest_group > 1:
+                _log.warning("every group of a batch earned the same reward: the policy learnt nothing from it")
+        return numbers

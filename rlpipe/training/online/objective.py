@@ -1,0 +1,89 @@
+"""The loss of one optimiser step, micro-batch by micro-batch: policy, KL and value terms.
+
+Importing this module imports torch. Tokens are weighted for the whole step at once, so the parts of micro-batches
+and of processes only add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlpipe.methods.batch import Batch, Tokens
+from rlpipe.methods.losses import clipped_values, kl_estimate, kl_loss
+from rlpipe.methods.online import KLIn, OnlineMethod
+from rlpipe.training.online.forward import Scored
+from rlpipe.training.online.value import Values
+
+STATISTICS = ("loss", "policy_loss", "value_loss", "kl", "entropy", "clip_fraction")
+"""What a step sums up over its micro-batches and processes; the last four are means over the model's tokens."""
+
+
+class Objective:
+    """What one optimiser step minimises on its rollouts."""
+
+    def __init__(self, method: OnlineMethod, batch: Batch, chosen: Sequence[int], values: Values | None):
+        self.method, self.own, self.batch, self.values = method, method.config, batch, values
+        self.weights = batch.weights(chosen, method.aggregate.value, self.own.sampling.max_tokens)
+        """How much each token counts in the policy's loss [n], for all n tokens of the batch."""
+        self.average = batch.weights(chosen, "token", 1)
+        """The same for a mean over the step's tokens [n]."""
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether the value function stands on the policy's own hidden states."""
+        return self.values is not None and self.values.trunk is None
+
+    @property
+    def told(self) -> list[str]:
+        """The statistics that mean something."""
+        there = {"value_loss": self.values is not None, "kl": self.batch.reference is not None}
+        return [name for name in STATISTICS[1:] if there.get(name, True)]
+
+    def loss(self, scored: Scored, value: Tensor | None, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the share of the loss, and of `STATISTICS`, of a micro-batch that holds the rollouts `indices`."""
+        places, device = self.batch.places(indices), scored.logps.device
+
+        def part(whole: Tensor | None) -> Any:
+            return None if whole is None else whole[places].to(device)
+
+        old, average = part(self.batch.old), part(self.average)
+        tokens = Tokens(
+            logps=scored.logps,
+            old=scored.logps.detach() if old is None else old,
+            advantages=part(self.batch.advantages),
+            weights=part(self.weights),
+            rollout=scored.rollout,
+        )
+        policy = self.method.policy_loss(tokens)
+        kl_term, kl = self._kl(tokens, part(self.batch.reference), average)
+        value_term = self._value(value, part(self.batch.values), part(self.batch.returns), average)
+        loss = policy.value + kl_term
+        if value_term is not None:
+            config: Any = self.own
+            loss = loss + config.value_coef * value_term
+        nothing = loss.new_zeros(())
+        entropy, clipped = (average * scored.entropies).sum(), (average * policy.clipped).sum()
+        parts = [loss, policy.value, nothing if value_term is None else value_term, kl, entropy, clipped]
+        return loss, torch.stack([one.detach().float() for one in parts])
+
+    def _kl(self, tokens: Tokens, reference: Tensor | None, average: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the KL's term of the loss, and its mean over the model's tokens."""
+        nothing = tokens.logps.new_zeros(())
+        if reference is None:
+            return nothing, nothing
+        estimator = self.own.kl_estimator.value
+        mean = (average * kl_estimate(tokens.logps.detach(), reference, estimator)).sum()
+        if self.own.kl_in is not KLIn.loss:
+            return nothing, mean
+        term = kl_loss(tokens.logps, tokens.old, reference, tokens.weights, estimator)
+        return self.own.kl_coef * term, mean
+
+    def _value(self, value: Tensor | None, old: Any, returns: Any, average: Tensor) -> Tensor | None:
+        if value is None:
+            return None
+        config: Any = self.own
+        return clipped_values(value, old, returns, average, config.value_clip).value

@@ -1,0 +1,65 @@
+"""Work divided among processes, and sums over them. In a run of one process all of it is free.
+
+Importing this module imports torch. Gradients are summed here and not by DDP, whose exchange needs the same
+number of backward passes in every process; micro-batches by tokens differ in number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rlpipe.core import distributed
+
+BUCKET = 2**24
+"""Gradient elements that are summed in one message."""
+
+
+def share(sizes: Sequence[int]) -> range:
+    """Return the stretch of a sequence of work, given by its sizes, that is this process's; stretches are of like size.
+
+    Every process must call it with the same sizes; together the stretches are the whole, in the order of ranks.
+    """
+    world, rank = distributed.world_size(), distributed.rank()
+    total, done = sum(sizes), 0
+    owner = []
+    for size in sizes:
+        owner.append(min(world - 1, int((done + size / 2) * world / total)) if total else 0)
+        done += size
+    mine = [place for place, who in enumerate(owner) if who == rank]
+    return range(mine[0], mine[-1] + 1) if mine else range(0)
+
+
+def summed(values: Tensor) -> Tensor:
+    """Add a tensor up over all processes, in place."""
+    if distributed.world_size() > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Add the gradients up over all processes; a process without one counts as 0."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if distributed.world_size() == 1:
+        return
+    bucket: list[nn.Parameter] = []
+    held = 0
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if bucket and (held + parameter.numel() > BUCKET or parameter.grad.dtype != bucket[0].grad.dtype):  # type: ignore[union-attr]
+            _sum_bucket(bucket)
+            bucket, held = [], 0
+        bucket.append(parameter)
+        held += parameter.numel()
+    if bucket:
+        _sum_bucket(bucket)
+
+
+def _sum_bucket(bucket: list[nn.Parameter]) -> None:
+    gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
+    flat = summed(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))

@@ -1,0 +1,212 @@
+"""Whether a model takes rows that several completions share, and what such rows cost on it.
+
+Nothing is believed from a model's name: tiny rollouts go through the model's own plain forward and through ours, once
+per model, and only what agrees is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from rlpipe.core.errors import ModelError
+from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.training.online.decoder import causal_lm, hidden_states, logits
+from rlpipe.training.online.packing import Costs, MicroBatch
+from rlpipe.training.online.rows import Rows, rows
+
+CHECKED_WINDOW = 4
+"""The sliding window that the self-check sets, so that a few tokens exceed it."""
+SLOWER_PAIRS = {"sdpa": (1.5, 1.1), "eager": (1.1, 1.3)}
+"""How many times as long as the linear layers attention takes per operation: causal rows, rows with a dense mask.
+Fitted to `benchmarks/forward.py --splits` on one CPU thread; a causal row of sdpa has half the pairs."""
+CALL_OPERATIONS = {"cpu": 1e9, "cuda": 1e13}
+"""Operations that a device could have done in the time a micro-batch costs however small it is."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """What `support` found out about a model."""
+
+    head: bool
+    """Whether decoder and output head, called apart, give the model's own logits."""
+    shared: bool
+    """Whether completions may share a row."""
+    reason: str
+    """Why not, or how it was made sure."""
+    vocabulary: int
+    """The number of logits."""
+
+
+ROUNDING, COARSE_ROUNDING = 1e-4, 0.03
+"""What float32, and half precision or TF32, may change in the self-check, relative to the spread of the values."""
+FAILURES = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
+"""What models raise that cannot be called as the self-check calls them."""
+
+_checked: WeakKeyDictionary[nn.Module, Support] = WeakKeyDictionary()
+
+
+def supports_shared_prefix(model: nn.Module) -> tuple[bool, str]:
+    """Return whether completions may share a row of this model, and why or why not, for the record."""
+    found = support(model)
+    return found.shared, found.reason
+
+
+def support(model: nn.Module) -> Support:
+    """Compare our forward with the model's own on tiny rollouts; done once per model. Raises ModelError.
+
+    The model is put into evaluation mode for it and back; no gradient, no random number is drawn.
+    """
+    inner = causal_lm(model)
+    if inner not in _checked:
+        with torch.no_grad(), evaluating(inner), _small_window(inner), torch.autocast(inner.device.type, enabled=False):
+            _checked[inner] = _check(inner)
+    return _checked[inner]
+
+
+def costs(model: nn.Module) -> Costs:
+    """Derive a model's cost of rows from its sizes.
+
+    A token costs `2 (2 H A + 2 H G + 3 H I)` operations in the linear layers of one transformer layer and a pair of
+    tokens `4 A` in its attention (H hidden size, A heads times head size, G the same of keys, I the inner size of the
+    feed-forward part, times the experts that a token visits), so layers cancel; `SLOWER_PAIRS` corrects for attention
+    being slower per operation.
+    """
+    inner = causal_lm(model)
+    config = inner.config.get_text_config()
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    size = getattr(config, "head_dim", None) or hidden // heads
+    keys = size * (getattr(config, "num_key_value_heads", None) or heads)
+    feed = getattr(config, "intermediate_size", None) or 4 * hidden
+    if experts := getattr(config, "num_experts_per_tok", None):
+        feed = experts * (getattr(config, "moe_intermediate_size", None) or feed)
+    token = 2 * (2 * hidden * heads * size + 2 * hidden * keys + 3 * hidden * feed)
+    pair = 4 * heads * size / token
+    implementation = config._attn_implementation
+    causal, masked = SLOWER_PAIRS.get(implementation, SLOWER_PAIRS["sdpa"])
+    operations = 3 * token * config.num_hidden_layers
+    return Costs(
+        share=support(model).shared,
+        causal=pair * causal * (1.0 if implementation == "eager" else 0.5),
+        masked=pair * masked,
+        call=CALL_OPERATIONS.get(inner.device.type, CALL_OPERATIONS["cuda"]) / operations,
+    )
+
+
+def block_masks(model: Any, laid: Rows) -> Any:
+    """Return who sees whom in the form that the model's public forward takes: a tensor, or one per kind of layer.
+
+    sdpa takes booleans [R, 1, T, T]; eager attention adds the mask to its scores, so it gets 0 and the lowest number.
+    """
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
+    masks = {kind: laid.mask(window if kind == "sliding_attention" else None) for kind in kinds}
+    if config._attn_implementation == "eager":
+        dtype = model.get_input_embeddings().weight.dtype
+        low = torch.finfo(dtype).min
+        masks = {kind: torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, low) for kind, mask in masks.items()}
+    return masks if len(masks) > 1 else masks.popitem()[1]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off and put every module back into the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _small_window(model: Any) -> Iterator[None]:
+    """Make sliding windows so small that the self-check exceeds them."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        yield
+        return
+    config.sliding_window = CHECKED_WINDOW
+    try:
+        yield
+    finally:
+        config.sliding_window = window
+
+
+def _check(model: Any) -> Support:
+    pair = _tiny(model)
+    alone = [rows(MicroBatch((rollout,), (0,), ((0,),)), model.device) for rollout in pair]
+    name = type(model).__name__
+    try:
+        own = [model(input_ids=laid.ids, use_cache=False).logits[0, laid.sources] for laid in alone]
+    except FAILURES as error:
+        fix = "check model.attention and the weights"
+        raise ModelError(f"{name} failed on a few tokens: {type(error).__name__}: {error}: {fix}") from error
+    vocabulary = own[0].shape[-1]
+    if not torch.isfinite(own[0]).all():
+        raise ModelError(f"{name}: the logits of a few tokens are not finite: check the weights")
+    try:
+        ours = [logits(model, hidden_states(model, laid.ids)[0, laid.sources]) for laid in alone]
+        far = _difference(own, ours)
+    except FAILURES as error:
+        far = f"{type(error).__name__}: {error}"
+    if far:
+        reason = f"the output head of {name} cannot be called apart: {far}"
+        return Support(head=False, shared=False, reason=reason, vocabulary=vocabulary)
+    shared, reason = _check_shared(model, pair, own)
+    return Support(head=True, shared=shared, reason=reason, vocabulary=vocabulary)
+
+
+def _check_shared(model: Any, pair: tuple[Rollout, Rollout], own: list[Tensor]) -> tuple[bool, str]:
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
+    if implementation not in SLOWER_PAIRS:
+        return False, f"attention {implementation!r} takes no mask of its own: {' or '.join(SLOWER_PAIRS)} does"
+    strange = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    if strange:
+        return False, f"layers of kind {', '.join(sorted(strange))} take no such mask"
+    laid = rows(MicroBatch(pair, (0, 1), ((0, 1),)), model.device)
+    try:
+        states = hidden_states(model, laid.ids, laid.positions, block_masks(model, laid))
+    except FAILURES as error:
+        return False, f"{type(model).__name__} failed with such a mask: {type(error).__name__}: {error}"
+    ours = logits(model, states.flatten(0, 1)[laid.sources])
+    if far := _difference(own, list(ours.split([len(part) for part in own]))):
+        return False, f"{type(model).__name__} computes something else with such a mask: {far}"
+    return True, "equal to one row per rollout on a self-check"
+
+
+def _tiny(model: Any) -> tuple[Rollout, Rollout]:
+    size = model.get_input_embeddings().weight.shape[0]
+    numbers = [(7 + 31 * place) % size for place in range(17)]
+    prompt = Prompt(id="self-check", prompt=[])
+
+    def rollout(ids: list[int]) -> Rollout:
+        return Rollout(prompt, numbers[:6], ids, [0.0] * len(ids), [True] * len(ids), "", Finish.stop)
+
+    return rollout(numbers[6:10]), rollout(numbers[10:])
+
+
+def _difference(own: list[Tensor], ours: list[Tensor]) -> str:
+    """Describe how far log-probabilities are apart relative to their spread, or nothing where that is rounding."""
+    theirs, mine = (torch.cat(parts).float().log_softmax(-1) for parts in (own, ours))
+    if theirs.shape != mine.shape:
+        return f"{mine.shape[-1]} logits against {theirs.shape[-1]}"
+    rounding = ROUNDING if own[0].dtype == torch.float32 and not _tensor_floats(own[0]) else COARSE_ROUNDING
+    far = ((theirs - mine).norm() / (theirs - theirs.mean(-1, keepdim=True)).norm()).item()
+    return "" if far <= rounding else f"log-probabilities differ by {far:.2g} of their spread (allowed {rounding:g})"
+
+
+def _tensor_floats(made: Tensor) -> bool:
+    """Whether float32 products are rounded to TF32 on the way."""
+    return made.is_cuda and torch.get_float32_matmul_precision() != "highest"

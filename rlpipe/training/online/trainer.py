@@ -1,0 +1,204 @@
+"""The on-policy loop over transformers' Trainer. It knows no method: see `method.OnlineMethod`.
+
+One step of the Trainer is one optimiser step. When a batch of rollouts is used up, the next is drawn: sampled,
+scored, and given reference log-probabilities, values and advantages, in `collect`; `training_step` then makes
+one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed
+and the batch's number alone, so a checkpoint needs the Trainer's files and the batch in use, no more.
+
+Importing this module imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from rlpipe.core import distributed
+from rlpipe.core.errors import Stopped
+from rlpipe.methods.batch import Batch
+from rlpipe.online.samples import sample_rows
+from rlpipe.training.online.collect import Collector
+from rlpipe.training.online.forward import forward
+from rlpipe.training.online.objective import STATISTICS, Objective
+from rlpipe.training.online.packing import micro_batches
+from rlpipe.training.online.processes import share, sum_gradients, summed
+from rlpipe.training.online.reference import MoveReference
+from rlpipe.training.online.shared_prefix import costs
+from rlpipe.training.samples import LogSamples
+
+if TYPE_CHECKING:
+    from rlpipe.methods.base import Parts
+    from rlpipe.models.base import Loaded
+
+STATE = "online_state.json"
+
+
+class OnlineTrainer(Trainer):
+    """Trainer of every on-policy method."""
+
+    def __init__(self, loaded: Loaded, arguments: Any, collector: Collector, parts: Parts):
+        self.collector, self.method, self.values = collector, collector.method, collector.values
+        self.own = self.method.config
+        self.batch: Batch | None = None
+        """The rollouts in use; None when the next step draws others."""
+        self.tokens = 0
+        """Tokens of all prompts and completions so far."""
+        self._metrics: dict[str, list[float]] = defaultdict(list)
+        steps = [{"step": step} for step in range(collector.prompts.batches * self.own.steps_per_batch)]
+        super().__init__(
+            model=loaded.model,
+            args=arguments,
+            train_dataset=steps,
+            processing_class=loaded.tokenizer,
+            callbacks=list(parts.callbacks),
+        )
+        for beside in (self.values, collector.reference.copy if collector.reference is not None else None):
+            if beside is not None:
+                beside.to(self.args.device)
+        # It prints every log as a dict; showing is the display's work.
+        self.remove_callback(PrinterCallback)
+        if collector.reference is not None and self.own.sync_reference:
+            self.add_callback(MoveReference(collector.reference, self.own.sync_reference, self.own.sync_weight))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Count steps, in every process alike; what a step works on is drawn when it comes."""
+        steps: Any = self.train_dataset
+        return DataLoader(steps, batch_size=1)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: the step's number says nothing about its work."""
+        return 0
+
+    # One optimiser step
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Make the gradient of one optimiser step, drawing rollouts first where a new batch begins.
+
+        Returns the loss, normalised over all processes' completions.
+        """
+        policy = self.accelerator.unwrap_model(model)
+        step = self.state.global_step
+        place = step % self.own.steps_per_batch
+        if self.batch is None:
+            self._draw(policy, step // self.own.steps_per_batch)
+        assert self.batch is not None
+        epoch, part = divmod(place, self.own.minibatches)
+        order = f"{self.args.seed}/{step // self.own.steps_per_batch}/{epoch}"
+        chosen = self.batch.minibatch(part, self.own.minibatches, order)
+        policy.train()
+        if self.values is not None:
+            self.values.train().zero_grad()
+        loss = self._gradient(policy, self.batch, chosen)
+        sum_gradients(chain(policy.parameters(), self.values.parameters() if self.values is not None else ()))
+        if place == self.own.steps_per_batch - 1:
+            self.batch = None
+        return loss
+
+    def _draw(self, policy: nn.Module, number: int) -> None:
+        try:
+            self.batch, metrics = self.collector.collect(policy, number, self.accelerator.autocast)
+        except Stopped:
+            self._save_before_stopping()
+            raise
+        self.tokens += sum(len(rollout.prompt_ids) + len(rollout.ids) for rollout in self.batch.rollouts)
+        self._note(metrics)
+        step, every = self.state.global_step, self.own.samples_every
+        if every and step % every < self.own.steps_per_batch:
+            rows = sample_rows(self.batch)
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, LogSamples):
+                    callback.show(step + 1, rows)
+
+    def _save_before_stopping(self) -> None:
+        """Save the state between two batches, when a reward pauses the run; in one process, for others may go on."""
+        folder = Path(self._get_output_dir(None)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.state.global_step > 0 and not folder.exists() and distributed.world_size() == 1:
+            self._save_checkpoint(self.model, None)
+            self.callback_handler.on_save(self.args, self.state, self.control)
+
+    def _gradient(self, policy: nn.Module, batch: Batch, chosen: list[int]) -> Tensor:
+        """Add up this process's part of the gradient, micro-batch by micro-batch; return the loss of all processes."""
+        rollouts = [batch.rollouts[index] for index in chosen]
+        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts])
+        own = [rollouts[place] for place in mine]
+        step = Objective(self.method, batch, chosen, self.values)
+        sums = torch.zeros(len(STATISTICS), device=self.args.device)
+        for micro in micro_batches(own, self.own.micro_batch_tokens, costs(policy)):
+            with self.accelerator.autocast():
+                scored = forward(policy, micro, self.own.sampling.temperature, hidden=step.needs_states)
+                value = self.values.on(micro, scored.hidden) if self.values is not None else None
+            loss, found = step.loss(scored, value, [chosen[mine[index]] for index in micro.indices])
+            self.accelerator.backward(loss)
+            sums += found
+        numbers = dict(zip(STATISTICS, summed(sums).tolist(), strict=True))
+        self._note({name: numbers[name] for name in step.told})
+        return sums[0]
+
+    # The value function's weights stand beside the policy's
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimiser; the value function's own weights get a rate of their own."""
+        optimizer = super().create_optimizer(model)
+        if self.values is not None:
+            config: Any = self.own
+            weights = [weight for weight in self.values.parameters() if weight.requires_grad]
+            rate = self.args.learning_rate * config.value_rate
+            optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        if self.values is None:
+            return super()._clip_grad_norm(model)
+        weights = chain(model.parameters(), self.values.parameters())
+        return self.accelerator.clip_grad_norm_(weights, self.args.max_grad_norm)
+
+    # Numbers
+
+    def _note(self, numbers: dict[str, float]) -> None:
+        for name, number in numbers.items():
+            self._metrics[name].append(number)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, with the means of all that was noted since the last time."""
+        means = {name: math.fsum(numbers) / len(numbers) for name, numbers in self._metrics.items()}
+        self._metrics.clear()
+        super().log({**logs, **means, "num_tokens": float(self.tokens)}, *args, **kwargs)
+
+    # Checkpoints that hold all state
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if not self.is_world_process_zero():
+            return
+        folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        (folder / STATE).write_text(json.dumps({"tokens": self.tokens, "batch": self.batch is not None}))
+        if self.batch is not None:
+            self.batch.save(folder)
+        if self.values is not None:
+            self.values.save(folder)
+        if self.collector.reference is not None:
+            self.collector.reference.save(folder)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint)
+        state = json.loads((folder / STATE).read_text())
+        self.tokens = state["tokens"]
+        prompts = {prompt.id: prompt for prompt in self.collector.prompts.kept}
+        self.batch = Batch.load(folder, prompts) if state["batch"] else None
+        if self.values is not None:
+            self.values.load(folder)
+        if self.collector.reference is not None:
+            self.collector.reference.load(folder)
