@@ -23,6 +23,7 @@ from sampling import load as random_model
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
+from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.datasets.forms import Prompt
 from rlpipe.datasets.load import load as load_data
 from rlpipe.engines.prompts import prompt_ids
@@ -30,7 +31,7 @@ from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig
 from rlpipe.evaluations.base import Surroundings
 from rlpipe.evaluations.completions import DrawConfig
-from rlpipe.models.base import Head, Loaded, ModelConfig
+from rlpipe.models.base import Loaded
 from rlpipe.models.pretrained import Pretrained
 from rlpipe.rewards.combine import Rewards
 

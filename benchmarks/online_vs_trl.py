@@ -73,14 +73,14 @@ def build(work: Work, folder: Path, run_dir: Path, callbacks: Sequence[Any]) -> 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from rlpipe.config import plugins
+    from rlpipe.config.kinds import DatasetConfig, ModelConfig, RewardConfig, TrackerConfig
     from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
-    from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
+    from rlpipe.datasets.base import LoadReport, Split, Splits
     from rlpipe.datasets.forms import Prompt
-    from rlpipe.engines.rollout import SamplingConfig
-    from rlpipe.methods.base import Parts
-    from rlpipe.models.base import Loaded, ModelConfig
-    from rlpipe.rewards.base import Reward, RewardConfig, Score
-    from rlpipe.trackers.base import TrackerConfig
+    from rlpipe.engines.rollout import SamplingConfig, Score
+    from rlpipe.models.base import Loaded
+    from rlpipe.rewards.base import Reward
+    from rlpipe.training.base import Parts
 
     class EvenShare(Reward):
         def score(self, rollouts: Sequence[Any]) -> list[Score]:

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import torch
 
+from rlpipe.config.kinds import Head
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.engines.sampler import Sampler
-from rlpipe.models.base import Head, Loaded
+from rlpipe.models.base import Loaded
 from rlpipe.models.blank import Blank
 
 VOCABULARY = 4096

@@ -27,10 +27,10 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.fields import declarations
-from rlpipe.datasets.base import Dataset, DatasetConfig
+from rlpipe.config.kinds import DatasetConfig, Head, MethodConfig
+from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Example, form_name, route
-from rlpipe.methods.base import Method, MethodConfig
-from rlpipe.models.base import Head
+from rlpipe.methods.base import Method
 
 __all__ = ["HEAVY", "check_config", "check_dataset", "check_light", "check_method", "explains_itself"]
 

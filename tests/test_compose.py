@@ -14,8 +14,9 @@ import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from rlpipe.config.compose import VERSION_BASE, compose, compose_untyped, restore, to_plain, typed
+from rlpipe.config.compose import compose, compose_untyped, restore, to_plain, typed
 from rlpipe.config.fields import declarations, fields, values
+from rlpipe.config.hydra import VERSION_BASE
 from rlpipe.config.schema import RunConfig, Until
 from rlpipe.core.errors import ConfigError
 from rlpipe.core.paths import conf_dir

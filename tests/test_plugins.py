@@ -10,9 +10,10 @@ import pytest
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
+from rlpipe.config.kinds import DatasetConfig, MethodConfig
 from rlpipe.core.errors import DataError, PluginError, Stopped
-from rlpipe.datasets.base import Dataset, DatasetConfig
-from rlpipe.methods.base import Method, MethodConfig
+from rlpipe.datasets.base import Dataset
+from rlpipe.methods.base import Method
 from rlpipe.methods.dpo import DPO
 
 

@@ -15,8 +15,8 @@ import rlpipe
 from rlpipe import testing
 from rlpipe.config import plugins, schema
 from rlpipe.config.fields import declarations
+from rlpipe.config.kinds import LoraConfig
 from rlpipe.core import errors
-from rlpipe.models.base import LoraConfig
 
 PACKAGE = Path(rlpipe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -8,9 +8,10 @@ import pytest
 
 from rlpipe import testing
 from rlpipe.config import plugins
-from rlpipe.datasets.base import Dataset, DatasetConfig
+from rlpipe.config.kinds import DatasetConfig, MethodConfig
+from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Completion, Text
-from rlpipe.methods.base import Method, MethodConfig
+from rlpipe.methods.base import Method
 
 MODULES = sorted({plugin.cls.__module__ for known in plugins.table().values() for plugin in known.values()})
 

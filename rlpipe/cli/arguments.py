@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from rlpipe.config import overrides as literals
+from rlpipe.config.overrides import as_options
 from rlpipe.core.errors import ConfigError, Problem
 
 STORY = "experiment=countdown_rloo"
@@ -43,7 +43,7 @@ class Arguments:
 
     def for_hydra(self) -> list[str]:
         """The same command line as Hydra reads it: flags first."""
-        return [*self.flags, *literals.as_options(self.overrides)]
+        return [*self.flags, *as_options(self.overrides)]
 
 
 def parse(argv: Sequence[str]) -> Arguments:

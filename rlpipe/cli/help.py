@@ -10,9 +10,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from rlpipe.config.compose import compose_raw
 from rlpipe.config.explain import key_of
 from rlpipe.config.fields import Field, declarations, fields, values
+from rlpipe.config.hydra import compose_raw
 from rlpipe.config.options import options
 from rlpipe.config.plugins import SEVERAL
 from rlpipe.config.schema import CheckpointConfig, HardwareConfig, LogConfig, RunConfig

@@ -18,14 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.cli.arguments import Arguments, parse
 from rlpipe.cli.exits import DONE, STOPPED, TRACEBACKS, exit_code, leave, say
-from rlpipe.config import overrides as literals
-from rlpipe.config import plugins
-from rlpipe.config.compose import VERSION_BASE, typed
+from rlpipe.config.compose import typed
 from rlpipe.config.explain import composing
+from rlpipe.config.hydra import VERSION_BASE, register
 from rlpipe.config.options import refuse_shadowed
+from rlpipe.config.overrides import as_typed
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, Problem, Stopped, SweepFailed
 from rlpipe.core.paths import conf_dir
+from rlpipe.sweep import launcher
 
 _users_setting: ContextVar[str | None] = ContextVar("users_setting", default=None)
 
@@ -44,7 +45,8 @@ def command(argv: Sequence[str]) -> int:
     """Run a command line, raise what it raises, and return its exit code."""
     try:
         arguments = parse(argv)
-        plugins.register()
+        register()
+        launcher.register()
         refuse_shadowed(arguments.added_folders)
         with composing(arguments.overrides, arguments.folders):
             if arguments.help:
@@ -63,7 +65,7 @@ def task(config: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     # Not iterated: that would resolve what an override's own `${…}` stands for.
     composed = cast("list[str]", OmegaConf.to_container(hydra_config.overrides.task, resolve=False))
-    overrides = literals.as_typed(composed)
+    overrides = as_typed(composed)
     try:
         _refuse_study(hydra_config)
         with _tracebacks(_users_setting.get()):  # what the run starts must not inherit our own

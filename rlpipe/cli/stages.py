@@ -51,7 +51,7 @@ def _list(store: Path, stages: list[Stored]) -> int:
     from rich.console import Console
     from rich.filesize import decimal
 
-    from rlpipe.stages.listing import table
+    from rlpipe.stages.stored import table
 
     Console(width=None if sys.stdout.isatty() else 500, highlight=False, markup=False).print(table(stages))
     print(f"{len(stages)} stages, {decimal(sum(stage.size for stage in stages))}, in {store}")
@@ -91,7 +91,7 @@ def _prune(stages: list[Stored], arguments: argparse.Namespace) -> int:
     from rich.filesize import decimal
 
     from rlpipe.stages import upkeep
-    from rlpipe.stages.listing import age
+    from rlpipe.stages.stored import age
 
     chosen = upkeep.choose(stages, arguments.older_than, arguments.larger_than)
     freed = 0

@@ -10,23 +10,16 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlpipe.config import overrides as literals
 from rlpipe.config import plugins
 from rlpipe.config.explain import composing
+from rlpipe.config.hydra import compose_raw, register
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, PluginError, Problem, guess
-from rlpipe.core.paths import conf_dir
-
-VERSION_BASE = "1.3"
 
 known: dict[tuple[str, ...], DictConfig] = {}
 """What lists of overrides compose to. A sweep's job fills this with what was rehearsed, so that a run which its own run
@@ -48,26 +41,6 @@ def compose_untyped(overrides: Sequence[str]) -> DictConfig:
         return copy.deepcopy(known[tuple(overrides)])
     with composing(overrides):
         return compose_raw(overrides)
-
-
-def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
-    """Compose, with the errors that Hydra and OmegaConf raise themselves; `folders` add a user's own options."""
-    plugins.register()
-    overrides = literals.as_options(overrides)
-    if folders:
-        overrides = [*overrides, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
-    if GlobalHydra.instance().is_initialized():
-        return hydra.compose("config", [*overrides, *_searchpath()])
-    with hydra.initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
-        return hydra.compose("config", list(overrides))
-
-
-def _searchpath() -> list[str]:
-    """Return the running application's own `hydra.searchpath=…`, which composing anew would forget."""
-    if not HydraConfig.initialized():
-        return []
-    given = HydraConfig.get().overrides.hydra
-    return [override for override in given if override.lstrip("+").startswith("hydra.searchpath=")]
 
 
 def typed(config: DictConfig) -> RunConfig:
@@ -93,7 +66,7 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
 
     Raises ConfigError for options and keys that this version of rlpipe does not have, all of them at once.
     """
-    plugins.register()
+    register()
     config = OmegaConf.structured(RunConfig)
     problems: list[Problem] = []
     for key, value in plain.items():

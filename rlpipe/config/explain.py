@@ -169,7 +169,7 @@ def _override_at(key: str, overrides: Sequence[str]) -> str:
 
 def _known_fields(overrides: Sequence[str], folders: Sequence[Path]) -> list[Field]:
     """Return the fields that the chosen options have, or those of the default options where they do not compose."""
-    from rlpipe.config.compose import compose_raw
+    from rlpipe.config.hydra import compose_raw
 
     groups = options(folders)
     choices = [override for override in overrides if key_of(override) in groups and "=" in override]

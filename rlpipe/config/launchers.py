@@ -1,8 +1,11 @@
-"""What every launcher can be told, whatever the place where it runs jobs."""
+"""What launchers and sweepers can be told (`hydra.launcher.…`, `hydra.sweeper.…`). Every composition reads this."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -12,3 +15,80 @@ class LauncherConfig:
     wait: bool = True
     """Watch the sweep until it is over. `false` returns as soon as the jobs are handed over, and says how to come back.
     Sweepers that learn from results (Optuna) need `true`."""
+
+
+@dataclass
+class LocalConfig(LauncherConfig):
+    """Jobs of a sweep on this machine."""
+
+    jobs: int | None = None
+    """Most jobs at once. Default: one for each GPU; without any, one for every two cores."""
+
+
+@dataclass
+class SlurmConfig(LauncherConfig):
+    """Jobs on a SLURM cluster: an array of arms, which waits for the stages that they need."""
+
+    partition: str | None = None
+    """Where jobs run. Default: the cluster's own default partition."""
+    account: str | None = None
+    """Whose budget pays. Default: the user's default account."""
+    qos: str | None = None
+    """The quality of service."""
+    gpus: int = 1
+    """GPUs of one node of a job; with two or more, torchrun starts one process for each."""
+    cpus: int = 4
+    """CPU cores of one node of a job, for all its processes together."""
+    memory: str = "16G"
+    """Memory of one node of a job, in SLURM's words (`16G`, `500M`)."""
+    time: str = "4:00:00"
+    """Time limit, in SLURM's words (minutes, `hours:minutes:seconds`, `days-hours`). A job that needs longer saves,
+    is queued again and goes on."""
+    nodes: int = 1
+    """Nodes of one job; with two or more, torchrun joins them into one run."""
+    processes: int | None = None
+    """Processes of the run on one node. Default: one for each GPU, one where there are none."""
+    constraint: str | None = None
+    """Features that nodes must have (`a100|h100`)."""
+    reservation: str | None = None
+    """The reservation to run in."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines that run first on each job's first node (`module load cuda`); one that fails ends the job."""
+    container: str | None = None
+    """What to put before the run's command, to run it in a container (`apptainer exec --nv image.sif`);
+    `python` is then the container's."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other key of sbatch (`+hydra.launcher.extra.nice=100 +hydra.launcher.extra.exclusive=true`); it also
+    overrides what rlpipe would say."""
+    throttle: int | None = None
+    """How many arms run at once. Default: as many as the cluster lets."""
+    requeues: int = 100
+    """How often one job may be queued again after a time-out or a preemption."""
+    grace: int = 120
+    """Seconds before the time limit at which a job is asked to save: more than its longest step and its saving take."""
+    poll: float = 5.0
+    """Seconds between two questions to the scheduler; outcomes are read from the sweep's folder in between."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> SlurmConfig:
+        """Return the config that a sweep's settings hold; keys that belong to Hydra (`_target_`) are left out."""
+        names = {one.name for one in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in settings.items() if key in names})
+
+    @property
+    def processes_per_node(self) -> int:
+        """How many processes of the run one node has."""
+        return self.processes if self.processes is not None else max(1, self.gpus)
+
+
+@dataclass
+class GridConfig:
+    """Values are given as `a,b`, `choice(a,b)`, `range(1,4)` or `glob(*)`."""
+
+    max_batch_size: int | None = None
+    """Launch so many arms, wait for them, then launch the next. Default: all at once."""
+    params: dict[str, str] = field(default_factory=dict)
+    """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
+
+
+LAUNCHERS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}

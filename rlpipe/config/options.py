@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlpipe.config import plugins
+from rlpipe.config.hydra import config_folders
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
 
@@ -32,7 +33,7 @@ class Option:
 def options(folders: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     """Return all options by group and name; the user's own `folders` come after the built-in ones."""
     found: dict[str, dict[str, Option]] = {group: {} for group in ORDER}
-    for folder in (conf_dir(), *plugins.config_folders(), *folders):
+    for folder in (conf_dir(), *config_folders(), *folders):
         for group, name, file in _files(folder):
             if group and group.split("/")[0] not in ("hydra", "schema"):
                 found.setdefault(group, {}).setdefault(name, Option(name, _first_line(file), str(file)))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 
@@ -89,3 +91,17 @@ def _quoted(part: str) -> str:
     """Put a part into quotes as Hydra reads them: backslashes count only before a quote."""
     inner = re.sub(r"(\\*)(')", lambda found: found[1] * 2 + r"\'", part)
     return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, inner) + "'"
+
+
+def go_on(run_dir: Path, overrides: Sequence[str]) -> str:
+    """Return the command that goes on with an unfinished run, whose own overrides are given."""
+    return command(*without_run_dir(overrides), f"run_dir={run_dir}")
+
+
+def without_run_dir(overrides: Sequence[str]) -> list[str]:
+    """Return overrides but for the one that names the run's folder."""
+    return [override for override in overrides if override.split("=")[0].lstrip("+~") != "run_dir"]
+
+
+def command(*overrides: str) -> str:
+    return shlex.join(["python", "-m", "rlpipe", *overrides])

@@ -23,17 +23,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlpipe.config import resolvers
 from rlpipe.core.errors import PluginError, RlpipeError, Stopped, guess
 from rlpipe.core.paths import conf_dir
 
@@ -192,64 +186,3 @@ def blame(kind: str, name: str) -> Iterator[None]:
             f"{kind}={name} (package '{plugin.origin}') failed: {type(error).__name__}: {error}\n"
             "    → the traceback stands in the run's log.txt; report it to the plugin's authors"
         ) from error
-
-
-@functools.cache
-def register() -> None:
-    """Tell Hydra of all schemas, options without YAML, and config folders. Call before composing."""
-    from rlpipe.config.schema import RunConfig
-    from rlpipe.launch import hydra_plugin
-
-    folders = [conf_dir(), *config_folders()]
-    store = ConfigStore.instance()
-    store.store(group="schema", name="run", node=RunConfig)
-    for kind, plugins in table().items():
-        for plugin in plugins.values():
-            if plugin.cls is None:
-                # Selecting it must lead to `load`, which says why it cannot be used.
-                node: Any = OmegaConf.create({"name": plugin.name})
-            else:
-                node = OmegaConf.structured(plugin.cls.Config)
-                node.name = plugin.name
-                if kind == "method":
-                    node.learning_rate = f"${{scaled:{node.learning_rate}}}"
-                    node.max_length = f"${{fitting:{node.max_length}}}"
-            store.store(group=f"schema/{kind}", name=plugin.name, node=node)
-            if not any((folder / kind / f"{plugin.name}.yaml").is_file() for folder in folders):
-                package = f"{kind}.{plugin.name}" if kind in SEVERAL else kind
-                store.store(group=kind, name=plugin.name, node=node, package=package)
-    Plugins.instance().register(ConfigFolders)
-    hydra_plugin.register()
-    resolvers.register()
-
-
-@functools.cache
-def config_folders() -> tuple[Path, ...]:
-    """Return the config folders that installed packages bring (entry-point group `rlpipe.conf`)."""
-    folders: list[Path] = []
-    for entry in entry_points(group="rlpipe.conf"):
-        try:
-            spec = importlib.util.find_spec(entry.value)
-        except ModuleNotFoundError:
-            spec = None
-        places = list(spec.submodule_search_locations or []) if spec is not None else []
-        folders += map(Path, places)
-        if not places:
-            owner = entry.dist.name if entry.dist is not None else entry.name
-            warnings.warn(
-                f"package '{owner}' names the config folder '{entry.value}', which cannot be imported: left out",
-                stacklevel=2,
-            )
-    return tuple(folders)
-
-
-class ConfigFolders(SearchPathPlugin):
-    """Hydra search-path plugin: adds the built-in config folder and those of installed packages."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append folders, so that the user's own come first when `--config-path` replaces the built-in one."""
-        built_in = f"file://{conf_dir()}"
-        if not any(element.path in (built_in, str(conf_dir())) for element in search_path.get_path()):
-            search_path.append(provider="rlpipe", path=built_in)
-        for folder in config_folders():
-            search_path.append(provider="package", path=f"file://{folder}")

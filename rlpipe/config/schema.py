@@ -11,13 +11,15 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from rlpipe.datasets.base import DatasetConfig
-from rlpipe.evaluations.base import EvaluationConfig
-from rlpipe.methods.base import MethodConfig
-from rlpipe.models.base import ModelConfig
-from rlpipe.rewards.base import RewardConfig
-from rlpipe.tools.base import ToolConfig
-from rlpipe.trackers.base import TrackerConfig
+from rlpipe.config.kinds import (
+    DatasetConfig,
+    EvaluationConfig,
+    MethodConfig,
+    ModelConfig,
+    RewardConfig,
+    ToolConfig,
+    TrackerConfig,
+)
 
 
 class Until(Enum):

@@ -124,3 +124,24 @@ def _no_telemetry() -> None:
     import huggingface_hub.constants
 
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+
+
+@contextmanager
+def quiet_preparation(progress: bool) -> Iterator[None]:
+    """Show the libraries' progress bars only on a terminal, and only if `progress`."""
+    if progress and sys.stderr.isatty():
+        yield
+        return
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    were_disabled, before = are_progress_bars_disabled(), os.environ.get("TQDM_DISABLE")
+    disable_progress_bars()
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        if not were_disabled:
+            enable_progress_bars()
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before

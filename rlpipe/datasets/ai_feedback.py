@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Preference
 from rlpipe.datasets.messages import as_pair
 

@@ -12,47 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
+from rlpipe.config.kinds import DatasetConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, content
 
 Row = dict[str, Any]
-
-
-@dataclass
-class DatasetConfig:
-    """Where a dataset's rows come from, and how many are used."""
-
-    name: str = MISSING
-    """The dataset plugin."""
-    source: str = "${model.dataset_source}"
-    """`hub`, `sample` (rows made by rlpipe's own generator), or a local folder or file in the hub's columns."""
-    stage: list[str] = field(default_factory=list)
-    """The overrides of the run that makes the rows, in this dataset's columns; it is built once, then reused, and
-    inherits model and `after` unless it names its own. Unused where `source` is a folder or file."""
-    hub: str = ""
-    """The hub id that `source=hub` reads."""
-    subset: str | None = None
-    """The hub's configuration name, where it has several."""
-    revision: str | None = None
-    """The hub's commit, tag or branch."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Columns that are called otherwise in the source: `{name that the dataset reads: name in the source}`."""
-    train_split: str = "train"
-    """The split to train on."""
-    test_split: str | None = "test"
-    """The held-out split; null holds out `test_fraction` of the train split."""
-    test_fraction: float = 0.05
-    """Held-out share where there is no test split; chosen by content, so never the same row in both."""
-    train_limit: int | None = None
-    """Train on at most this many rows: the first usable ones after a shuffle by seed, the same for every method."""
-    test_limit: int | None = 256
-    """Evaluate on at most this many rows: the first usable ones, the same ones for every method and seed."""
-    deduplicate: bool = True
-    """Drop repeated rows, and train rows that also stand in the test split; both are counted either way."""
-    sample_size: int = 2000
-    """How many rows the generator of `source=sample` makes for training (an eighth as many for testing)."""
 
 
 @dataclass

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rlpipe.config.kinds import DatasetConfig
 from rlpipe.core.errors import Problem
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Example, Prompt
 from rlpipe.datasets.samples import countdown as samples
 

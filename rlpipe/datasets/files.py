@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Form, Labelled, Preference, Prompt, Text
 from rlpipe.datasets.messages import as_messages, as_pair
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.samples import gsm8k as samples
 

@@ -7,19 +7,18 @@ first: when it fails, only the cache is asked, and the report says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.datasets.base import DatasetConfig, Row, Rows
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Row, Rows
 from rlpipe.datasets.trouble import BadData
+from rlpipe.hub.files import cache_only, reach
 
 if TYPE_CHECKING:
     import datasets
 
-REACH_SECONDS = 5.0
-"""How long the hub may take to answer the first request."""
 
 CHOICES = (
     "set dataset.source=sample for made-up rows, or dataset.source=PATH for a local folder or file in the hub's columns"
@@ -61,36 +60,6 @@ def read_splits(config: DatasetConfig) -> tuple[Rows, Rows | None]:
     if unreachable:
         train.notes.append(f"the hub could not be reached ({unreachable}): the cached copy was read")
     return train, test
-
-
-def reach() -> str | None:
-    """Return why the hub cannot be asked, or None when it answers within `REACH_SECONDS`."""
-    import httpx2
-    from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        answer = get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OfflineModeIsEnabled, OSError) as error:
-        return f"{constants.ENDPOINT}: {str(error) or type(error).__name__}"
-    return f"{constants.ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else None
-
-
-@contextmanager
-def cache_only(wanted: bool) -> Iterator[None]:
-    """Keep the libraries from asking the hub, when `wanted`."""
-    import datasets
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    if wanted:
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _read(config: DatasetConfig, split: str, setting: str, unreachable: str | None) -> Rows:

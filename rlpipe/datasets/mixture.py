@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from rlpipe.config.kinds import DatasetConfig
 from rlpipe.core.errors import Problem, RlpipeError
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row, Rows, Splits
+from rlpipe.datasets.base import Dataset, Row, Rows, Splits
 from rlpipe.datasets.forms import Chat, Example, Labelled, form_name, route
 
 

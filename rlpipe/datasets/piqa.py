@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Choice
 from rlpipe.datasets.samples import piqa as samples
 from rlpipe.datasets.trouble import BadData

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Preference
 from rlpipe.datasets.messages import as_pair
 from rlpipe.datasets.samples import ultrafeedback as samples

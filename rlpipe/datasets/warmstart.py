@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rlpipe.datasets.base import Dataset, DatasetConfig, Row
+from rlpipe.config.kinds import DatasetConfig
+from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.messages import as_messages
 from rlpipe.datasets.samples import warmstart as samples

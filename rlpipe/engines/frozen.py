@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rlpipe.config.kinds import Head, Precision, RewardConfig
 from rlpipe.core.errors import ModelError, Problem
-from rlpipe.models.base import Head, Precision
-from rlpipe.rewards.base import RewardConfig, Surroundings
+from rlpipe.rewards.base import Surroundings
 
 if TYPE_CHECKING:
     from rlpipe.models.base import Loaded
@@ -46,9 +46,9 @@ def load(config: FrozenModelConfig, surroundings: Surroundings, head: Head) -> L
 
     Raises ModelError where it cannot be loaded, or ends in no reward head when one is needed.
     """
+    from rlpipe.config.kinds import ModelConfig
     from rlpipe.hub.facts import local_facts
     from rlpipe.hub.files import locate
-    from rlpipe.models.base import ModelConfig
     from rlpipe.models.pretrained import Pretrained
     from rlpipe.stages.store import product
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.rewards.base import Score
 
 
 @dataclass
@@ -89,3 +88,14 @@ def sampling_problems(sampling: SamplingConfig, where: str) -> list[Problem]:
         for name, fits, wanted in ranges
         if not fits
     ]
+
+
+@dataclass
+class Score:
+    """What one rollout earned."""
+
+    value: float
+    parts: dict[str, float] = field(default_factory=dict)
+    """Named components, logged apart from the value."""
+    parsed: bool = True
+    """False where no answer could be read from the text; counted apart from wrong answers."""

@@ -12,17 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import EvaluationConfig, RewardConfig
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
 from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told, tools_of
-from rlpipe.evaluations.passk import pass_at_k
 from rlpipe.models.base import Loaded
-from rlpipe.rewards.base import Reward, RewardConfig
+from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import default, described
 from rlpipe.rewards.combine import Rewards
+from rlpipe.statistics.intervals import pass_at_k
 
 
 @dataclass

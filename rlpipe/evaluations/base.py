@@ -14,11 +14,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from omegaconf import MISSING
-
+from rlpipe.config.kinds import EvaluationConfig, Head
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form
-from rlpipe.models.base import Head, Loaded
+from rlpipe.models.base import Loaded
 from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
@@ -33,20 +32,6 @@ Row = dict[str, Any]
 
 NEVER_IN_ROWS = ("name", "limit", "batch_tokens", "required")
 """Fields of every evaluation that change no row (`limit` changes which rows there are)."""
-
-
-@dataclass
-class EvaluationConfig:
-    """What every evaluation can be told."""
-
-    name: str = MISSING
-    """The evaluation plugin."""
-    limit: int | None = None
-    """Look at no more than this many of the held-out examples (null: all that `dataset.test_limit` leaves)."""
-    batch_tokens: int = 8192
-    """Tokens per forward pass, padding included."""
-    required: bool = True
-    """False leaves it out, and says so, where dataset or model do not allow it; True makes that an error."""
 
 
 @dataclass(frozen=True)

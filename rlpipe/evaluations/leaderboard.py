@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
 from rlpipe.core.files import write_lines
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.evaluations import prompt_files
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
     conversation,

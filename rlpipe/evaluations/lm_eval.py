@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example
-from rlpipe.evaluations import task_names
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.harness import harness_folder, unknown
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class LmEval(Evaluation):
     def problems(self) -> list[Problem]:
         """Say what is missing, and which names the harness does not know."""
         own, found = self.config, []
-        folder = task_names.harness_folder()
+        folder = harness_folder()
         if folder is None:
             fix = "pip install 'rlpipe[eval]'"
             found.append(Problem("name", "lm-evaluation-harness is not installed", fix))
@@ -74,7 +75,7 @@ class LmEval(Evaluation):
         own = self.config
         folders = [folder] if own.include_path is None else [Path(own.include_path).expanduser(), folder]
         names = [name for name in own.tasks if not Path(name).expanduser().is_file()]
-        missing, known = task_names.unknown(names, folders)
+        missing, known = unknown(names, folders)
         fix = "`lm-eval ls tasks` lists them; for a folder of your own tasks give include_path"
         return [
             Problem("tasks", f"the harness has no task '{name}'", guess(name, known).partition("known: ")[0] + fix)

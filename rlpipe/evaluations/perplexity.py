@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
 from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_problems, drawing, settings
 from rlpipe.models.base import Loaded
 

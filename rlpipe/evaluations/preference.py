@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rlpipe.config.kinds import Head
 from rlpipe.datasets.forms import Example, Preference, text_of
 from rlpipe.evaluations.base import Evaluation, Row
-from rlpipe.models.base import Head, Loaded
+from rlpipe.models.base import Loaded
 
 
 class PreferenceAccuracy(Evaluation):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import ModelError
 from rlpipe.core.files import append, json_line, keep_rows, read_lines
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import complete
-from rlpipe.models.base import Head, ModelConfig
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations import prompt_files
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
 from rlpipe.evaluations.completions import conversation, converse, drawing, tools_of
 from rlpipe.models.base import Loaded
 

@@ -14,10 +14,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import EvaluationConfig, Head, RewardConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, Row, Surroundings
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
     complete,
@@ -29,8 +30,7 @@ from rlpipe.evaluations.completions import (
 )
 from rlpipe.evaluations.references import Reference, References
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
-from rlpipe.models.base import Head, Loaded
-from rlpipe.rewards.base import RewardConfig
+from rlpipe.models.base import Loaded
 from rlpipe.rewards.chosen import default, described, weights
 from rlpipe.rewards.combine import Rewards
 

@@ -6,6 +6,8 @@ retry for half a minute. Nothing here imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,3 +121,37 @@ def _refusal(source: str, revision: str | None, error: Exception) -> ModelError:
     elif isinstance(error, hub.HFValidationError):
         what, fix = "not a folder, and not a valid hub id", "a hub id looks like organisation/name"
     return ModelError(f"model.source={source}: {what}\n    → {fix}")
+
+
+REACH_SECONDS = 5.0
+"""How long the hub may take to answer the first request."""
+
+
+def reach() -> str | None:
+    """Return why the hub cannot be asked, or None when it answers within `REACH_SECONDS`."""
+    import httpx2
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        answer = get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OfflineModeIsEnabled, OSError) as error:
+        return f"{constants.ENDPOINT}: {str(error) or type(error).__name__}"
+    return f"{constants.ENDPOINT} answers {answer.status_code}" if answer.status_code >= 500 else None
+
+
+@contextmanager
+def cache_only(wanted: bool) -> Iterator[None]:
+    """Keep the libraries from asking the hub, when `wanted`."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if wanted:
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before

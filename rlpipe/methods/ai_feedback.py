@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe.core.errors import Problem
+from rlpipe.config import plugins
+from rlpipe.config.kinds import MethodConfig
+from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.feedback import settings
-from rlpipe.methods.base import Maker, Method, Parts
+from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.methods.base import Method
+from rlpipe.training.base import Maker, Parts
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
+
+
+class Mode(Enum):
+    """How pairs come about."""
+
+    best_of_n = "best_of_n"
+    """Every response is scored by itself; the best of a prompt is set against the worst (arXiv:2405.14734)."""
+    rubric = "rubric"
+    """Every response is scored by itself; of the first two, of the next two … the higher score is chosen."""
+    pairwise = "pairwise"
+    """A judge compares the first two, the next two …, each pair in both orders; where those disagree, it is a tie."""
+
+
+class Cut(Enum):
+    """What to do with responses that ended because they reached `sampling.max_tokens`."""
+
+    drop = "drop"
+    """They take part in no pair: their sudden end would be learnt as an end."""
+    keep = "keep"
+
+
+@dataclass
+class AIFeedbackConfig(MethodConfig):
+    """How responses are drawn, judged and paired."""
+
+    mode: Mode = Mode.best_of_n
+    samples: int = 5
+    """Responses of each prompt (5 in SimPO's on-policy data, arXiv:2405.14734)."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(temperature=0.8, max_tokens=256))
+    """How responses are drawn; the temperature is that of the same data."""
+    margin: float = 0.0
+    """Scores that differ by no more than this are a tie; ties are dropped and counted."""
+    cut: Cut = Cut.drop
+    chunk: int = 32
+    """Prompts between two savings: what an interruption costs at most."""
+
+
+INERT = ("epochs", "max_steps", "batch_size", "schedule", "warmup", "weight_decay", "max_grad_norm", "extra")
+"""Settings of training, which there is none of."""
 
 
 class AIFeedback(Method):
@@ -20,16 +65,16 @@ class AIFeedback(Method):
     `dataset=ai_feedback` reads.
     """
 
-    Config = settings.AIFeedbackConfig
-    config: settings.AIFeedbackConfig
+    Config = AIFeedbackConfig
+    config: AIFeedbackConfig
     takes = (Prompt,)
     makes = "data"
     takes_reward = True
-    irrelevant = ("learning_rate", "chunk", *settings.INERT)
+    irrelevant = ("learning_rate", "chunk", *INERT)
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        return list(settings.problems(self.config, config))
+        return list(_problems(self.config, config))
 
     def trainer(self, parts: Parts) -> None:
         """Return None: there is nothing to train."""
@@ -39,3 +84,51 @@ class AIFeedback(Method):
         from rlpipe.training.feedback.maker import FeedbackMaker
 
         return FeedbackMaker(self.config, parts)
+
+
+def _problems(own: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
+    """Yield what is wrong with the settings taken together."""
+    yield from _ranges(own)
+    defaults = {one.name: one for one in fields(AIFeedbackConfig)}
+    for name in INERT:
+        value, default = getattr(own, name), defaults[name]
+        if value != (default.default_factory() if callable(default.default_factory) else default.default):
+            what = f"{own.name} trains nothing and would ignore it"
+            yield Problem(f"method.{name}", what, "drop it here; give it to the method that trains on the pairs")
+    if own.mode is Mode.pairwise:
+        yield from _comparing(config)
+
+
+def _ranges(own: AIFeedbackConfig) -> Iterator[Problem]:
+    if own.samples < 2:
+        yield Problem("method.samples", f"{own.samples} makes no pair", "draw 2 or more responses of each prompt")
+    elif own.samples % 2 and own.mode is not Mode.best_of_n:
+        what = f"{own.mode.value} takes responses two by two, and {own.samples} leaves one over"
+        yield Problem("method.samples", what, f"set {own.samples - 1} or {own.samples + 1}")
+    if not 0 <= own.margin < float("inf"):
+        yield Problem("method.margin", f"{own.margin} is no distance", "give 0 or more")
+    if own.margin > 0 and own.mode is Mode.pairwise:
+        yield Problem("method.margin", "pairwise has no scores to differ", "drop it, or choose another method.mode")
+    if own.chunk < 1:
+        yield Problem("method.chunk", f"{own.chunk} prompts are none", "give 1 or more")
+    if own.sampling.max_tokens >= own.max_length:
+        what = f"responses of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+        yield Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length")
+
+
+def _comparing(config: RunConfig) -> Iterator[Problem]:
+    """Pairwise asks the one reward that can compare."""
+    if len(config.reward) != 1:
+        if config.reward:  # that one is needed at all, `checks.fitting` says
+            what = f"pairwise asks one judge, and there are {len(config.reward)} rewards"
+            yield Problem("reward", what, "give the judge alone: reward=judge")
+        return
+    [(name, node)] = config.reward.items()
+    try:
+        compares = plugins.make("reward", node).compares
+    except PluginError:
+        return  # `checks.fitting.usable` says why
+    if not compares:
+        what = f"{node.name} scores one response at a time and compares none"
+        fix = "give reward=judge with a chat model, or method.mode=rubric or best_of_n"
+        yield Problem(f"reward.{name}", what, fix)

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from rlpipe.core.errors import RecordError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import Finish, Rollout, ToolCall
+from rlpipe.engines.rollout import Finish, Rollout, Score, ToolCall
 from rlpipe.methods.advantages import completion_sums, token_rewards
 from rlpipe.methods.losses import token_weights
-from rlpipe.rewards.base import Score
 
 TEXT, NUMBERS = "rollouts.json", "rollouts.safetensors"
 TENSORS = ("old", "reference", "values", "advantages", "returns", "penalty")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rlpipe.methods.base import Method, MethodConfig, Parts
+from rlpipe.config.kinds import MethodConfig
+from rlpipe.methods.base import Method
+from rlpipe.training.base import Parts
 
 
 class NoTraining(Method):

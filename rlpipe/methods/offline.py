@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
+from rlpipe.config.kinds import MethodConfig
 from rlpipe.datasets.forms import Example
-from rlpipe.methods.base import MethodConfig, Parts
 from rlpipe.methods.columns import Columns
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.tokens import Tokens
+from rlpipe.training.base import Parts
 
 if TYPE_CHECKING:
     from transformers import Trainer

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rlpipe.config.kinds import MethodConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.methods.base import MethodConfig, Parts
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models import reference
 from rlpipe.models.base import Loaded
 from rlpipe.models.reference import ReferenceConfig
 from rlpipe.training.audit import Audit
+from rlpipe.training.base import Parts
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlpipe.config.kinds import Head
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, sequences
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
-from rlpipe.models.base import Head
 from rlpipe.models.tokens import Tokens
 
 

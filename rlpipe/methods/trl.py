@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import MethodConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.methods.base import MethodConfig, Parts
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.base import Loaded
 from rlpipe.training.audit import Audit
+from rlpipe.training.base import Parts
 
 if TYPE_CHECKING:
     from transformers import Trainer

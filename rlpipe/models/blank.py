@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import Head, ModelConfig, Quantize
 from rlpipe.core.errors import ModelError
-from rlpipe.models.base import Head, Loaded, Model, ModelConfig, Quantize
+from rlpipe.models.base import Loaded, Model
 from rlpipe.models.pretrained import Pretrained, finish, load_tokenizer, weight_dtype
 
 if TYPE_CHECKING:

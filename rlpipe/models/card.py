@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rlpipe.config import plugins
-from rlpipe.core import terminal as display
+from rlpipe.config.overrides import without_run_dir
 from rlpipe.core.files import Row
+from rlpipe.core.terminal import is_number
+from rlpipe.records.changes import before_after_rows, cost
 
 INTENDED = """\
 Research on how language models are fine-tuned. The numbers above are all that was measured: nothing was tested for
@@ -106,7 +108,7 @@ def _measured(manifest: Row, metrics: Mapping[str, Any]) -> list[Any]:
     found = []
     for key, value in metrics.items():
         when, _, number = key.partition("/")
-        if datasets and when == "after" and display.is_number(value):
+        if datasets and when == "after" and is_number(value):
             kind = number.rpartition("/")[2]
             found.append(EvalResult("text-generation", datasets[0], datasets[0], kind, value, metric_name=number))
     return found
@@ -127,7 +129,7 @@ def _results(manifest: Row, result: Row | None) -> str:
     if result is None:
         return "Measured after the weights were saved: see `result.json` of the run."
     lines = [] if result["status"] == "ok" else [f"**The run has not ended well ({result['status']}).**\n"]
-    rows = list(display.before_after_rows(result.get("metrics", {})))
+    rows = list(before_after_rows(result.get("metrics", {})))
     if not rows:
         return "\n".join([*lines, "Nothing was measured."])
     held_out = manifest.get("data", {}).get("test", {})
@@ -172,8 +174,8 @@ def _provenance(manifest: Row, result: Row | None) -> str:
         *(f"note: {note}" for note in manifest["notes"]),
     ]
     if result is not None:
-        lines.append(f"cost: {display.cost(result.get('cost', {}), result.get('attempts', 1))}")
-    again = shlex.join(["python", "-m", "rlpipe", *display.without_run_dir(manifest["overrides"])])
+        lines.append(f"cost: {cost(result.get('cost', {}), result.get('attempts', 1))}")
+    again = shlex.join(["python", "-m", "rlpipe", *without_run_dir(manifest["overrides"])])
     return "\n".join(f"- {line}" for line in lines) + f"\n\n```sh\n{again}\n```"
 
 

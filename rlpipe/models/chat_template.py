@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import ModelConfig
 from rlpipe.core.errors import ModelError
 from rlpipe.models import special_tokens
-from rlpipe.models.base import ModelConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rlpipe.config.kinds import Head, LoraConfig
 from rlpipe.core.errors import ModelError, guess
-from rlpipe.models.base import Head, LoraConfig
 
 if TYPE_CHECKING:
     import peft

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from rlpipe.config.kinds import Precision, Quantize
 from rlpipe.hub.facts import Facts, local_facts
-from rlpipe.models.base import Precision, Quantize
 
 __all__ = ["Facts", "Memory", "estimate", "local_facts"]
 

@@ -6,10 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rlpipe.config.kinds import Head, ModelConfig, Precision, Quantize
 from rlpipe.core.errors import ModelError
 from rlpipe.hub.facts import check_files, read_config
 from rlpipe.hub.files import locate
-from rlpipe.models.base import Head, Loaded, Model, ModelConfig, Precision, Quantize
+from rlpipe.models.base import Loaded, Model
 from rlpipe.models.chat_template import prepare
 from rlpipe.models.export import materialise
 from rlpipe.models.lora import peft_config

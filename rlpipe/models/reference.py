@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.core.errors import ModelError, Problem
-from rlpipe.models.base import Head, Loaded, ModelConfig
+from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlpipe.core.terminal import duration, is_number
+
 _ENDS = ("_low", "_high")
 
 
@@ -68,3 +70,30 @@ def _number(metrics: Mapping[str, Any], key: str) -> float | None:
 
 def _same(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+
+
+def before_after_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield (evaluation, number, before, after, change, interval of the change) as shown, one a number."""
+    for one in changes(metrics):
+        change = "" if one.change is None else f"{one.change:+.4g}"
+        yield one.evaluation, one.number, _show(one.before), _show(one.after), change, _interval(one)
+
+
+def _interval(one: Change) -> str:
+    """Return the interval of a change, and say so where it cannot be told from none."""
+    if one.low is None or one.high is None:
+        return ""
+    return f"{one.low:+.3g} … {one.high:+.3g}{'' if one.separable else ': not separable from no change'}"
+
+
+def cost(cost: Mapping[str, Any], attempts: int = 1) -> str:
+    """Return a run's cost in words."""
+    parts = [duration(cost["seconds"])] if "seconds" in cost else []
+    parts += [f"{cost[name]:,.0f} {name}" for name in ("steps", "tokens", "calls") if is_number(cost.get(name))]
+    if attempts > 1:
+        parts.append(f"{attempts} attempts")
+    return ", ".join(parts)
+
+
+def _show(value: Any) -> str:
+    return f"{value:.4g}" if is_number(value) else "" if value is None else str(value)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from rlpipe.config import plugins
+from rlpipe.config.relevance import flat
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import Row, explained
 from rlpipe.records.lease import Lease, acquire
-
-NOT_RESULT = ("run_dir", "until", "store", "objective", "log", "tracker", "checkpoint")
-"""The parts of a config that may differ between two attempts of the same run."""
 
 FROZEN = ("config.yaml", "result.json")
 """What a launcher leaves in the folder of a run that has not begun: its config, and why it was cancelled."""
@@ -49,23 +46,6 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def differing(old: Row, new: Row) -> list[str]:
-    """Return the dotted keys in which two resolved configs differ, but for those that no result depends on."""
-    before, after = flat(old), flat(new)
-    absent = object()
-    changed = [key for key in sorted(before | after) if before.get(key, absent) != after.get(key, absent)]
-    return [key for key in changed if key.split(".")[0] not in NOT_RESULT and not _changes_no_score(key, new)]
-
-
-def _changes_no_score(key: str, config: Row) -> bool:
-    """Whether a key is one of a reward's that change no score, such as a judge's budget."""
-    kind, name, *rest = [*key.split("."), "", ""]
-    if kind != "reward":
-        return False
-    plugin = plugins.table()["reward"].get(config["reward"].get(name, {}).get("name"))
-    return plugin is not None and plugin.cls is not None and rest[0] in plugin.cls.irrelevant
-
-
 def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, Row], list[str]]) -> None:
     """Raise RecordError when the folder's run (config `old`) differs from the one asked for, naming the keys."""
     keys = same_run(old, new)
@@ -78,14 +58,3 @@ def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, 
         f"{folder}: holds another run, which differs in\n{listed}\n"
         "    → name another run_dir, or give the command of the run that is there"
     )
-
-
-def flat(config: Row, prefix: str = "") -> Row:
-    """Return a nested mapping as dotted keys; lists stay whole."""
-    dotted: Row = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            dotted |= flat(dict(value), f"{prefix}{key}.")
-        else:
-            dotted[f"{prefix}{key}"] = value
-    return dotted

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import yaml
 
+from rlpipe.config.relevance import differing
 from rlpipe.config.schema import Until
 from rlpipe.core import distributed
 from rlpipe.core.files import (
@@ -43,7 +44,7 @@ from rlpipe.core.files import (
 from rlpipe.records import attempts, provenance
 from rlpipe.records.attempts import Status
 from rlpipe.records.lease import Lease, Lost
-from rlpipe.records.ownership import claim, differing, refuse_foreign, refuse_other_run
+from rlpipe.records.ownership import claim, refuse_foreign, refuse_other_run
 from rlpipe.trackers.base import RunIdentity
 
 _STAGES = [until.name for until in Until]

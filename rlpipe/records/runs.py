@@ -18,11 +18,10 @@ from typing import Any
 import yaml
 
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import Row
+from rlpipe.core.files import Row, parse_lines
 from rlpipe.records import lease
 from rlpipe.records.record import When
 from rlpipe.records.sweep import SWEEP_FILE, Ended, read_outcome
-from rlpipe.report.lines import parse_lines
 
 _WHENS: tuple[When, ...] = ("before", "after")
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

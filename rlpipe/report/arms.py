@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlpipe.config import plugins
+from rlpipe.config.relevance import NOT_RESULT, flat
 from rlpipe.core.files import Row
-from rlpipe.records.ownership import NOT_RESULT, flat
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report import labels
 

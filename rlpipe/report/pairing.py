@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rlpipe.config.relevance import flat
 from rlpipe.core.files import Row
 from rlpipe.core.terminal import is_number
-from rlpipe.records.ownership import flat
 from rlpipe.records.record import When
 from rlpipe.records.runs import Run
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from rlpipe.report.comparison import BETTER, HIGHER, LOWER, NOT_SEPARABLE, WORSE, Difference
 from rlpipe.report.differences import Contrast
-from rlpipe.report.multiplicity import holm
-from rlpipe.statistics.power import MOST_EXAMPLES, MOST_SEEDS, Settling, settling
+from rlpipe.statistics.power import MOST_EXAMPLES, MOST_SEEDS, Settling, holm, settling
 
 LEVEL = 0.05
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from omegaconf import MISSING
-
+from rlpipe.config.kinds import Head, RewardConfig
 from rlpipe.core.errors import Problem
-from rlpipe.models.base import Head
+from rlpipe.engines.rollout import Score
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,27 +22,6 @@ if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
     from rlpipe.engines.rollout import Rollout
     from rlpipe.rewards.judge.pairwise import Choice, Pair
-
-
-@dataclass
-class RewardConfig:
-    """What every reward has."""
-
-    name: str = MISSING
-    """The reward plugin."""
-    weight: float = 1.0
-    """Its share in the weighted sum of all rewards."""
-
-
-@dataclass
-class Score:
-    """What one rollout earned."""
-
-    value: float
-    parts: dict[str, float] = field(default_factory=dict)
-    """Named components, logged apart from the value."""
-    parsed: bool = True
-    """False where no answer could be read from the text; counted apart from wrong answers."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.files import json_text
 from rlpipe.engines.frozen import FrozenModelConfig
 from rlpipe.hub.facts import weights_folder
 from rlpipe.records.provenance import plain
-from rlpipe.rewards.base import RewardConfig
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig

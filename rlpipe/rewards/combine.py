@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import DataError, PluginError, RlpipeError, Stopped, TrainingError, guess
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.rewards.base import Case, Reward, RewardConfig, Score, Surroundings
+from rlpipe.engines.rollout import Finish, Rollout, Score
+from rlpipe.rewards.base import Case, Reward, Surroundings
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import Problem
-from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Case, Reward
 from rlpipe.tools.arithmetic import Undefined, calculate
 
 if TYPE_CHECKING:

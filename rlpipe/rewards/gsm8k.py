@@ -9,7 +9,9 @@ from enum import Enum
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
+from rlpipe.config.kinds import RewardConfig
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Case, Reward
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import Problem
-from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Case, Reward
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import PluginError, Problem
-from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Case, Reward
 from rlpipe.rewards.guard import Guard
 
 if TYPE_CHECKING:

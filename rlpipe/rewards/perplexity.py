@@ -8,10 +8,11 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import Head, RewardConfig
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.engines import frozen
-from rlpipe.models.base import Head
-from rlpipe.rewards.base import Reward, RewardConfig, Score, Surroundings
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Reward, Surroundings
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout

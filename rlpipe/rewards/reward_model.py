@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlpipe.config.kinds import Head
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion
 from rlpipe.engines import frozen
-from rlpipe.models.base import Head
-from rlpipe.rewards.base import Reward, Score, Surroundings
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Reward, Surroundings
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 from rlpipe.config import plugins
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
-from rlpipe.core import terminal as display
 from rlpipe.core.errors import ConfigError, ModelError
+from rlpipe.core.terminal import say, show
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.load import describe, load
-from rlpipe.methods.base import Maker, Method, Parts
+from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
-from rlpipe.stages.start import named
+from rlpipe.stages.identity import named
 from rlpipe.tools.tool_calls import with_calls
+from rlpipe.training.base import Maker, Parts
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -58,7 +59,7 @@ def data(config: RunConfig, method: Method, record: Record, made: Path | None = 
     reports = [splits.train.report, splits.test.report]
     record.update(data={report.split: vars(report) for report in reports})
     for report in reports:
-        display.say(describe(report))
+        say(describe(report))
     return splits
 
 
@@ -72,7 +73,7 @@ def model(config: RunConfig, method: Method, source: Path | None, device: str, r
         loaded = plugin.load(where, method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
     for note in loaded.notes:
-        display.say(f"model: {note}")
+        say(f"model: {note}")
     return loaded
 
 
@@ -97,7 +98,7 @@ def trainer(
         return None
     found = method.audit(built, loaded)
     record.write("audit.json", found.to_dict())
-    display.show(found)
+    show(found)
     if found.errors:
         raise ConfigError(found.errors)
     return built
@@ -110,6 +111,6 @@ def maker(config: RunConfig, method: Method, loaded: Loaded, splits: Splits, rec
     if config.evaluation:
         note = f"evaluations are left out ({', '.join(config.evaluation)}): the run makes data and trains no model"
         record.update(notes=[note])
-        display.say(note)
+        say(note)
     with plugins.blame("method", config.method.name):
         return method.maker(Parts(config, loaded, splits, record.run_dir))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import Head
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.files import json_text, read_json
@@ -17,7 +18,7 @@ from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
 from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation, Row, Surroundings
-from rlpipe.models.base import Head, Loaded
+from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record, When
 from rlpipe.trackers.base import Tracker
 

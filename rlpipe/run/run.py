@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import to_plain
+from rlpipe.config.relevance import differing
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
-from rlpipe.core import terminal as display
 from rlpipe.core.errors import RlpipeError, Stopped, guess
 from rlpipe.core.signals import stop_requests
-from rlpipe.methods.base import Making
-from rlpipe.records.ownership import differing
+from rlpipe.core.terminal import show_problems
 from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
+from rlpipe.run.summary import show_checked, show_finished, summary
+from rlpipe.training.base import Making
 from rlpipe.training.tracking import track, untrack
 
 if TYPE_CHECKING:
@@ -54,16 +55,16 @@ def run(
     Stopped when the run was asked to stop and can go on; the record is complete at every exit.
     """
     if stage is None:  # else the run that needs it has checked it, with what its own command line allows
-        display.show_problems(check(config, overrides))
+        show_problems(check(config, overrides))
     if config.until is Until.check:
-        display.show_checked(config)
+        show_checked(config)
         return None
     distributed.start(on_cpu=config.hardware.device is Device.cpu)
     # A stage's folder is named by its fingerprint: what else differs makes no difference.
     same_run = differing if stage is None else lambda old, new: []
     record = Record.open(run_dir(config), to_plain(config), overrides=overrides, lease=lease, same_run=same_run)
     if distributed.broadcast(record.finished):
-        display.show_finished(record)
+        show_finished(record)
     else:
         _attempt(config, record, stage)
     return _objective(config, record)
@@ -75,7 +76,7 @@ def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
         context.enter_context(_recorded(record, outcome, stage))
         from rlpipe.core import logs
         from rlpipe.run import build, evaluate
-        from rlpipe.stages.parents import parents
+        from rlpipe.stages.store import parents
         from rlpipe.training import train as training
 
         method = plugins.make("method", config.method)
@@ -133,7 +134,7 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None) -> Iterator
 
         write_own(record.run_dir, record.log_file)
         if stage is None:
-            display.summary(record.run_dir, result, record.manifest)
+            summary(record.run_dir, result, record.manifest)
 
     try:
         yield

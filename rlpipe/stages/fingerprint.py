@@ -13,37 +13,11 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import to_plain
+from rlpipe.config.relevance import IRRELEVANT
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.stages import identity
 from rlpipe.stages.lineage import beside, upstream
-
-IRRELEVANT = (
-    "run_dir",
-    "store",
-    "until",
-    "objective",
-    "log",
-    "tracker",
-    "checkpoint",
-    "hardware",
-    "evaluation",
-    "dataset.source",
-    "dataset.stage",
-    "dataset.test_limit",
-    "model.source",
-    "model.revision",
-    "model.stage",
-    "model.dataset_source",
-    "model.learning_rate_scale",
-    "model.parameters",
-    "model.context",
-    "method.reference",
-    "after",
-)
-"""Dotted keys that do not change the result, or that the fingerprint covers otherwise: rows by the hash of their
-content, models by that of their files, both by the fingerprint of the run that makes them, and what the model's own
-settings make of a method's defaults by the method's."""
 
 NUMERIC_PACKAGES = ("rlpipe", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 

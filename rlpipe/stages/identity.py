@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import DatasetConfig
 from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import ModelError
 from rlpipe.core.files import explained, json_text, sha256
-from rlpipe.datasets.base import Dataset, DatasetConfig
+from rlpipe.datasets.base import Dataset
 from rlpipe.hub.facts import weights_folder
 
 
@@ -90,3 +93,17 @@ def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: str, size: int, time: int) -> str:
     return sha256(Path(path))
+
+
+def named(source: str, revision: str | None) -> str:
+    """Return `sha256:<hex>` of a local folder's files, else `hub:<id>@<revision>`.
+
+    Raises ModelError for what looks like a folder and is not there.
+    """
+    if not Path(source).expanduser().is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+        raise ModelError(
+            f"model.source={source}: there is no such folder here\n    → put the weights there, or work in the folder "
+            "that the run was started from"
+        )
+    name = weights(source, revision)
+    return name if name.startswith("hub:") else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

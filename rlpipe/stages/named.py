@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rlpipe.config.overrides import go_on
 from rlpipe.core.errors import ModelError, RecordError, guess
 from rlpipe.core.paths import store_dir
-from rlpipe.core.terminal import go_on
 from rlpipe.records.runs import Run, Standing, find
 
 MANIFEST = "manifest.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rlpipe.config.schema import RunConfig
@@ -15,8 +15,9 @@ from rlpipe.core.signals import stop_requests
 from rlpipe.core.terminal import say
 from rlpipe.records import lease
 from rlpipe.records.lease import Lease, Lost, Taken
+from rlpipe.records.record import Record
 from rlpipe.stages.fingerprint import Stage, describe
-from rlpipe.stages.lineage import maker, needed
+from rlpipe.stages.lineage import asked, maker, needed
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import Mark, using
 
@@ -205,3 +206,57 @@ def _writable(stage: Stage) -> None:
         raise StageError(
             f"store: cannot write {store}: {error.strerror}\n    → set store=DIR or $RLPIPE_STORE"
         ) from error
+
+
+def plan(config: RunConfig) -> list[Stage]:
+    """Return the stages that a checked config needs, each once, those that others need first.
+
+    Their configs can be run (`rlpipe.run.run(stage.config, stage=stage)`); `is_built` says which are there.
+    """
+    found: dict[str, Stage] = {}
+
+    def visit(config: RunConfig) -> None:
+        for path in asked(config):
+            run = needed(config, path)
+            visit(run)
+            stage = describe(run)
+            found.setdefault(stage.fingerprint, stage)
+
+    visit(config)
+    return list(found.values())
+
+
+class Parents:
+    """The stages of one run. Each is built when it is asked for; `start` asks for all."""
+
+    def __init__(self, config: RunConfig, record: Record, build: Build, uses: ExitStack):
+        self._config, self._record, self._build, self._uses = config, record, build, uses
+        self._made: dict[str, Path] = {}
+
+    def rows(self) -> Path | None:
+        """Return the folder of the rows that another run makes for this one; None where the config names them."""
+        return self._get("dataset.stage") if "dataset.stage" in asked(self._config) else None
+
+    def start(self) -> Path | None:
+        """Return the folder of the weights that the run starts from; None where the config names them.
+
+        All other models that it needs (a reward model, a reference) are there then too: `product` finds them.
+        """
+        made = {path: self._get(path) for path in asked(self._config)}
+        return made.get("after") or made.get("model.stage")
+
+    def _get(self, path: str) -> Path:
+        if path not in self._made:
+            stage = describe(needed(self._config, path))
+            self._record.update(parents={stage.name: stage.fingerprint})
+            self._made[path] = self._uses.enter_context(in_use(stage, str(self._record.run_dir), self._build))
+        return self._made[path]
+
+
+@contextmanager
+def parents(config: RunConfig, record: Record, stage: Stage | None, build: Build) -> Iterator[Parents]:
+    """Lend a run what it needs of others; its record gets its own fingerprint where it is a stage itself."""
+    if stage is not None:
+        record.update(fingerprint=stage.fingerprint, fingerprint_inputs=stage.inputs)
+    with ExitStack() as uses:
+        yield Parents(config, record, build, uses)

@@ -13,8 +13,7 @@ from rlpipe.core.files import explained
 from rlpipe.core.progress import Counting
 from rlpipe.records import lease
 from rlpipe.records.lease import Taken
-from rlpipe.stages.listing import parents
-from rlpipe.stages.stored import State, Stored
+from rlpipe.stages.stored import State, Stored, parents
 from rlpipe.stages.users import users
 
 ASIDE = ".damaged"

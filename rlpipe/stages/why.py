@@ -12,8 +12,7 @@ from rlpipe.core.errors import RecordError
 from rlpipe.stages import identity
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import asked, needed
-from rlpipe.stages.listing import age
-from rlpipe.stages.stored import State, Stored
+from rlpipe.stages.stored import State, Stored, age
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,14 @@
-"""Sweeps: the runs under one folder, as an object that can be listed, watched, resumed, extended and cancelled.
+"""Sweeps: what happens between `-m` and the arms' runs, and what can be done with them afterwards.
 
-`folder` is what the folder holds, `states` what became of each job, `table` how that is shown, and
-`python -m rlpipe.sweep DIR …` the commands. How jobs get to run is `rlpipe.launch`'s business.
+rehearse (compose and check every arm) → plan (show what will be built, run and spent) → freeze (write each job's
+work down, so that nothing is composed again) → submit (to a launcher: the local pool, or SLURM) → watch
+
+    launcher, sweeper   what Hydra calls; `launching` is the order of these steps, `study` what is written of the whole
+    arms, composition   the arms, and composing many of them quickly
+    rehearse, plan, estimate     what is wrong, and what it will take
+    place, freeze, job, code     the sweep's folder, the frozen work, and what runs it where it lands
+    states, table, watch         how every arm stands
+    extend              more arms
+
+What a sweep's folder holds is `records.sweep`'s; where jobs run is `launchers`'.
 """

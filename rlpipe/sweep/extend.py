@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from rlpipe.config import overrides as literals
 from rlpipe.config.compose import to_plain
 from rlpipe.config.explain import key_of
+from rlpipe.config.overrides import as_typed
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.terminal import say
 from rlpipe.records import provenance
@@ -35,7 +35,7 @@ class Extension:
     def missing(self, batch: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], int]:
         """Return the arms of a batch that the sweep lacks, and the number that the first of them gets."""
         there = {frozenset(arm.overrides) for arm in self.sweep.arms}
-        missing = [overrides for overrides in batch if frozenset(literals.as_typed(overrides)) not in there]
+        missing = [overrides for overrides in batch if frozenset(as_typed(overrides)) not in there]
         return missing, max((int(arm.key) + 1 for arm in self.sweep.arms), default=0)
 
     def unlike(self, rehearsal: Rehearsal) -> Rehearsal:

@@ -115,7 +115,7 @@ def arm_job(arm: Arm, missing: dict[str, Stage]) -> Job:
 
 def stage_job(stage: Stage, missing: dict[str, Stage]) -> Job:
     """Return a stage as a job that needs the stages before it that are missing too."""
-    from rlpipe.stages.needs import plan
+    from rlpipe.stages.store import plan
 
     needs = tuple(before.name for before in plan(stage.config) if before.name in missing)
     return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, steps(stage.config))

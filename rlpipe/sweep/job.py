@@ -24,14 +24,14 @@ from typing import Any
 import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 
-from rlpipe.config import plugins
+from rlpipe.config.hydra import register
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, Stopped
 from rlpipe.core.files import json_text, write_atomic
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, read_outcome, write_outcome
-from rlpipe.sweep import code
+from rlpipe.sweep import code, launcher
 
 DONE, FAILED, STOPPED = 0, 1, 75
 NOTHING_SAVED = "before there was anything to save"
@@ -119,7 +119,8 @@ def scheduler_id() -> str | None:
 def _work(folder: Path) -> JobReturn | None:
     with contextlib.suppress(FileNotFoundError):
         (folder / "return.pkl").unlink()
-    plugins.register()  # what is unpickled may name them
+    register()
+    launcher.register()  # what is unpickled may name them
     with open(folder / "job.pkl", "rb") as file:
         work: Work = pickle.load(file)
     return work()

@@ -9,8 +9,8 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe.core import terminal as display
 from rlpipe.core.errors import ConfigError, LaunchError
+from rlpipe.core.terminal import say, show, show_problems
 from rlpipe.launchers.base import Backend, backend_of
 from rlpipe.records.sweep import Job, Kind, Sweep
 from rlpipe.sweep import job as jobs
@@ -54,9 +54,9 @@ class Launching:
             return []
         if self.app.is_ours:
             earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
-            display.show(drawn(plan(rehearsal, earlier, backend.at_once, backend.gpus)))
+            show(drawn(plan(rehearsal, earlier, backend.at_once, backend.gpus)))
         if rehearsal.only_checks:
-            display.say("all checks passed; nothing was started (until=check)")
+            say("all checks passed; nothing was started (until=check)")
             return [_handed_over(arm.overrides) for arm in rehearsal.arms]
         frozen = self._submitted(sweep, backend, rehearsal)
         arms = [job for job in frozen if job.kind is Kind.arm]
@@ -65,7 +65,7 @@ class Launching:
         standings = watch(sweep, backend)
         if study.learns(self.app):  # the sweep goes on: only this batch is news
             keys = [job.key for job in frozen]
-            display.show(table([one for one in standings if one.job.key in keys]))
+            show(table([one for one in standings if one.job.key in keys]))
         else:
             report(sweep, standings)
         return [_returned(sweep, job, standings) for job in arms]
@@ -94,7 +94,7 @@ class Launching:
             raise ConfigError([*fatal, *error.problems]) from error
         if fatal:
             raise ConfigError(fatal)
-        display.show_problems([*found, *rehearsal.notes])
+        show_problems([*found, *rehearsal.notes])
         return self.extension.unlike(rehearsal) if self.extension is not None else rehearsal
 
     def _submitted(self, sweep: Sweep, backend: Backend, rehearsal: Rehearsal) -> list[Job]:
@@ -108,11 +108,11 @@ class Launching:
             frozen = freeze(sweep, self.app, rehearsal)
             backend.submit(frozen)
         if self.extension is not None or not self.settings["wait"]:
-            display.say(_handed(backend, frozen))
+            say(_handed(backend, frozen))
         if self.extension is not None:
             self.extension.fresh += frozen
         elif not self.settings["wait"]:
-            display.say(come_back(sweep))
+            say(come_back(sweep))
         return frozen
 
 

@@ -19,9 +19,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import Container, DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from rlpipe.config import overrides as literals
 from rlpipe.config.compose import typed
 from rlpipe.config.explain import composing
+from rlpipe.config.overrides import as_options, as_typed
 from rlpipe.config.schema import Until
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
 from rlpipe.run.check import check
@@ -50,11 +50,11 @@ class App:
     def given(self) -> set[str]:
         """The overrides of the command line that all arms have, as sweepers write them."""
         task = self.config.hydra.overrides.task
-        lines = literals.as_options(self.study) if self.study is not None else OmegaConf.to_container(task)
+        lines = as_options(self.study) if self.study is not None else OmegaConf.to_container(task)
         parsed = OverridesParser.create().parse_overrides(list(lines))  # type: ignore[arg-type]
         fixed = [one for one in parsed if not one.is_sweep_override()]
         written = [f"{one.get_key_element()}={one.get_value_element_as_str()}" for one in fixed]
-        return set(literals.as_typed([*written, *(str(one.input_line) for one in fixed)]))
+        return set(as_typed([*written, *(str(one.input_line) for one in fixed)]))
 
     @property
     def is_ours(self) -> bool:
@@ -129,7 +129,7 @@ def rehearse(
 
 def _compose(app: App, number: int, overrides: Sequence[str], composer: Composer) -> Arm:
     config = composer.compose(overrides)
-    typed_overrides = tuple(literals.as_typed(overrides))
+    typed_overrides = tuple(as_typed(overrides))
     with flag_override(config, ["struct", "readonly"], False), open_dict(config.hydra):
         config.hydra.job.id = str(number)
         config.hydra.job.num = number
@@ -163,7 +163,7 @@ def _explained(
     key = (str(error), str(error.__cause__))
     if key not in known:
         try:
-            with composing(literals.as_typed(overrides)):
+            with composing(as_typed(overrides)):
                 raise error
         except ConfigError as told:
             known[key] = told.problems
@@ -173,7 +173,7 @@ def _explained(
 def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[Problem]:
     """Yield what is wrong with an arm's config, and find the stages that it needs where nothing is."""
     from rlpipe.stages.lineage import asked
-    from rlpipe.stages.needs import plan
+    from rlpipe.stages.store import plan
 
     if arm.run is None:
         return

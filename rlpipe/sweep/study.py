@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
-from rlpipe.config import overrides as literals
+from rlpipe.config.overrides import as_typed
 from rlpipe.core.errors import Problem
 from rlpipe.core.paths import conf_dir
 from rlpipe.records import provenance
@@ -27,7 +27,7 @@ def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any
     """Return what sweep.json says of a study besides its jobs."""
     hydra = app.config.hydra
     cwd = Path(hydra.runtime.cwd)
-    given = literals.as_typed(OmegaConf.to_container(hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
+    given = as_typed(OmegaConf.to_container(hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
     return {
         "id": uuid.uuid4().hex[:12],
         "command": ["python", "-m", "rlpipe", "-m", *map(provenance.hide_override, given)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,16 +13,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from rlpipe.core.errors import SweepFailed
-
-
-@dataclass
-class GridConfig:
-    """Values are given as `a,b`, `choice(a,b)`, `range(1,4)` or `glob(*)`."""
-
-    max_batch_size: int | None = None
-    """Launch so many arms, wait for them, then launch the next. Default: all at once."""
-    params: dict[str, str] = field(default_factory=dict)
-    """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
 
 
 class GridSweeper(Sweeper):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.live import Live
 
-from rlpipe.core import terminal as display
+from rlpipe.core.terminal import console, say, show
 from rlpipe.launchers.base import Backend
 from rlpipe.records.sweep import Kind, Sweep
 from rlpipe.sweep.states import Standing, State, standings
@@ -43,7 +43,7 @@ def watch(sweep: Sweep, backend: Backend, interval: float = 1.0) -> list[Standin
                     return now
                 time.sleep(interval)
     except KeyboardInterrupt:
-        display.say(f"\nno longer watching; the jobs go on\n{come_back(sweep)}")
+        say(f"\nno longer watching; the jobs go on\n{come_back(sweep)}")
         raise
 
 
@@ -61,21 +61,21 @@ def come_back(sweep: Sweep) -> str:
 @contextmanager
 def _shown(sweep: Sweep) -> Iterator:
     """Yield what draws standings: a live table on a terminal, else lines of what has changed."""
-    console = display.console()
-    if not console.is_terminal:
+    terminal = console()
+    if not terminal.is_terminal:
         known: dict[str, Standing] = {}
 
         def tell(now: Sequence[Standing]) -> None:
             for line in changes(known, now):
-                display.say(line)
+                say(line)
             known.update({one.job.key: one for one in now})
 
         yield tell
         return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with Live(console=terminal, auto_refresh=False, transient=True) as live:
 
         def draw(now: Sequence[Standing]) -> None:
-            live.update(table(now, max(console.height - MARGIN, 5)), refresh=True)
+            live.update(table(now, max(terminal.height - MARGIN, 5)), refresh=True)
 
         yield draw
 
@@ -85,19 +85,19 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
 
     The sweep's page (`report.html`) is written anew.
     """
-    display.show(table(now))
+    show(table(now))
     unwell = [one for one in now if one.state in (State.failed, State.cancelled)]
     for one in unwell:
         log = sweep.job_folder(one.job) / "log.txt"
         words = detail(one) or "it left no word"
-        display.say(f"{one.job.kind.value} {one.job.key} {one.state.value}: {words}\n    → its log: {log}")
+        say(f"{one.job.kind.value} {one.job.key} {one.state.value}: {words}\n    → its log: {log}")
     hopeless = [one.job.key for one in now if one.hopeless]
     if hopeless:
-        display.say(f"hopeless: {', '.join(hopeless)} wait for what will never come\n{come_back(sweep)}")
+        say(f"hopeless: {', '.join(hopeless)} wait for what will never come\n{come_back(sweep)}")
     arms = [one for one in now if one.job.kind is Kind.arm]
     well = all(one.state is State.done for one in arms)
     if not well and all(one.state.over for one in now):
-        display.say(
+        say(
             f"not every arm is done ({summary(now)})\n"
             f"    → run what is missing again: python -m rlpipe.sweep {sweep.folder} resume"
         )

@@ -5,35 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
-
-class ProtocolName(Enum):
-    """How a call and its result are written."""
-
-    auto = "auto"
-    """`chat` where the model's chat template writes tool calls as JSON between `<tool_call>` tags, else `text`."""
-    chat = "chat"
-    """The chat template's own tool turns."""
-    text = "text"
-    """Within a turn: `<calc>2 * 3</calc><result>6</result>`."""
-
-
-@dataclass
-class ToolConfig:
-    """What every tool has."""
-
-    name: str = MISSING
-    """The tool plugin."""
-    max_calls: int = 8
-    """Calls that one completion may make; later ones get an error to read."""
-    timeout: float = 1.0
-    """Seconds that one call may take; then the model reads an error."""
-    protocol: ProtocolName = ProtocolName.auto
-    """How calls and results are written; all tools of a run share one."""
+from rlpipe.config.kinds import ToolConfig
 
 
 @dataclass(frozen=True)

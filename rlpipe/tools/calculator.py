@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from rlpipe.config.kinds import ToolConfig
 from rlpipe.tools.arithmetic import evaluate
-from rlpipe.tools.base import ByHand, Tool, ToolConfig
+from rlpipe.tools.base import ByHand, Tool
 
 PLACES = 6
 """Decimal places of a result that no finite decimal writes."""

@@ -13,9 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rlpipe.config.kinds import ProtocolName
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Message
-from rlpipe.tools.base import ProtocolName, Tool
+from rlpipe.tools.base import Tool
 from rlpipe.tools.run import Call
 
 if TYPE_CHECKING:

@@ -11,17 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
-
-@dataclass
-class TrackerConfig:
-    """What every tracker can be told."""
-
-    name: str = MISSING
-    """The tracker plugin."""
-    group: str | None = None
-    """Runs of one group are shown together. Null: the runs of a sweep, else those of an experiment."""
+from rlpipe.config.kinds import TrackerConfig
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import TrackerConfig
 from rlpipe.core.errors import RlpipeError
-from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
+from rlpipe.trackers.base import RunIdentity, Tracker
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import TrackerConfig
 from rlpipe.core.errors import RlpipeError
-from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
+from rlpipe.trackers.base import RunIdentity, Tracker
 
 if TYPE_CHECKING:
     from wandb import Run

@@ -10,7 +10,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from rlpipe.core import distributed
-from rlpipe.core import terminal as display
+from rlpipe.core.terminal import say
+from rlpipe.datasets.forms import text_of
+from rlpipe.methods.batch import Batch
 from rlpipe.records.record import Record
 from rlpipe.trackers.base import Tracker
 
@@ -30,7 +32,7 @@ class LogSamples(TrainerCallback):
             return
         self.record.log_samples(step, rows)
         self.tracker.table("samples", rows, step)
-        display.say("\n".join([f"step {step}: samples", *map(_told, rows)]))
+        say("\n".join([f"step {step}: samples", *map(_told, rows)]))
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -40,3 +42,32 @@ def _told(row: dict[str, Any]) -> str:
     ended = ", cut by length" if row["finish"] == "length" else ""
     earned = f"reward {row['reward']:.3g}, advantage {row['advantage']:+.3g}"
     return f"  {row['prompt_id']}: {earned}{called}{ended}\n    {cut}"
+
+
+PROMPTS, COMPLETIONS = 2, 4
+"""How many prompts of a batch are shown, and how many completions of each at most."""
+
+
+def sample_rows(batch: Batch) -> list[dict[str, Any]]:
+    """Return a few prompts of a batch, one row a completion: text, rewards with parts, tool calls, advantage."""
+    rows = []
+    for group in range(min(PROMPTS, len(batch.rollouts) // batch.group_size)):
+        for place in range(min(COMPLETIONS, batch.group_size)):
+            number = group * batch.group_size + place
+            rollout = batch.rollouts[number]
+            own = batch.places([number])
+            advantages = batch.advantages[own][batch.written[own]]
+            rows.append(
+                {
+                    "prompt_id": rollout.prompt.id,
+                    "prompt": text_of(rollout.prompt.prompt),
+                    "completion": rollout.text,
+                    "reward": rollout.reward,
+                    "scores": {name: vars(score) for name, score in rollout.scores.items()},
+                    "advantage": float(advantages.mean()) if len(advantages) else 0.0,
+                    "finish": rollout.finish.value,
+                    "tokens": len(rollout.ids),
+                    "calls": [vars(call) for call in rollout.calls],
+                }
+            )
+    return rows

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rlpipe.config import plugins
+from rlpipe.config.overrides import go_on, without_run_dir
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.records.record import Record
+from rlpipe.records.sweep import SWEEP_FILE
+from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
-from rlpipe.trackers.identity import identity
 
 
 def track(config: RunConfig, record: Record, is_stage: bool) -> Guarded:
@@ -29,3 +33,53 @@ def untrack(tracker: Guarded, record: Record, metrics: Mapping[str, float]) -> N
     cost = {f"cost/{key}": value for key, value in result.get("cost", {}).items()}
     tracker.summary({**result.get("metrics", {}), **metrics, **cost, **words})
     tracker.finish(ok=result.get("status") == "ok")
+
+
+HYDRAS_NOTE = "multirun.yaml"
+
+
+LONGEST_NAME = 128
+
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def identity(record: Record, config: RunConfig, is_stage: bool) -> RunIdentity:
+    """Return a run's identity for trackers, the same in every attempt.
+
+    Arms of a sweep are grouped by its folder and named by number and overrides; other runs are grouped by their
+    experiment, where they have one, and named by method, dataset and folder. `is_stage` tells a run that another
+    one needs.
+    """
+    overrides = without_run_dir(record.manifest.get("overrides", []))
+    experiment = experiment_of(overrides)
+    sweep = sweep_of(record.run_dir)
+    if sweep is not None:
+        name = f"{record.run_dir.name}: {' '.join(one for one in overrides if not one.startswith('tracker'))}"
+    else:
+        name = f"{config.method.name}-{config.dataset.name} {record.run_dir.name}"
+    return RunIdentity(
+        id=record.manifest.get("id", ""),
+        name=record.run_dir.name if is_stage else name[:LONGEST_NAME],
+        run_dir=record.run_dir,
+        job_type="stage" if is_stage else config.method.name,
+        group=config.tracker.group or sweep or experiment,
+        tags=tuple(tag for tag in (config.method.name, config.dataset.name, experiment) if tag),
+        notes=f"folder: {record.run_dir}\nreport: {record.run_dir / 'report.html'}\n"
+        f"the same again: {go_on(Path('NEW'), overrides)}",
+    )
+
+
+def sweep_of(run_dir: Path) -> str | None:
+    """Return the name of the sweep that a run's folder is an arm of (with its date, where that is the folder above)."""
+    folder = run_dir.parent
+    if not any((folder / name).is_file() for name in (SWEEP_FILE, HYDRAS_NOTE)):
+        return None
+    dated = DATE.fullmatch(folder.parent.name) is not None
+    return f"{folder.parent.name}/{folder.name}" if dated else folder.name
+
+
+def experiment_of(overrides: Sequence[str]) -> str | None:
+    """Return the experiment that overrides choose."""
+    chosen = [value for key, _, value in (one.partition("=") for one in overrides) if key.lstrip("+") == "experiment"]
+    return chosen[-1] if chosen and chosen[-1] not in ("", "null") else None

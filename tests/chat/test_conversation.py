@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlpipe.cli.chat.conversation import Conversation, cut_by
+from rlpipe.config.kinds import ProtocolName, ToolConfig
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import prompt_ids
@@ -12,7 +13,6 @@ from rlpipe.engines.rollout import Rollout, SamplingConfig, ToolCall
 from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
-from rlpipe.tools.base import ProtocolName, ToolConfig
 from rlpipe.tools.calculator import Calculator
 from tests.online.families import FAMILIES, loaded
 from tests.online.scripted import script

@@ -9,7 +9,9 @@ from rich.table import Table
 
 from rlpipe.core.errors import TrainingError
 from rlpipe.core.progress import TrainingProgress
-from rlpipe.core.terminal import before_after, cost, count, duration, next_commands, say, show, summary
+from rlpipe.core.terminal import count, duration, say, show
+from rlpipe.records.changes import cost
+from rlpipe.run.summary import before_after, next_commands, summary
 from rlpipe.training import callbacks
 from tests.training import tiny_training
 from tests.training.tiny_training import trainer

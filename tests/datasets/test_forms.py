@@ -9,7 +9,7 @@ import pytest
 from rlpipe.config import plugins
 from rlpipe.datasets import forms
 from rlpipe.datasets.forms import Chat, Choice, Completion, Labelled, Preference, Prompt, Text, apply, content, route
-from rlpipe.datasets.serving import datasets_for, methods_for, serving
+from rlpipe.run.check.fitting import datasets_for, methods_for, serving
 
 ASK = [{"role": "user", "content": "2 + 2?"}]
 GOOD = [{"role": "assistant", "content": "4"}]

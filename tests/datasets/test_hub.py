@@ -17,9 +17,9 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 import rlpipe
+from rlpipe.config.kinds import DatasetConfig
 from rlpipe.core.errors import DataError
 from rlpipe.datasets import hub
-from rlpipe.datasets.base import DatasetConfig
 
 LOAD = """
 import sys

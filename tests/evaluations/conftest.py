@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.models.base import Head, Loaded
+from rlpipe.config.kinds import Head
+from rlpipe.models.base import Loaded
 from rlpipe.models.blank import Blank
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from rlpipe.config.compose import compose
+from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import DrawConfig, complete, drawing, settings, tools_of
-from rlpipe.models.base import Head, Loaded, ModelConfig
+from rlpipe.models.base import Loaded
 from rlpipe.models.pretrained import Pretrained
 
 WORDS = "Once upon a time there was a little dog who wanted to see the sea . "

@@ -8,15 +8,14 @@ import math
 import pytest
 
 from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.kinds import EvaluationConfig, Head, TrackerConfig
 from rlpipe.config.plugins import make
 from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Chat
 from rlpipe.datasets.load import load
-from rlpipe.evaluations.base import Evaluation, EvaluationConfig
-from rlpipe.models.base import Head
+from rlpipe.evaluations.base import Evaluation
 from rlpipe.records.record import Record, Status
 from rlpipe.run import evaluate
-from rlpipe.trackers.base import TrackerConfig
 from rlpipe.trackers.none import NoTracker
 
 
@@ -165,7 +164,7 @@ def test_every_evaluations_protocol_names_dataset_template_and_settings(record, 
 
 def test_evaluations_that_bring_their_own_examples_need_no_dataset(record):
     """The default dataset of a real model stands on the hub, which nobody asks."""
-    from rlpipe.methods.base import MethodConfig
+    from rlpipe.config.kinds import MethodConfig
     from rlpipe.methods.none import NoTraining
     from rlpipe.run import build
 

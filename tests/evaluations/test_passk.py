@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.evaluations.passk import pass_at_k
+from rlpipe.statistics.intervals import pass_at_k
 
 
 @pytest.mark.parametrize(("count", "right", "k"), [(5, 2, 1), (5, 2, 2), (6, 1, 3), (6, 3, 4), (4, 0, 2), (4, 4, 4)])

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from rlpipe.config.kinds import EvaluationConfig, Head
 from rlpipe.datasets.forms import Choice, Completion, Preference
 from rlpipe.engines import scoring
-from rlpipe.evaluations.base import EvaluationConfig
 from rlpipe.evaluations.choice import ChoiceAccuracy
 from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig
 from rlpipe.evaluations.preference import PreferenceAccuracy
-from rlpipe.models.base import Head
 
 CONFIG = EvaluationConfig(name="x", batch_tokens=300)
 WORDS = ["red", "blue", "seven", "cat", "dog", "runs", "over", "under", "the", "a", "stone", "river", "12", "40"]

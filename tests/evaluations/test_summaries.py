@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rlpipe.evaluations.base import EvaluationConfig
+from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.evaluations.choice import ChoiceAccuracy
 from rlpipe.evaluations.perplexity import Perplexity
 from rlpipe.evaluations.preference import PreferenceAccuracy

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.engines.rollout import Finish, Rollout, Score
 from rlpipe.evaluations import win_rate
 from rlpipe.evaluations.base import Surroundings
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
 from rlpipe.evaluations.win_rate import WinRate, WinRateConfig
-from rlpipe.rewards.base import Reward, Score
+from rlpipe.rewards.base import Reward
 from rlpipe.rewards.judge.pairwise import Choice
 from rlpipe.rewards.length import Length
 from rlpipe.run.check.check import problems

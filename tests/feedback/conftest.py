@@ -13,18 +13,17 @@ from typing import Any
 
 import pytest
 
+from rlpipe.config.kinds import DatasetConfig, ModelConfig, RewardConfig, TrackerConfig
 from rlpipe.config.schema import LogConfig, RunConfig
-from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
+from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.feedback.settings import AIFeedbackConfig, Cut
-from rlpipe.methods.base import Making, Parts
-from rlpipe.models.base import Loaded, ModelConfig
-from rlpipe.rewards.base import RewardConfig
+from rlpipe.methods.ai_feedback import AIFeedbackConfig, Cut
+from rlpipe.models.base import Loaded
 from rlpipe.rewards.judge.judge import JudgeConfig
 from rlpipe.rewards.length import LengthConfig
-from rlpipe.trackers.base import TrackerConfig
 from rlpipe.trackers.none import NoTracker
+from rlpipe.training.base import Making, Parts
 
 
 class Judge(ThreadingHTTPServer):

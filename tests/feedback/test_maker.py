@@ -6,7 +6,7 @@ import pytest
 
 from rlpipe.core.errors import DataError, Stopped
 from rlpipe.datasets.messages import as_pair
-from rlpipe.feedback.settings import Mode
+from rlpipe.methods.ai_feedback import Mode
 from rlpipe.rewards.judge.judge import OnFailure
 
 PROMPTS = 11 + 2

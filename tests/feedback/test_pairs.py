@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.feedback.settings import AIFeedbackConfig, Cut, Mode
+from rlpipe.methods.ai_feedback import AIFeedbackConfig, Cut, Mode
 from rlpipe.training.feedback import pairs
 from rlpipe.training.feedback.judging import two_by_two
 from rlpipe.training.feedback.pairs import Fate

@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe.config import overrides as literals
-from rlpipe.config import plugins
+from rlpipe.config.hydra import register
+from rlpipe.config.overrides import as_options
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep.composition import Composer
 
@@ -23,7 +23,7 @@ HYDRAS = ["hydra.sweep.subdir=arm_${hydra.job.num}", "hydra.job.chdir=true"]
 
 @pytest.fixture(scope="module")
 def composer() -> Iterator[Composer]:
-    plugins.register()
+    register()
     hydra = Hydra.create_main_hydra_file_or_module(__file__, None, str(conf_dir()), "rlpipe")
     master = hydra.compose_config("config", ["seed=0,1", *HYDRAS], RunMode.MULTIRUN, with_log_configuration=False)
     yield Composer(hydra.config_loader, master)
@@ -48,7 +48,7 @@ def plain(config: DictConfig) -> object:
     ],
 )
 def test_it_equals_hydras_own(composer: Composer, overrides: list[str]) -> None:
-    lines = literals.as_options(overrides)
+    lines = as_options(overrides)
     for _ in range(2):  # made, and copied
         quick = composer.compose(lines)
         slow = composer.loader.load_sweep_config(composer.master, lines)

@@ -15,8 +15,9 @@ import yaml
 from hydra.core.singleton import Singleton
 
 from rlpipe.cli import main as cli
-from rlpipe.config import compose, plugins
+from rlpipe.config import compose
 from rlpipe.config.compose import to_plain
+from rlpipe.config.hydra import register
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.records.provenance import plain
@@ -43,7 +44,7 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         assert cli.status(command) == 0
         return Sweep.load("sweep")
 
-    plugins.register()
+    register()
     state = Singleton.get_state()
     yield go
     Singleton.set_state(state)

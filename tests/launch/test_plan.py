@@ -62,7 +62,7 @@ def test_sums_are_said_where_all_parts_are_known() -> None:
 
 def test_stages_to_build_and_to_reuse_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from rlpipe.stages import store
-    from rlpipe.stages.needs import plan as stages_of
+    from rlpipe.stages.store import plan as stages_of
 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path))
     config = compose("after=[method=sft,method.max_steps=3,after=[method=sft,method.max_steps=5]]", *SMALL)

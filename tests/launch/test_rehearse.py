@@ -12,8 +12,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from rlpipe.cli import main as cli
-from rlpipe.config import overrides as literals
-from rlpipe.config import plugins
+from rlpipe.config.hydra import register
+from rlpipe.config.overrides import as_options
 from rlpipe.core.errors import ConfigError
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep.arms import named
@@ -30,16 +30,16 @@ Rehearse = Callable[..., Rehearsal]
 def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearse]:
     """Rehearse arms, each a list of overrides, of a command line (`given`)."""
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
-    plugins.register()
+    register()
     setup_globals()
 
     def go(*arms: Sequence[str], given: Sequence[str] = (), config: Path | None = None, **how: bool) -> Rehearsal:
         GlobalHydra.instance().clear()
         hydra = Hydra.create_main_hydra_file_or_module(__file__, None, str(config or conf_dir()), "rlpipe")
-        lines = [*literals.as_options(given), f"hydra.sweep.dir={tmp_path}/sweep"]
+        lines = [*as_options(given), f"hydra.sweep.dir={tmp_path}/sweep"]
         master = hydra.compose_config("config", lines, RunMode.MULTIRUN, with_log_configuration=False)
         app = App(HydraContext(hydra.config_loader, None), cli.task if config is None else print, master)  # type: ignore[arg-type]
-        batch = [literals.as_options(arm) for arm in arms]
+        batch = [as_options(arm) for arm in arms]
         return rehearse(app, batch, 0, Composer(hydra.config_loader, master), **how)
 
     yield go

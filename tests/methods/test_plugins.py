@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
 from rlpipe.config.schema import RunConfig
 from rlpipe.datasets import forms
-from rlpipe.datasets.base import DatasetConfig
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.models.base import Head, LoraConfig, ModelConfig
-from rlpipe.trackers.base import TrackerConfig
 
 METHODS = plugins.BUILT_IN["method"]
 TAKES = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.models.base import Head, Loaded, ModelConfig
+from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.models.base import Loaded
 from rlpipe.models.blank import Blank, BlankConfig
 from rlpipe.models.pretrained import Pretrained
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from rlpipe.config.kinds import Head, Quantize
 from rlpipe.core.errors import ModelError
-from rlpipe.models.base import Head, Quantize
 from rlpipe.models.blank import Blank, BlankConfig
 
 

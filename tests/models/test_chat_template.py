@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlpipe.config.kinds import Head
 from rlpipe.core.errors import ModelError
-from rlpipe.models.base import Head
 from rlpipe.models.chat_template import chatml, end_of_turn
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}

@@ -7,8 +7,8 @@ import torch
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from rlpipe.config.kinds import Head, LoraConfig
 from rlpipe.models import export
-from rlpipe.models.base import Head, LoraConfig
 from rlpipe.models.export import save
 
 IDS = torch.tensor([[1, 20, 30, 40, 2]])

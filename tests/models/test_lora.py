@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from rlpipe.config.kinds import Head, LoraConfig
 from rlpipe.core.errors import ModelError
-from rlpipe.models.base import Head, LoraConfig
 from rlpipe.models.lora import target_error
 
 MODULES = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.models.base import Precision, Quantize
+from rlpipe.config.kinds import Precision, Quantize
 from rlpipe.models.lora import parameter_count
 from rlpipe.models.memory import Facts, estimate
 

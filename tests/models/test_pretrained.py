@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from rlpipe.config.kinds import Head, ModelConfig, Precision, Quantize
 from rlpipe.core.errors import ModelError
-from rlpipe.models.base import Head, ModelConfig, Precision, Quantize
 from rlpipe.models.pretrained import Pretrained
 
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from rlpipe.config.compose import compose
+from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.core.errors import ModelError
-from rlpipe.models.base import Head, ModelConfig
 from rlpipe.models.pretrained import Pretrained
 from rlpipe.models.reference import load
 from rlpipe.run.run import run

@@ -102,7 +102,7 @@ def test_lora_on_a_base_model_learns_to_stop(stories, load, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file
 
-    from rlpipe.models.base import LoraConfig
+    from rlpipe.config.kinds import LoraConfig
     from rlpipe.models.export import save
 
     folder = shutil.copytree(stories, tmp_path / "base", copy_function=shutil.copyfile)

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
 from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.datasets import forms
-from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
-from rlpipe.methods.base import Method, Parts
-from rlpipe.models.base import Head, Loaded, LoraConfig, ModelConfig
-from rlpipe.trackers.base import TrackerConfig
+from rlpipe.datasets.base import LoadReport, Split, Splits
+from rlpipe.methods.base import Method
+from rlpipe.models.base import Loaded
+from rlpipe.training.base import Parts
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")
 

@@ -1,7 +1,7 @@
 import pytest
 
+from rlpipe.config.kinds import Precision
 from rlpipe.core.errors import ConfigError
-from rlpipe.models.base import Precision
 from rlpipe.training.offline.arguments import accumulation, extra_problems, training_arguments
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from rlpipe.config.kinds import Head
 from rlpipe.core.errors import ConfigError
 from rlpipe.datasets import forms
-from rlpipe.models.base import Head
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")
 BY_HAND = {

@@ -22,7 +22,8 @@ from transformers import (
     SmolLM3Config,
 )
 
-from rlpipe.models.base import Head, Loaded, ModelConfig
+from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.models.base import Loaded
 from rlpipe.models.blank import TOKENIZER
 from rlpipe.models.chat_template import prepare
 from rlpipe.models.pretrained import load_tokenizer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from unittest.mock import Mock
 
-from rlpipe.core import terminal as display
+from rlpipe.training import samples
 from rlpipe.training.samples import LogSamples
 
 
 def test_samples_are_logged_every_so_many_steps(training, small_model, tmp_path, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr(display, "say", said.append)
+    monkeypatch.setattr(samples, "say", said.append)
     record, tracker = Mock(), Mock()
     callbacks = [LogSamples(record, tracker)]
     trainer = training.build(small_model, tmp_path, "rloo", callbacks=callbacks, samples_every=8, max_steps=20)
@@ -29,7 +29,7 @@ def test_samples_are_logged_every_so_many_steps(training, small_model, tmp_path,
 
 
 def test_advantages_shown_are_those_trained_on(training, small_model, tmp_path):
-    from rlpipe.online.samples import sample_rows
+    from rlpipe.training.samples import sample_rows
 
     trainer = training.build(small_model, tmp_path, "rloo", kl_coef=0.0)
     batch, _ = trainer.collector.collect(trainer.model, 0)

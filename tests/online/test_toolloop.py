@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rlpipe.config.kinds import ProtocolName, ToolConfig
 from rlpipe.core.errors import ConfigError, PluginError
 from rlpipe.datasets.forms import Chat, Message, Prompt
 from rlpipe.engines.prompts import prompt_ids
@@ -17,7 +18,7 @@ from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
 from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
-from rlpipe.tools.base import ProtocolName, Tool, ToolConfig
+from rlpipe.tools.base import Tool
 from rlpipe.tools.calculator import Calculator
 from tests.online.families import FAMILIES, loaded
 from tests.online.scripted import script

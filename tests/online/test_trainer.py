@@ -8,9 +8,8 @@ import shutil
 import pytest
 
 from rlpipe.core.errors import DataError, PluginError, Stopped
-from rlpipe.engines.rollout import ToolCall
+from rlpipe.engines.rollout import Score, ToolCall
 from rlpipe.methods.online import KLIn
-from rlpipe.rewards.base import Score
 
 METHODS = ("rloo", "grpo", "reinforce", "ppo")
 SYNCED = {"sync_reference": 2, "sync_weight": 0.3}

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import DatasetConfig, LoraConfig, ModelConfig, RewardConfig, TrackerConfig
 from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
-from rlpipe.datasets.base import DatasetConfig, LoadReport, Split, Splits
+from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import Rollout, SamplingConfig
-from rlpipe.methods.base import Method, Parts
-from rlpipe.models.base import Loaded, LoraConfig, ModelConfig
-from rlpipe.rewards.base import Reward, RewardConfig, Score
-from rlpipe.trackers.base import TrackerConfig
+from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
+from rlpipe.methods.base import Method
+from rlpipe.models.base import Loaded
+from rlpipe.rewards.base import Reward
+from rlpipe.training.base import Parts
 
 
 @dataclass

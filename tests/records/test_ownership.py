@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlpipe.config.compose import compose, to_plain
-from rlpipe.records.ownership import differing
+from rlpipe.config.relevance import differing
 
 
 def test_settings_of_a_reward_that_change_no_score_may_differ():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlpipe.report.multiplicity import holm
+from rlpipe.statistics.power import holm
 
 PS = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import json_text, write_atomic
+from rlpipe.core.files import json_text, parse_lines, write_atomic
 from rlpipe.records.record import Record, Status
 from rlpipe.records.runs import Standing, find
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
-from rlpipe.report.lines import parse_lines
 from tests.report.recorded import config, recorded
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from rlpipe.cli.exits import exit_code
 from rlpipe.cli.reproduce import main as command
 from rlpipe.config.compose import to_plain
+from rlpipe.config.kinds import ModelConfig
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.files import sha256
-from rlpipe.models.base import ModelConfig
-from rlpipe.stages.start import named
+from rlpipe.stages.identity import named
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from rlpipe.config.kinds import Head
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.models.base import Head
 from rlpipe.rewards.base import Surroundings
 
 Finished = Callable[..., Rollout]

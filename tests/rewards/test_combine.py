@@ -8,9 +8,11 @@ import pytest
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import DataError, ModelError, PluginError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.rewards.base import Case, Reward, RewardConfig, Score
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Case, Reward
 from rlpipe.rewards.combine import Rewards, summary, without_signal
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.rewards.base import RewardConfig
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.testing import check_config, check_light
 
 NAMES = sorted(plugins.BUILT_IN["reward"])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from rlpipe.rewards.judge.asking import BudgetSpent, Replies
 from rlpipe.rewards.judge.judge import Judge
 from rlpipe.rewards.judge.questions import named_numbers, rubric_score, shown
-from rlpipe.rewards.replies import BudgetSpent, Replies
 
 
 def test_calls_of_several_processes_are_counted_together(tmp_path):

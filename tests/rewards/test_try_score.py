@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import PluginError
-from rlpipe.rewards.base import Reward, RewardConfig, Score
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Reward
 from rlpipe.rewards.combine import Rewards
 
 

@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-from rlpipe.config import plugins
+from rlpipe.config.hydra import register
 
-plugins.register()
+register()
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("cluster", "hydras_old_defaults")]
 
 SMALL = ["hydra.launcher.gpus=0", "hydra.launcher.cpus=1", "hydra.launcher.memory=300M", "hydra.launcher.poll=0.2"]
 START = (
-    "import runpy, sys; from rlpipe import plugins; plugins.register(); sys.argv = sys.argv[1:]; "
+    "import runpy, sys; from rlpipe import plugins; register(); sys.argv = sys.argv[1:]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 """Runs an application that knows nothing of rlpipe in a process that has registered its launchers."""

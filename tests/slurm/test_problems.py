@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launch.slurm.config import SlurmConfig
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.launchers.slurm import problems as module
 from rlpipe.launchers.slurm.problems import problems
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launch.slurm.config import SlurmConfig
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.launchers.slurm.ranks import command, port
 
 ENVIRONMENT = {"SLURM_JOB_ID": "17", "SLURM_NODEID": "1", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"}

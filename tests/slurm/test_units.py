@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.launch.slurm.units import megabytes, seconds
+from rlpipe.launchers.slurm.command import megabytes, seconds
 
 
 @pytest.mark.parametrize(

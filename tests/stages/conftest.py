@@ -12,7 +12,7 @@ from rlpipe.config.compose import compose, to_plain
 from rlpipe.core.files import hashes
 from rlpipe.records.record import Record, Status
 from rlpipe.stages.fingerprint import Stage, describe
-from rlpipe.stages.needs import plan
+from rlpipe.stages.store import plan
 
 
 class Builder:

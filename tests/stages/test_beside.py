@@ -72,7 +72,7 @@ def test_it_is_built_once_and_its_scores_are_the_trained_model_s(config, tmp_pat
     from rlpipe.records.record import Record
     from rlpipe.rewards.combine import Rewards
     from rlpipe.run.run import run
-    from rlpipe.stages.parents import parents
+    from rlpipe.stages.store import parents
 
     record = Record.open(tmp_path / "run", to_plain(config))
     with parents(config, record, None, run) as needed:

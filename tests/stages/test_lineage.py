@@ -10,7 +10,7 @@ from rlpipe.core.paths import conf_dir
 from rlpipe.run.check.check import problems
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import asked, beside, needed, upstream
-from rlpipe.stages.needs import plan
+from rlpipe.stages.store import plan
 
 pytestmark = pytest.mark.slow
 

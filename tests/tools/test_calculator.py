@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlpipe.config.kinds import ToolConfig
 from rlpipe.core.errors import PluginError
 from rlpipe.testing import check_light
-from rlpipe.tools.base import ToolConfig
 from rlpipe.tools.calculator import Calculator, written
 from rlpipe.tools.protocols import ChatProtocol, TextProtocol, read_json
 from rlpipe.tools.run import LONGEST_RESULT, Call, Runner

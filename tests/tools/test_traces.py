@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from rlpipe.config.kinds import ProtocolName, ToolConfig
 from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Completion, Prompt, Text
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.models.base import Loaded
-from rlpipe.tools.base import ProtocolName, Tool, ToolConfig
+from rlpipe.tools.base import Tool
 from rlpipe.tools.calculator import Calculator
 from rlpipe.tools.protocols import choose
 from rlpipe.tools.tool_calls import with_calls

@@ -6,9 +6,10 @@ import math
 import pytest
 
 from rlpipe.config.compose import compose
+from rlpipe.config.kinds import TrackerConfig
 from rlpipe.core.errors import RlpipeError
 from rlpipe.records.record import Record, Status
-from rlpipe.trackers.base import RunIdentity, Tracker, TrackerConfig
+from rlpipe.trackers.base import RunIdentity, Tracker
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.none import NoTracker
 from rlpipe.trackers.wandb import Mode

@@ -7,8 +7,7 @@ import pytest
 from rlpipe.config.compose import compose, to_plain
 from rlpipe.records.record import Record, Status
 from rlpipe.records.sweep import SWEEP_FILE
-from rlpipe.trackers.identity import experiment_of, identity, sweep_of
-from rlpipe.training.tracking import track, untrack
+from rlpipe.training.tracking import experiment_of, identity, sweep_of, track, untrack
 from tests.trackers.test_guarded import Fragile
 
 pytestmark = pytest.mark.slow

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlpipe.config.compose import restore
+from rlpipe.config.kinds import Head, ModelConfig, Precision
 from rlpipe.core.errors import ModelError, guess
 from rlpipe.core.terminal import count
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import tools_of
-from rlpipe.models.base import Head, Loaded, ModelConfig, Precision
+from rlpipe.models.base import Loaded
 from rlpipe.models.chat_template import NO_TEMPLATE
 from rlpipe.records.runs import Standing
 from rlpipe.stages.named import look_up, model_of, run_named, stage_names

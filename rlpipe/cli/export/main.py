@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from rlpipe.cli.exits import DONE, leave
 from rlpipe.cli.export import folder
+from rlpipe.cli.export.push import licence_of
 from rlpipe.core.terminal import count, duration, say
-from rlpipe.export.licences import licence_of
 from rlpipe.models.card import name
 from rlpipe.stages.named import run_named
 

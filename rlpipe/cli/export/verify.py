@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from rlpipe.cli.export.folder import ADAPTER, Wanted, adapter_base
+from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.core.errors import ModelError
 from rlpipe.hub.files import locate
-from rlpipe.models.base import Head, ModelConfig
 
 CONVERSATION = [
     {"role": "user", "content": "What is 12 times 3? Say it in words."},
@@ -58,8 +58,8 @@ def _own(wanted: Wanted, ids: list[int]) -> torch.Tensor:
 
 
 def _precision(wanted: Wanted) -> Any:
+    from rlpipe.config.kinds import Precision
     from rlpipe.hub.facts import read_config
-    from rlpipe.models.base import Precision
 
     dtype = read_config(wanted.model).get("dtype")
     return Precision.pure_bfloat16 if dtype == "bfloat16" else Precision.float32

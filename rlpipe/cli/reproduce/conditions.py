@@ -124,8 +124,8 @@ def data(run: Run, config: RunConfig) -> Iterator[Difference]:
 
 def start(run: Run, config: RunConfig) -> Iterator[Difference]:
     """Compare the weights that the config itself names. Raises ModelError where they are not there."""
+    from rlpipe.stages.identity import named
     from rlpipe.stages.lineage import asked
-    from rlpipe.stages.start import named
 
     if config.model.source is None or {"after", "model.stage"} & set(asked(config)):
         return

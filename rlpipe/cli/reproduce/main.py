@@ -15,13 +15,14 @@ from rich.text import Text
 from rlpipe.cli.exits import DONE, leave
 from rlpipe.cli.reproduce import conditions, results
 from rlpipe.config.compose import restore
+from rlpipe.config.kinds import TrackerConfig
+from rlpipe.config.overrides import go_on
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
-from rlpipe.core.terminal import go_on, say
+from rlpipe.core.terminal import say
 from rlpipe.records.runs import Run, Standing, find
 from rlpipe.stages.named import run_named
-from rlpipe.trackers.base import TrackerConfig
 
 DIFFERENT = 1
 CODES = "Exit codes: 0 identical, 1 not identical, 2 it cannot be made again here."

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlpipe.core.errors import LaunchError, Problem
-from rlpipe.launch.local import devices
 from rlpipe.launchers.base import Backend, Phase, Sighting
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.pool import BY_HAND, GRACE
@@ -36,12 +35,12 @@ class LocalBackend(Backend):
 
     @cached_property
     def _gpus(self) -> list[str]:
-        return devices.gpus()
+        return process.gpus()
 
     @property
     def at_once(self) -> int:
         """Most jobs that run at the same time."""
-        return devices.at_once(self.sweep.data["settings"]["jobs"], self._gpus)
+        return process.at_once(self.sweep.data["settings"]["jobs"], self._gpus)
 
     @property
     def gpus(self) -> int:

@@ -16,7 +16,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlpipe.launch.local import devices
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
 from rlpipe.launchers.local.queue import Queue, hindrance
@@ -49,8 +48,8 @@ class Pool:
     def __init__(self, folder: Path):
         self.queue = Queue(Sweep.load(folder))
         settings = self.sweep.data["settings"]
-        self.gpus = devices.gpus()
-        self.limit = devices.at_once(settings["jobs"], self.gpus)
+        self.gpus = process.gpus()
+        self.limit = process.at_once(settings["jobs"], self.gpus)
         self.running: dict[str, Running] = {}
 
     @property
@@ -121,7 +120,7 @@ class Pool:
             self._begin(job)
 
     def _begin(self, job: Job) -> None:
-        gpu = devices.least_used(self.gpus, (one.process.gpu for one in self.running.values()))
+        gpu = process.least_used(self.gpus, (one.process.gpu for one in self.running.values()))
         self.queue.answered(job.key)
         try:
             popen, started = process.start(

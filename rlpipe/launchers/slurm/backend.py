@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError, Problem
-from rlpipe.launch.slurm.config import SlurmConfig
 from rlpipe.launchers.base import Backend, Phase, Sighting
 from rlpipe.launchers.slurm import cluster, problems, script, verdict
 from rlpipe.launchers.slurm.arrays import Array, arrays

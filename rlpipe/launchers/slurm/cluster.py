@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rlpipe.launch.slurm.units import seconds
-from rlpipe.launchers.slurm.command import ask, pairs
+from rlpipe.launchers.slurm.command import ask, pairs, seconds
 
 _DEFAULT_LARGEST_ARRAY = 1001
 _GPUS = re.compile(r"gpu(?::[^:,(]+)?:(\d+)")

@@ -8,12 +8,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import Problem, guess
-from rlpipe.launch.slurm.config import SlurmConfig
-from rlpipe.launch.slurm.units import FOR_EVER, megabytes, seconds
 from rlpipe.launchers.slurm import cluster as facts
 from rlpipe.launchers.slurm.cluster import Cluster, Node, Partition
-from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
+from rlpipe.launchers.slurm.command import FOR_EVER, NoAnswer, Refused, ask, megabytes, seconds
 
 AT = "hydra.launcher"
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")

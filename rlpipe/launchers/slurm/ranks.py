@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rlpipe.launch.slurm.config import SlurmConfig
+from rlpipe.config.launchers import SlurmConfig
 
 _PORTS = range(20000, 32000)
 """Below those that Linux hands out by itself (32768 and up)."""

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.terminal import say
-from rlpipe.launch.slurm.config import SlurmConfig
 from rlpipe.launchers.slurm.command import NoAnswer, ask, refusal
 
 PATIENCE = 300.0

@@ -18,10 +18,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from rlpipe.launch.slurm import requeue
-from rlpipe.launch.slurm.config import SlurmConfig
-from rlpipe.launch.slurm.units import seconds
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.launchers.slurm import ranks
+from rlpipe.launchers.slurm.command import requeue, seconds
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, read_outcome, write_outcome
 
 STOPPED = 75
@@ -111,7 +110,7 @@ class Task:
             fix = "a longer hydra.launcher.time, or checkpoints more often"
             self._failed(outcome, STOPPED, f"the time limit came {NOTHING_SAVED}; it needs {fix}")
             return STOPPED
-        said = requeue.requeue(self.config.requeues)
+        said = requeue(self.config.requeues)
         print(f"rlpipe: stopped by {what}; {said}", file=sys.stderr, flush=True)
         write_outcome(self.folder, dataclasses.replace(outcome, error=f"{words}; {said}"))
         return STOPPED

@@ -19,7 +19,7 @@ import numpy as np
 from rlpipe.core.progress import Counting
 from rlpipe.records.runs import Run
 from rlpipe.report.page import series
-from rlpipe.report.page.packed import CHARACTERS, Vectors
+from rlpipe.report.page.series import CHARACTERS, Vectors
 
 Array = np.ndarray[Any, Any]
 

@@ -33,7 +33,7 @@ def write_own(run_dir: Path, log_file: Path) -> None:
 
 def write_sweep(folder: Path) -> None:
     """Write `report.html` into a sweep's folder, and say where it is. What goes wrong is said, and never raised."""
-    from rlpipe.cli.report import build
+    from rlpipe.report.write import build
 
     try:
         say(f"report: {build([folder])}")

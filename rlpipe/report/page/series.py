@@ -6,13 +6,14 @@ field of two kinds) is read tolerantly instead, row by row.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from rlpipe.core.files import parse_lines
 from rlpipe.records.runs import Run
-from rlpipe.report.lines import parse_lines
 
 _TAIL = 1 << 14
 """Bytes of a log's end that are enough to know what it holds."""
@@ -126,3 +127,31 @@ def _by_row(run: Run) -> dict[str, np.ndarray[Any, Any]]:
 
 def _is_step(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+CHARACTERS = 4
+"""Characters that a number takes."""
+
+
+class Vectors:
+    """Vectors of a page, each stored once however often it is used (many arms share a learning rate's schedule)."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._known: dict[str, int] = {}
+
+    def add(self, values: np.ndarray[Any, Any]) -> int:
+        """Store a vector and return its place."""
+        text = packed(values)
+        if text not in self._known:
+            self._known[text] = len(self.texts)
+            self.texts.append(text)
+        return self._known[text]
+
+
+def packed(values: np.ndarray[Any, Any]) -> str:
+    """Return numbers as text, rounded to 24 bits."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    finite = np.isfinite(values)
+    bits = np.where(finite, bits + 0x80, bits).astype(">u4")
+    return base64.b64encode(bits.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()).decode()

@@ -10,13 +10,14 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import Problem, Stopped, TrainingError
-from rlpipe.rewards.base import Reward, RewardConfig, Score, Surroundings
-from rlpipe.rewards.judge.asking import Asking, Body
+from rlpipe.engines.rollout import Score
+from rlpipe.rewards.base import Reward, Surroundings
+from rlpipe.rewards.judge.asking import Asking, Body, BudgetSpent, Replies
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered
 from rlpipe.rewards.judge.pairwise import Choice, Pair
 from rlpipe.rewards.judge.questions import COMPARISON, RUBRIC, filled, named_numbers, preference, rubric_score, shown
-from rlpipe.rewards.replies import BudgetSpent, Replies
 
 if TYPE_CHECKING:
     from rlpipe.datasets.forms import Prompt

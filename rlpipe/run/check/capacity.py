@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from rlpipe.config.kinds import Quantize
 from rlpipe.config.schema import Device
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, ModelError, Problem
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.library import LibraryMethod
-from rlpipe.models.base import Quantize
 from rlpipe.models.lora import parameter_count, target_error
 from rlpipe.models.memory import Memory, estimate
 from rlpipe.run.resolved import Subject, from_error

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from rlpipe.config.kinds import Precision
+from rlpipe.config.relevance import differing
 from rlpipe.core.errors import ModelError, Problem, RecordError
 from rlpipe.datasets.load import data_problems
 from rlpipe.hub.facts import local_facts
-from rlpipe.models.base import Precision
 from rlpipe.models.lora import parameter_count
-from rlpipe.records.ownership import differing, refuse_foreign, refuse_other_run
+from rlpipe.records.ownership import refuse_foreign, refuse_other_run
 from rlpipe.run.resolved import Subject, from_error
 
 

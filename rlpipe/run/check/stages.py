@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rlpipe.config import plugins
+from rlpipe.config.kinds import Head
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.core.paths import store_dir
 from rlpipe.datasets.base import Dataset
-from rlpipe.models.base import Head
 from rlpipe.run.check.places import looks_like_a_path, standing
 from rlpipe.run.resolved import Subject, classes
 

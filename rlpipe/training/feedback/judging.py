@@ -8,7 +8,7 @@ from typing import Any
 from rlpipe.core.files import Row
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Rollout
-from rlpipe.feedback.settings import AIFeedbackConfig, Mode
+from rlpipe.methods.ai_feedback import AIFeedbackConfig, Mode
 from rlpipe.rewards.combine import Rewards
 from rlpipe.rewards.judge.pairwise import Choice, Pair, Verdict, compare
 from rlpipe.training.feedback.chunks import shared_out

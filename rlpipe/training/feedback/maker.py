@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
+
+from rich.table import Table
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
@@ -11,8 +13,7 @@ from rlpipe.core.files import Row, hashes, write_lines
 from rlpipe.core.terminal import say, show
 from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.engines.sampler import Sampler
-from rlpipe.feedback.settings import AIFeedbackConfig, Mode
-from rlpipe.feedback.table import numbers_table
+from rlpipe.methods.ai_feedback import AIFeedbackConfig, Mode
 from rlpipe.rewards.combine import Rewards
 from rlpipe.training.feedback import pairs
 from rlpipe.training.feedback.chunks import Chunks
@@ -22,7 +23,7 @@ from rlpipe.training.feedback.provenance import provenance
 from rlpipe.training.feedback.responses import Prompts, draw, fitting
 
 if TYPE_CHECKING:
-    from rlpipe.methods.base import Making, Parts
+    from rlpipe.training.base import Making, Parts
 
 FOLDER = "feedback"
 """Where a run keeps the responses and judgements that its pairs are made from."""
@@ -160,3 +161,43 @@ def _nothing(found: dict[str, float], note: str | None) -> str:
         f"    → read {FOLDER}/ in the run's folder; another judge or reward, a higher method.sampling.temperature, or "
         "more method.sampling.max_tokens may help"
     )
+
+
+WORDS = {
+    "prompts": "prompts",
+    "too_long": "prompts left out: too long",
+    "kept": "pairs kept",
+    "ties": "dropped: ties",
+    "unreadable": "dropped: no readable reply",
+    "unusable": "dropped: a response empty or cut off",
+    "response_length": "mean response, tokens",
+    "ended_by_length": "responses cut off, share",
+    "length_chosen": "mean chosen, tokens",
+    "length_rejected": "mean rejected, tokens",
+    "longer_chosen": "the longer one chosen, share",
+    "score_chosen": "mean score chosen",
+    "score_rejected": "mean score rejected",
+}
+
+
+JUDGE = {
+    "first_answer_rate": "judge: first answer preferred, share",
+    "order_consistency": "judge: both orders agree, share",
+}
+
+
+def numbers_table(found: Mapping[str, float]) -> Table:
+    """Return the table of a run's numbers."""
+    table = Table("AI feedback", "train", "test")
+    for name, words in WORDS.items():
+        cells = [_shown(found.get(f"{split}/{name}")) for split in ("train", "test")]
+        if any(cells):
+            table.add_row(words, *cells)
+    for name, words in JUDGE.items():
+        if f"judge/{name}" in found:
+            table.add_row(words, _shown(found[f"judge/{name}"]), "")
+    return table
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -12,7 +12,7 @@ from typing import Any
 from rlpipe.core.files import Row
 from rlpipe.datasets.forms import text_of
 from rlpipe.engines.rollout import Finish
-from rlpipe.feedback.settings import AIFeedbackConfig, Mode
+from rlpipe.methods.ai_feedback import AIFeedbackConfig, Mode
 from rlpipe.rewards.judge.pairwise import Choice, PositionBias, position_bias
 from rlpipe.training.feedback.judging import two_by_two, verdict
 from rlpipe.training.feedback.responses import usable

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
-from rlpipe.feedback.settings import AIFeedbackConfig
+from rlpipe.methods.ai_feedback import AIFeedbackConfig
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig

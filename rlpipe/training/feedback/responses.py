@@ -10,7 +10,7 @@ from rlpipe.core.files import Row
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.feedback.settings import AIFeedbackConfig, Cut
+from rlpipe.methods.ai_feedback import AIFeedbackConfig, Cut
 from rlpipe.models.tokens import encode
 from rlpipe.training.feedback.chunks import shared_out
 

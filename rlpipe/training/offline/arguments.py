@@ -8,9 +8,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.kinds import Precision
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core.errors import ConfigError, Problem, guess
-from rlpipe.models.base import Precision
 
 if TYPE_CHECKING:
     from rlpipe.methods.library import LibraryMethod

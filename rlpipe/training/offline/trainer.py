@@ -16,8 +16,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rlpipe.config import plugins
 from rlpipe.core.errors import DataError
+from rlpipe.core.logs import quiet_preparation
 from rlpipe.models.reference import load
-from rlpipe.offline.quiet import quiet
 from rlpipe.tools.protocols import choose
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.compaction import compact
@@ -28,8 +28,8 @@ from rlpipe.training.offline.store import materialise
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rlpipe.methods.base import Parts
     from rlpipe.methods.offline import OfflineMethod
+    from rlpipe.training.base import Parts
 
 STATE = "offline_state.json"
 REFERENCE = "reference.safetensors"
@@ -57,7 +57,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         extra["ref_model"] = named
     elif method.needs_reference_model and parts.loaded.peft is None:
         extra["ref_model"] = copy.deepcopy(parts.loaded.model)
-    with quiet(config.log.progress):
+    with quiet_preparation(config.log.progress):
         rows = materialise(method.columns(fitted.examples, fitted.tokens), parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
         set_seed(config.seed)

@@ -25,8 +25,8 @@ from rlpipe.training.online.trainer import OnlineTrainer
 from rlpipe.training.online.value import Values
 
 if TYPE_CHECKING:
-    from rlpipe.methods.base import Parts
     from rlpipe.models.base import Loaded
+    from rlpipe.training.base import Parts
 
 
 def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:

@@ -26,7 +26,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from rlpipe.core import distributed
 from rlpipe.core.errors import Stopped
 from rlpipe.methods.batch import Batch
-from rlpipe.online.samples import sample_rows
 from rlpipe.training.online.collect import Collector
 from rlpipe.training.online.forward import forward
 from rlpipe.training.online.objective import STATISTICS, Objective
@@ -34,11 +33,11 @@ from rlpipe.training.online.packing import micro_batches
 from rlpipe.training.online.processes import share, sum_gradients, summed
 from rlpipe.training.online.reference import MoveReference
 from rlpipe.training.online.shared_prefix import costs
-from rlpipe.training.samples import LogSamples
+from rlpipe.training.samples import LogSamples, sample_rows
 
 if TYPE_CHECKING:
-    from rlpipe.methods.base import Parts
     from rlpipe.models.base import Loaded
+    from rlpipe.training.base import Parts
 
 STATE = "online_state.json"
 

@@ -9,21 +9,21 @@ from datasets import Dataset
 from transformers import PrinterCallback, Trainer, set_seed
 
 from rlpipe.core import distributed
+from rlpipe.core.logs import quiet_preparation
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.engines.stops import end_tokens
 from rlpipe.models.tokens import encode
-from rlpipe.offline.quiet import quiet
 from rlpipe.rewards.combine import Rewards, summary
 from rlpipe.training.offline.arguments import training_arguments
 from rlpipe.training.online.audit import OnlineAudit
 from rlpipe.training.online.prompt_batches import fit
 
 if TYPE_CHECKING:
-    from rlpipe.methods.base import Parts
     from rlpipe.methods.trl import TrlMethod
     from rlpipe.models.base import Loaded
+    from rlpipe.training.base import Parts
 
 ROW = "rlpipe_row"
 """The dataset column that tells a reward which prompt a completion answers."""
@@ -42,7 +42,7 @@ def build(method: TrlMethod, parts: Parts) -> Trainer:
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
     # TRL loads its reference from here.
     loaded.model.config._name_or_path = loaded.path
-    with quiet(config.log.progress):
+    with quiet_preparation(config.log.progress):
         rows = Dataset.from_list([{"prompt": one.prompt, ROW: row} for row, one in enumerate(prompts.kept)])
         set_seed(config.seed)
         base = method.library_trainer()

@@ -16,7 +16,6 @@ import pytest
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import append
-from rlpipe.launch.local import devices
 from rlpipe.launchers.base import Phase
 from rlpipe.launchers.local import backend as backend_module
 from rlpipe.launchers.local import pool, process
@@ -122,7 +121,7 @@ def test_each_job_has_a_gpu_of_the_exported_list_for_itself(make_sweep: Make, mo
 )
 def test_the_exported_list_of_gpus_counts(monkeypatch, exported: str, found: list[str]) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", exported)
-    assert devices.gpus() == found
+    assert process.gpus() == found
 
 
 def test_a_driver_that_does_not_answer_is_no_machine_without_gpus(monkeypatch, tmp_path: Path) -> None:
@@ -132,9 +131,9 @@ def test_a_driver_that_does_not_answer_is_no_machine_without_gpus(monkeypatch, t
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(LaunchError, match="export CUDA_VISIBLE_DEVICES"):
-        devices.gpus()
+        process.gpus()
     broken.write_text("#!/bin/sh\necho 0\necho 1\n")
-    assert devices.gpus() == ["0", "1"]
+    assert process.gpus() == ["0", "1"]
 
 
 def test_a_stage_comes_before_the_arms_that_need_it(make_sweep: Make) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.report.page.packed import Vectors, packed
+from rlpipe.report.page.series import Vectors, packed
 
 NUMBERS = st.floats(width=32, allow_infinity=False, allow_nan=False, allow_subnormal=False).filter(
     lambda value: abs(value) < 3e38

@@ -1,0 +1,139 @@
+"""The house: which rooms there are, on which floors, and that no import runs upward.
+
+The code is read, not run, so that imports inside functions and under TYPE_CHECKING count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[2] / "rlpipe"
+
+FLOORS = (  # from the ground up; a file imports from its own room and from lower floors
+    ("core", "statistics"),
+    ("hub",),
+    ("config",),
+    ("datasets", "records", "trackers"),
+    ("models", "tools", "stages", "report", "launchers"),
+    ("engines",),
+    ("methods", "rewards"),
+    ("training", "evaluations"),
+    ("run",),
+    ("sweep", "testing"),
+    ("cli",),
+    ("__main__",),
+)
+LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    found = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def imports(module: str, file: Path, known: dict[str, Path]) -> Iterator[tuple[str, int]]:
+    """Yield the modules of the package that a file imports, wherever in it, with the line."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.split(".")[0] == "rlpipe":
+            assert node.level == 0, f"{file}:{node.lineno} is a relative import"
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield (whole if whole in known else node.module), node.lineno
+        elif isinstance(node, ast.Import):
+            for name in node.names:
+                if name.name.split(".")[0] == "rlpipe":
+                    yield name.name, node.lineno
+
+
+def room(module: str) -> str:
+    """Return the room of a module: the folder or file right under the package."""
+    return module.split(".")[1] if "." in module else module
+
+
+KNOWN = modules()
+ARROWS = {module: list(imports(module, file, KNOWN)) for module, file in KNOWN.items()}
+
+
+def test_every_room_has_a_floor():
+    assert {room(module) for module in KNOWN if module != "rlpipe"} == set(LEVEL)
+
+
+def test_no_import_runs_upward():
+    upward = [
+        f"{module}:{line} imports {target}"
+        for module, arrows in ARROWS.items()
+        for target, line in arrows
+        if "rlpipe" not in (module, target)
+        if room(target) != room(module) and LEVEL[room(target)] >= LEVEL[room(module)]
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_files_do_not_import_each_other_in_circles():
+    graph = {module: {target for target, _ in arrows if target != module} for module, arrows in ARROWS.items()}
+    assert list(circles(graph)) == []
+
+
+def circles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
+    """Yield the strongly connected sets of more than one module (Tarjan, doi:10.1137/0201010)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(module: str) -> Iterator[list[str]]:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in sorted(graph.get(module, ())):
+            if target not in index:
+                yield from visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
+        if low[module] == index[module]:
+            together = [stack.pop()]
+            while together[-1] != module:
+                together.append(stack.pop())
+            if len(together) > 1:
+                yield sorted(together)
+
+    for module in sorted(graph):
+        if module not in index:
+            yield from visit(module)
+
+
+def test_circles_are_found():
+    assert list(circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()})) == [["a", "b", "c"]]
+
+
+ODD = {
+    "beyond 450 lines": set(),
+    "below 25 lines, with one importer": set(),
+    "a function beyond 60 lines": set(),
+}
+"""What is odd and known to be: each has a reason beside it, in the file itself."""
+
+
+def test_what_is_odd_is_known():
+    users = defaultdict(set)
+    for module, arrows in ARROWS.items():
+        for target, _ in arrows:
+            users[target].add(module)
+    found: dict[str, set[str]] = {kind: set() for kind in ODD}
+    for module, file in KNOWN.items():
+        text = file.read_text(encoding="utf-8")
+        lines = text.count("\n")
+        if lines > 450:
+            found["beyond 450 lines"].add(module)
+        if 0 < lines < 25 and len(users[module]) == 1 and file.name != "__init__.py":
+            found["below 25 lines, with one importer"].add(module)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+                found["a function beyond 60 lines"].add(f"{module}.{node.name}")
+    assert found == ODD
