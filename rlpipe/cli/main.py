@@ -26,7 +26,7 @@ from rlpipe.config.overrides import as_typed
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, Problem, Stopped, SweepFailed
 from rlpipe.core.paths import conf_dir
-from rlpipe.sweep import launcher
+from rlpipe.sweep import discovery
 
 _users_setting: ContextVar[str | None] = ContextVar("users_setting", default=None)
 
@@ -46,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
     try:
         arguments = parse(argv)
         register()
-        launcher.register()
+        discovery.register()
         refuse_shadowed(arguments.added_folders)
         with composing(arguments.overrides, arguments.folders):
             if arguments.help:

@@ -105,9 +105,10 @@ def cancel(sweep: Sweep, backend: Backend, keys: Sequence[str]) -> int:
 
 def add(sweep: Sweep, backend: Backend, overrides: Sequence[str], wait: bool) -> int:
     """Extend the sweep by the arms that further values of a field make."""
+    from rlpipe.cli.main import command
     from rlpipe.sweep.extend import extend
 
-    fresh = extend(sweep, overrides)
+    fresh = extend(sweep, overrides, command)
     if not fresh:
         say("nothing to add: the sweep has all these arms already")
         return DONE

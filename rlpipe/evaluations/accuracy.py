@@ -17,7 +17,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told, tools_of
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
@@ -81,15 +81,15 @@ class Accuracy(Evaluation):
             return f"verifier {chosen.name} reads the column '{lacking[0]}', which prompts of this dataset lack"
         return None if reward.verifies else f"reward {chosen.name} does not say what is right"
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: EvaluationContext) -> None:
         """Take the verifier, the tools and the lengths of the run."""
-        self.surroundings = surroundings
+        self.context = context
         self.verifier: tuple[str, Rewards] | None = None
-        self.tools = tools_of(surroundings.config) if self.config.tool else []
+        self.tools = tools_of(context.config) if self.config.tool else []
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
         """Add the verifier, sampling and tools."""
-        run = self.surroundings.config
+        run = self.context.config
         drawn = settings(self.config.sampling, run.method)
         if not self.config.samples:
             drawn = replace(drawn, temperature=0.0)
@@ -106,7 +106,7 @@ class Accuracy(Evaluation):
         `samples` and their estimates in `pass`, the score without tools in `score_without_tool`.
         """
         prompts = [example for example in examples if isinstance(example, Prompt)]
-        drawn = settings(self.config.sampling, self.surroundings.config.method)
+        drawn = settings(self.config.sampling, self.context.config.method)
         greedy = replace(drawn, temperature=0.0)
         rows: list[Row] = [{"id": prompt.id, "prompt": text_of(prompt.prompt)} for prompt in prompts]
         if self.config.samples:
@@ -142,7 +142,7 @@ class Accuracy(Evaluation):
     def _rewards(self, loaded: Loaded) -> tuple[str, Rewards]:
         """Return the verifier, proved by its own cases before the first use."""
         if self.verifier is None:
-            around = self.surroundings
+            around = self.context
             chosen = verifier(self.config.reward, around.config)
             if chosen is None:
                 raise PluginError(f"evaluation: {self.unfit(around.config, None)}; name one: evaluation.NAME.reward=…")

@@ -35,7 +35,7 @@ NEVER_IN_ROWS = ("name", "limit", "batch_tokens", "required")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class EvaluationContext:
     """What an evaluation may use of the run that it serves."""
 
     config: RunConfig
@@ -79,7 +79,7 @@ class Evaluation(ABC):
         """
         return None
 
-    def start(self, surroundings: Surroundings) -> None:  # noqa: B027
+    def start(self, context: EvaluationContext) -> None:  # noqa: B027
         """Take what it needs of the run, once, before the first `rows`."""
 
     def own_examples(self) -> Sequence[Example]:

@@ -13,7 +13,7 @@ from rlpipe.core.errors import Problem
 from rlpipe.core.files import write_lines
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.evaluations import prompt_files
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
     conversation,
@@ -74,10 +74,10 @@ class Leaderboard(Evaluation):
             found.append(Problem("response_field", "prompt and response need two names", "give two different ones"))
         return found
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: EvaluationContext) -> None:
         """Take the run's folder, its tools and its lengths."""
-        self.run = surroundings.config
-        self.target = surroundings.run_dir / f"{surroundings.name}.jsonl"
+        self.run = context.config
+        self.target = context.run_dir / f"{context.name}.jsonl"
         self.tools = tools_of(self.run) if self.config.tool else []
         self.sampling = settings(self.config.sampling, self.run.method)
 

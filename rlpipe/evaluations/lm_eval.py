@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.harness import harness_folder, unknown
 from rlpipe.models.base import Loaded
 
@@ -82,7 +82,7 @@ class LmEval(Evaluation):
             for name in missing
         ]
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: EvaluationContext) -> None:
         """Load the tasks with their data. Raises DataError where that cannot be had."""
         from rlpipe.evaluations.harness import Tasks
 

@@ -15,7 +15,7 @@ from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_problems, drawing, settings
 from rlpipe.models.base import Loaded
 
@@ -50,9 +50,9 @@ class Perplexity(Evaluation):
             found.append(Problem("cue", "is empty", "give what stands before the final answer, for example '####'"))
         return found
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: EvaluationContext) -> None:
         """Take the run's lengths."""
-        self.run = surroundings.config
+        self.run = context.config
         drawn = settings(self.config.sampling, self.run.method)
         self.sampling: SamplingConfig = replace(drawn, stop=[*drawn.stop, self.config.cue])
 

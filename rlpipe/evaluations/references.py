@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.config.kinds import Head
 from rlpipe.core import distributed
 from rlpipe.core.errors import ModelError
 from rlpipe.core.files import append, json_line, keep_rows, read_lines
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.frozen import like, load_frozen
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import complete
 
@@ -72,24 +73,18 @@ class References:
 
     def _load(self, policy: Loaded) -> Loaded:
         """Load the reference as the run loads its own model, with no adapters to train."""
-        from rlpipe.models.pretrained import Pretrained
+        from rlpipe.hub.files import locate
         from rlpipe.stages.store import product
 
         one, own = self.reference, self.reference.run.model
         start = not one.stage and one.model is None
-        source = str(product(one.run, one.stage)) if one.stage else one.model or policy.path
-        config = ModelConfig(
-            name="pretrained",
-            revision=one.revision,
-            precision=own.precision,
-            quantize=own.quantize,
-            attention=own.attention,
-            chat_template=own.chat_template if start else None,
-        )
+        settings = like(own, own.chat_template if start else None)
         try:
+            if one.stage:
+                source = product(one.run, one.stage)
+            else:
+                source = locate(one.model or policy.path, one.revision)[0]
             device = policy.model.device.type
-            loaded = Pretrained(config).load(source, Head.causal_lm, 0, device, self.folder / "model")
+            return load_frozen(str(source), settings, Head.causal_lm, device, self.folder / "model")
         except ModelError as error:
             raise ModelError(f"evaluation: the reference model: {error}") from error
-        loaded.model.requires_grad_(False)
-        return loaded

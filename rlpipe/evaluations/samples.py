@@ -11,7 +11,7 @@ from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations import prompt_files
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import conversation, converse, drawing, tools_of
 from rlpipe.models.base import Loaded
 
@@ -59,9 +59,9 @@ class Samples(Evaluation):
             found.append(Problem("max_tokens", f"{self.config.max_tokens} is no length", "give 1 or more"))
         return found
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: EvaluationContext) -> None:
         """Take the run's tools."""
-        self.run = surroundings.config
+        self.run = context.config
         self.tools = tools_of(self.run)
         self.sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
 

@@ -18,7 +18,7 @@ from rlpipe.config.kinds import EvaluationConfig, Head, RewardConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
     complete,
@@ -119,16 +119,16 @@ class WinRate(Evaluation):
             return f"nothing is trained, so the model would be compared with itself → {fix}"
         return None
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: EvaluationContext) -> None:
         """Take the rewards, the tools and the lengths of the run."""
-        own, self.surroundings, self.run = self.config, surroundings, surroundings.config
+        own, self.context, self.run = self.config, context, context.config
         self.judges = self._judges(self.run)
         self.rewards: Rewards | None = None
         self.compares = _can_compare(list(self.judges.values())) if own.pairwise is None else own.pairwise
         self.tools = tools_of(self.run) if own.tool else []
         self.sampling = settings(own.sampling, self.run.method)
         named = (own.model, own.revision, own.stage)
-        folder = surroundings.run_dir / "evaluations" / f"{surroundings.name}.reference"
+        folder = context.run_dir / "evaluations" / f"{context.name}.reference"
         self.references = References(Reference(self.run, *named, self.sampling, self.tools, own.seed + 1), folder)
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class WinRate(Evaluation):
         """Return the rewards, proved by their own cases and with their models loaded."""
         if self.rewards is None:
             self.rewards = Rewards(self.judges)
-            self.rewards.start(self.run, loaded.path, loaded.model.device.type, self.surroundings.run_dir)
+            self.rewards.start(self.run, loaded.path, loaded.model.device.type, self.context.run_dir)
         return self.rewards
 
 

@@ -13,7 +13,6 @@ from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.methods.base import Method
-from rlpipe.training.base import Maker, Parts
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
@@ -69,21 +68,13 @@ class AIFeedback(Method):
     config: AIFeedbackConfig
     takes = (Prompt,)
     makes = "data"
+    maker = "rlpipe.training.feedback.maker"
     takes_reward = True
     irrelevant = ("learning_rate", "chunk", *INERT)
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
         return list(_problems(self.config, config))
-
-    def trainer(self, parts: Parts) -> None:
-        """Return None: there is nothing to train."""
-
-    def maker(self, parts: Parts) -> Maker:
-        """Prepare to sample and judge. Raises DataError and ModelError."""
-        from rlpipe.training.feedback.maker import FeedbackMaker
-
-        return FeedbackMaker(self.config, parts)
 
 
 def _problems(own: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:

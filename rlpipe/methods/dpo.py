@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example, Preference
+from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.methods.columns import Columns, pair
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
-from rlpipe.models import reference
-from rlpipe.models.reference import ReferenceConfig
 from rlpipe.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class DPO(OfflineMethod):
         if own.sync_reference and (own.precompute_reference or own.reference_free):
             fix = "set method.precompute_reference=false and method.reference_free=false"
             found.append(Problem("method.sync_reference", "a fixed reference cannot follow the policy", fix))
-        found += reference.problems(own.reference, not own.reference_free, own.sync_reference, config)
+        found += reference_problems(own.reference, not own.reference_free, own.sync_reference, config)
         return found
 
     @property

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Labelled
+from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.methods.columns import Columns, labelled
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
-from rlpipe.models import reference
-from rlpipe.models.reference import ReferenceConfig
 from rlpipe.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class KTO(OfflineMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        found = reference.problems(self.config.reference, used=True, moves=False, config=config)
+        found = reference_problems(self.config.reference, used=True, moves=False, config=config)
         if self.config.micro_batch_size < 2:
             what = "the KL term needs another row of the same micro-batch"
             found.append(Problem("method.micro_batch_size", what, "set 2 or more (8 is usual)"))

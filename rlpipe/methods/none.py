@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rlpipe.config.kinds import MethodConfig
 from rlpipe.methods.base import Method
-from rlpipe.training.base import Parts
 
 
 class NoTraining(Method):
@@ -13,6 +12,3 @@ class NoTraining(Method):
     Config = MethodConfig
     takes = ()
     makes = None
-
-    def trainer(self, parts: Parts) -> None:
-        """Return None: there is nothing to train."""

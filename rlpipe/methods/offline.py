@@ -17,10 +17,9 @@ from rlpipe.datasets.forms import Example
 from rlpipe.methods.columns import Columns
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.tokens import Tokens
-from rlpipe.training.base import Parts
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    pass
 
 
 class Overlong(Enum):
@@ -47,6 +46,7 @@ class OfflineMethod(LibraryMethod):
 
     Config: ClassVar[type[OfflineConfig]] = OfflineConfig
     config: OfflineConfig
+    trainer = "rlpipe.training.offline.build"
 
     has_reference: ClassVar[bool] = False
     """Whether the objective compares the policy with a reference model."""
@@ -83,9 +83,3 @@ class OfflineMethod(LibraryMethod):
     def needs_reference_model(self) -> bool:
         """Whether a reference model takes part in every step."""
         return self.has_reference and not self.precomputes
-
-    def trainer(self, parts: Parts) -> Trainer:
-        """Build TRL's trainer with rlpipe's batches, data and resume. Raises ConfigError and DataError."""
-        from rlpipe.training.offline.trainer import build
-
-        return build(self, parts)

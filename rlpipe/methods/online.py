@@ -14,17 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rlpipe.config.kinds import MethodConfig
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.methods.library import LibraryMethod
-from rlpipe.models import reference
-from rlpipe.models.base import Loaded
-from rlpipe.models.reference import ReferenceConfig
-from rlpipe.training.audit import Audit
-from rlpipe.training.base import Parts
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import Trainer
 
     from rlpipe.config.schema import RunConfig
     from rlpipe.methods.batch import Batch, Tokens
@@ -132,6 +127,7 @@ class OnlineMethod(LibraryMethod):
     Config: ClassVar[type[OnlineConfig]] = OnlineConfig
     config: OnlineConfig
     takes = (Prompt,)
+    trainer = "rlpipe.training.online.build"
     takes_reward = True
     takes_tool = True
     library = ("transformers", "TrainingArguments", "Trainer")
@@ -192,16 +188,4 @@ class OnlineMethod(LibraryMethod):
         if own.sync_reference and own.kl_coef == 0:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
-        return found + reference.problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)
-
-    def trainer(self, parts: Parts) -> Trainer:
-        """Build the on-policy trainer. Raises ConfigError and DataError."""
-        from rlpipe.training.online.build import build
-
-        return build(self, parts)
-
-    def audit(self, trainer: Any, loaded: Loaded) -> Audit:
-        """Sample a few completions before training, and look at prompts, stops, masks and rewards."""
-        from rlpipe.training.online.audit import audit
-
-        return audit(trainer)
+        return found + reference_problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)

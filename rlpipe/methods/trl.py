@@ -14,13 +14,8 @@ from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.methods.library import LibraryMethod
-from rlpipe.models.base import Loaded
-from rlpipe.training.audit import Audit
-from rlpipe.training.base import Parts
 
 if TYPE_CHECKING:
-    from transformers import Trainer
-
     from rlpipe.config.schema import RunConfig
 
 
@@ -63,6 +58,7 @@ class TrlMethod(LibraryMethod):
     Config = TrlConfig
     config: TrlConfig
     takes = (Prompt,)
+    trainer = "rlpipe.training.online.trl"
     takes_reward = True
     own = {  # noqa: RUF012
         "num_generations": "group_size",
@@ -117,15 +113,3 @@ class TrlMethod(LibraryMethod):
             what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
         return found
-
-    def trainer(self, parts: Parts) -> Trainer:
-        """Build TRL's trainer on rlpipe's prompts and rewards. Raises ConfigError and DataError."""
-        from rlpipe.training.online.trl import build
-
-        return build(self, parts)
-
-    def audit(self, trainer: Trainer, loaded: Loaded) -> Audit:
-        """Say which prompts are kept; TRL samples for itself."""
-        from rlpipe.training.online.trl import audit
-
-        return audit(trainer, loaded)

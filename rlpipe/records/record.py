@@ -45,7 +45,6 @@ from rlpipe.records import attempts, provenance
 from rlpipe.records.attempts import Status
 from rlpipe.records.lease import Lease, Lost
 from rlpipe.records.ownership import claim, refuse_foreign, refuse_other_run
-from rlpipe.trackers.base import RunIdentity
 
 _STAGES = [until.name for until in Until]
 
@@ -139,10 +138,6 @@ class Record:
     def log_file(self) -> Path:
         """The text log that all attempts add to."""
         return self.run_dir / "log.txt"
-
-    def identity(self, job_type: str) -> RunIdentity:
-        """Return how the run is known to trackers, the same in every attempt."""
-        return RunIdentity(self.manifest.get("id", ""), self.run_dir.name, self.run_dir, job_type)
 
     def metrics(self) -> list[Row]:
         """Return the rows of metrics.jsonl."""

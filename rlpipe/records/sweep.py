@@ -13,6 +13,7 @@ multirun.yaml        Hydra's own note of the command
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import time
@@ -181,3 +182,33 @@ def read_outcome(job_folder: Path) -> Outcome | None:
 def write_outcome(job_folder: Path, outcome: Outcome) -> None:
     """Replace what a job's folder says of its newest attempt."""
     write_atomic(job_folder / "outcome.json", json_text({**asdict(outcome), "ended": outcome.ended.value}))
+
+
+DONE, FAILED, STOPPED = 0, 1, 75
+
+
+NOTHING_SAVED = "before there was anything to save"
+
+
+def cancelled(sweep: Sweep, job: Job, reason: str) -> None:
+    """Note that a job will not run: in its outcome, and in an arm's record where no attempt has left a result."""
+    folder = sweep.job_folder(job)
+    before = read_outcome(folder)
+    write_outcome(folder, Outcome(Ended.cancelled, attempt=before.attempt if before else 0, error=reason))
+    result = Path(job.run_dir) / "result.json"
+    if job.kind is Kind.arm and sweep.frozen_config(job).exists() and not result.exists():
+        told = {"type": "Cancelled", "message": reason}
+        row = {"status": "cancelled", "stage": "check", "cost": {}, "attempts": 0, "metrics": {}, "error": told}
+        write_atomic(result, json_text(row))
+
+
+def lost(sweep: Sweep, job: Job, reason: str, exit_code: int | None = None) -> None:
+    """Note that a job's process is gone without a word (a signal, no memory, its node)."""
+    folder = sweep.job_folder(job)
+    before = read_outcome(folder) or Outcome(Ended.running)
+    write_outcome(folder, dataclasses.replace(_ended(before, Ended.failed, exit_code), error=reason))
+
+
+def _ended(running: Outcome, ended: Ended, exit_code: int | None) -> Outcome:
+    now = Outcome(ended).time
+    return dataclasses.replace(running, ended=ended, time=now, exit_code=exit_code)

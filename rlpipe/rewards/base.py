@@ -35,7 +35,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RewardContext:
     """What a reward may use of the run that it serves."""
 
     config: RunConfig
@@ -70,7 +70,7 @@ class Reward(ABC):
         """Return what is wrong with the settings, each at its field's name. Cheap: imports nothing heavy."""
         return []
 
-    def start(self, surroundings: Surroundings) -> None:  # noqa: B027
+    def start(self, context: RewardContext) -> None:  # noqa: B027
         """Make what scoring needs, once, before the first score: load a model, open a cache."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import DataError, PluginError, RlpipeError, Stopped, TrainingError, guess
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, Score
-from rlpipe.rewards.base import Case, Reward, Surroundings
+from rlpipe.rewards.base import Case, Reward, RewardContext
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
@@ -36,7 +36,7 @@ class Rewards:
         for name, reward in self.rewards.items():
             with plugins.blame("reward", reward.config.name):
                 prove(name, reward)
-                reward.start(Surroundings(config, policy, device, run_dir / "rewards" / name))
+                reward.start(RewardContext(config, policy, device, run_dir / "rewards" / name))
 
     def check_columns(self, prompts: Iterable[Prompt]) -> None:
         """Raise DataError, naming reward and row, where a prompt lacks a column that a reward reads."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rlpipe.config import plugins
 from rlpipe.config.kinds import Head, RewardConfig
 from rlpipe.core.errors import PluginError, Problem
-from rlpipe.engines import frozen
+from rlpipe.engines.frozen import FrozenModelConfig, load_for_reward, model_problems
 from rlpipe.engines.rollout import Score
-from rlpipe.rewards.base import Reward, Surroundings
+from rlpipe.rewards.base import Reward, RewardContext
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout
@@ -32,7 +32,7 @@ class Mode(Enum):
 
 
 @dataclass
-class PerplexityRewardConfig(frozen.FrozenModelConfig):
+class PerplexityRewardConfig(FrozenModelConfig):
     """Which frozen model, and what its likelihoods are compared with."""
 
     mode: Mode = Mode.relative
@@ -79,20 +79,22 @@ class PerplexityReward(Reward):
 
     def problems(self) -> list[Problem]:
         """Say what is wrong with the model's choice and with the verifier."""
-        found = frozen.problems(self.config, required=False)
+        found = model_problems(self.config, required=False)
         if self.verifier is not None and not self.verifier.cases():
             found.append(
                 Problem("verifier", f"{self.config.verifier} is no verifier", "choose gsm8k, countdown, math …")
             )
         return found
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: RewardContext) -> None:
         """Prove the verifier and load the frozen model. Raises PluginError and ModelError."""
         from rlpipe.rewards.combine import prove
 
         if self.verifier is not None:
             prove(f"{self.config.name}.verifier", self.verifier)
-        self.loaded = frozen.load(self.config, surroundings, Head.causal_lm)
+        self.loaded = load_for_reward(
+            self.config, context.config, context.policy, context.device, context.folder, Head.causal_lm
+        )
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score completions; the parts are the log-likelihoods with and without the completion, and the verifier's."""

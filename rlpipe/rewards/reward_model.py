@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion
-from rlpipe.engines import frozen
+from rlpipe.engines.frozen import FrozenModelConfig, load_for_reward, model_problems
 from rlpipe.engines.rollout import Score
-from rlpipe.rewards.base import Reward, Surroundings
+from rlpipe.rewards.base import Reward, RewardContext
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class RewardModelRewardConfig(frozen.FrozenModelConfig):
+class RewardModelRewardConfig(FrozenModelConfig):
     """Which reward model."""
 
 
@@ -37,11 +37,13 @@ class RewardModelReward(Reward):
 
     def problems(self) -> list[Problem]:
         """Say where no reward model, or more than one, is named."""
-        return frozen.problems(self.config, required=True)
+        return model_problems(self.config, required=True)
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: RewardContext) -> None:
         """Load the reward model. Raises ModelError for one that is not to be had."""
-        self.loaded = frozen.load(self.config, surroundings, Head.reward)
+        self.loaded = load_for_reward(
+            self.config, context.config, context.policy, context.device, context.folder, Head.reward
+        )
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score conversations in batches of similar length."""

@@ -21,7 +21,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
 from rlpipe.stages.identity import named
 from rlpipe.tools.tool_calls import with_calls
-from rlpipe.training.base import Maker, Parts
+from rlpipe.training.base import Maker, Parts, maker_module, trainer_module
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -92,11 +92,12 @@ def trainer(
     from transformers import set_seed
 
     set_seed(config.seed)
-    with plugins.blame("method", config.method.name):
-        built = method.trainer(Parts(config, loaded, splits, record.run_dir, list(callbacks)))
-    if built is None:
+    module = trainer_module(method)
+    if module is None:
         return None
-    found = method.audit(built, loaded)
+    with plugins.blame("method", config.method.name):
+        built = module.build(method, Parts(config, loaded, splits, record.run_dir, list(callbacks)))
+        found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())
     show(found)
     if found.errors:
@@ -106,11 +107,12 @@ def trainer(
 
 def maker(config: RunConfig, method: Method, loaded: Loaded, splits: Splits, record: Record) -> Maker | None:
     """Build what makes the run's rows; None for a method that makes none."""
-    if method.makes != "data":
+    module = maker_module(method)
+    if module is None:
         return None
     if config.evaluation:
         note = f"evaluations are left out ({', '.join(config.evaluation)}): the run makes data and trains no model"
         record.update(notes=[note])
         say(note)
     with plugins.blame("method", config.method.name):
-        return method.maker(Parts(config, loaded, splits, record.run_dir))
+        return module.build(method, Parts(config, loaded, splits, record.run_dir))

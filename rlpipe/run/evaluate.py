@@ -17,7 +17,7 @@ from rlpipe.core.terminal import say, show
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
 from rlpipe.evaluations import portions
-from rlpipe.evaluations.base import Evaluation, Row, Surroundings
+from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record, When
 from rlpipe.trackers.base import Tracker
@@ -62,13 +62,13 @@ def _fit(
     name: str, evaluation: Evaluation, config: RunConfig, head: Head, held_out: Split, record: Record
 ) -> tuple[Planned | str, int]:
     """Start an evaluation and give it its examples, or say why it is left out; also how many rows have none for it."""
-    surroundings = Surroundings(config, record.run_dir, name)
+    context = EvaluationContext(config, record.run_dir, name)
     if head not in evaluation.heads:
         return f"it does not measure a model with a {head.value} head", 0
     if not evaluation.takes:
         if (reason := evaluation.unfit(config, None)) is not None:
             return reason, 0
-        evaluation.start(surroundings)
+        evaluation.start(context)
         return Planned(name, evaluation, evaluation.own_examples()), 0
     way = route(plugins.make("dataset", config.dataset).form, evaluation.takes)
     if way is None:
@@ -78,7 +78,7 @@ def _fit(
         return f"no held-out example of dataset {config.dataset.name} has anything to measure", 0
     if (reason := evaluation.unfit(config, _columns(examples))) is not None:
         return reason, 0
-    evaluation.start(surroundings)
+    evaluation.start(context)
     report = held_out.report
     rows = {"name": config.dataset.name, "split": report.split, "identity": report.identity}
     return Planned(name, evaluation, examples, rows), formless

@@ -3,7 +3,7 @@
 rehearse (compose and check every arm) → plan (show what will be built, run and spent) → freeze (write each job's
 work down, so that nothing is composed again) → submit (to a launcher: the local pool, or SLURM) → watch
 
-    launcher, sweeper   what Hydra calls; `launching` is the order of these steps, `study` what is written of the whole
+    discovery, launcher, sweeper   what Hydra finds and calls; `launching` is the order of these steps, `study` what is written of the whole
     arms, composition   the arms, and composing many of them quickly
     rehearse, plan, estimate     what is wrong, and what it will take
     place, freeze, job, code     the sweep's folder, the frozen work, and what runs it where it lands

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,15 +53,13 @@ extending: ContextVar[Extension | None] = ContextVar("extending", default=None)
 """The sweep that the launcher adds to, instead of beginning one."""
 
 
-def extend(sweep: Sweep, overrides: Sequence[str]) -> list[Job]:
+def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[str]], object]) -> list[Job]:
     """Add the arms that the study has with other values of some fields; return the jobs that were handed over.
 
     The arms are the study's grid with those values in the place of the field's own, less those that are there.
-    They are rehearsed like any other, from the options as they are now. Raises LaunchError for a sweep that is no
+    They are rehearsed like any other, from the options as they are now, by `command`: the command line as a function. Raises LaunchError for a sweep that is no
     grid of rlpipe's runs, and what rehearsing raises.
     """
-    from rlpipe.cli import main as cli
-
     _refuse_other(sweep)
     said = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))
     if said:
@@ -79,7 +77,7 @@ def extend(sweep: Sweep, overrides: Sequence[str]) -> list[Job]:
     token = extending.set(extension)
     try:
         place = f"hydra.sweep.dir='{sweep.folder}'"
-        cli.command([*sweep.data["flags"], "-m", *kept, *overrides, *hydras, place])
+        command([*sweep.data["flags"], "-m", *kept, *overrides, *hydras, place])
     finally:
         extending.reset(token)
     return extension.fresh

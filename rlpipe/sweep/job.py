@@ -27,14 +27,23 @@ from hydra.core.utils import JobReturn, JobStatus
 from rlpipe.config.hydra import register
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, Stopped
-from rlpipe.core.files import json_text, write_atomic
+from rlpipe.core.files import write_atomic
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
-from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, read_outcome, write_outcome
-from rlpipe.sweep import code, launcher
-
-DONE, FAILED, STOPPED = 0, 1, 75
-NOTHING_SAVED = "before there was anything to save"
+from rlpipe.records.sweep import (
+    DONE,
+    FAILED,
+    NOTHING_SAVED,
+    STOPPED,
+    Ended,
+    Job,
+    Outcome,
+    Sweep,
+    _ended,
+    read_outcome,
+    write_outcome,
+)
+from rlpipe.sweep import code, discovery
 
 Work = Callable[[], JobReturn | None]
 """What a job does. What it returns goes back to the sweeper; a stage returns nothing."""
@@ -91,25 +100,6 @@ def returned(sweep: Sweep, job: Job) -> JobReturn | None:
     return pickle.loads(path.read_bytes()) if path.exists() else None
 
 
-def cancelled(sweep: Sweep, job: Job, reason: str) -> None:
-    """Note that a job will not run: in its outcome, and in an arm's record where no attempt has left a result."""
-    folder = sweep.job_folder(job)
-    before = read_outcome(folder)
-    write_outcome(folder, Outcome(Ended.cancelled, attempt=before.attempt if before else 0, error=reason))
-    result = Path(job.run_dir) / "result.json"
-    if job.kind is Kind.arm and sweep.frozen_config(job).exists() and not result.exists():
-        told = {"type": "Cancelled", "message": reason}
-        row = {"status": "cancelled", "stage": "check", "cost": {}, "attempts": 0, "metrics": {}, "error": told}
-        write_atomic(result, json_text(row))
-
-
-def lost(sweep: Sweep, job: Job, reason: str, exit_code: int | None = None) -> None:
-    """Note that a job's process is gone without a word (a signal, no memory, its node)."""
-    folder = sweep.job_folder(job)
-    before = read_outcome(folder) or Outcome(Ended.running)
-    write_outcome(folder, dataclasses.replace(_ended(before, Ended.failed, exit_code), error=reason))
-
-
 def scheduler_id() -> str | None:
     """Return SLURM's name for the job that this process belongs to, None outside SLURM."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
@@ -120,7 +110,7 @@ def _work(folder: Path) -> JobReturn | None:
     with contextlib.suppress(FileNotFoundError):
         (folder / "return.pkl").unlink()
     register()
-    launcher.register()  # what is unpickled may name them
+    discovery.register()  # what is unpickled may name them
     with open(folder / "job.pkl", "rb") as file:
         work: Work = pickle.load(file)
     return work()
@@ -148,11 +138,6 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
     exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
     failed = _ended(running, Ended.failed, exit_code)
     return dataclasses.replace(failed, error=text.strip().splitlines()[-1], traceback=text)
-
-
-def _ended(running: Outcome, ended: Ended, exit_code: int | None) -> Outcome:
-    now = Outcome(ended).time
-    return dataclasses.replace(running, ended=ended, time=now, exit_code=exit_code)
 
 
 def _write(folder: Path, outcome: Outcome) -> None:

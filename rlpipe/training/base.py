@@ -1,21 +1,25 @@
-"""What trainers are built from, and what makes data."""
+"""What runs a method: a module that a method names by its `trainer` or `maker`, and what such a module is given."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from rlpipe.core.errors import PluginError
 from rlpipe.datasets.base import Splits
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import Trainer, TrainerCallback
 
     from rlpipe.config.schema import RunConfig
     from rlpipe.core.signals import StopRequest
+    from rlpipe.methods.base import Method
     from rlpipe.records.record import Record
     from rlpipe.trackers.base import Tracker
+    from rlpipe.training.audit import Audit
 
 
 @dataclass
@@ -49,3 +53,41 @@ class Maker(Protocol):
 
         Goes on where an earlier attempt ended. Raises Stopped when asked to stop.
         """
+
+
+class TrainerModule(Protocol):
+    """A module that trains: what `Method.trainer` names."""
+
+    def build(self, method: Any, parts: Parts) -> Trainer:
+        """Build the trainer. Raises ConfigError and DataError."""
+
+    def audit(self, trainer: Any, loaded: Loaded, method: Any) -> Audit:
+        """Look at what the trainer will really feed the model; what is surely wrong stands in `errors`."""
+
+
+class MakerModule(Protocol):
+    """A module that makes rows: what `Method.maker` names."""
+
+    def build(self, method: Any, parts: Parts) -> Maker:
+        """Prepare to make the rows. Raises DataError and ModelError."""
+
+
+def trainer_module(method: Method) -> TrainerModule | None:
+    """Return what trains a method, None where it trains nothing. Importing it imports torch. Raises PluginError."""
+    return None if method.trainer is None else cast("TrainerModule", _module(method, method.trainer, "build", "audit"))
+
+
+def maker_module(method: Method) -> MakerModule | None:
+    """Return what makes the rows of a method, None where it makes none. Raises PluginError."""
+    return None if method.maker is None else cast("MakerModule", _module(method, method.maker, "build"))
+
+
+def _module(method: Method, name: str, *functions: str) -> Any:
+    module = importlib.import_module(name)
+    missing = [function for function in functions if not callable(getattr(module, function, None))]
+    if missing:
+        raise PluginError(
+            f"method={method.config.name}: the module {name}, which runs it, has no {' and no '.join(missing)}\n"
+            "    → give it build(method, parts) and audit(trainer, loaded, method), or name one of rlpipe.training"
+        )
+    return module

@@ -12,7 +12,7 @@ from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, ToolCall
 from rlpipe.evaluations import accuracy
 from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig, verifier
-from rlpipe.evaluations.base import Surroundings
+from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.run.check.check import problems
 
 RIGHT, WRONG, UNREADABLE = "<answer>3 + 5</answer>", "<answer>5 - 3</answer>", "eight"
@@ -26,7 +26,9 @@ def tasks(count: int) -> list[Prompt]:
 def made(folder: Path, *overrides: str, **settings: object) -> Accuracy:
     one = Accuracy(AccuracyConfig(name="accuracy", **settings))
     one.start(
-        Surroundings(compose("method=none", "dataset=countdown", "evaluation=accuracy", *overrides), folder, "accuracy")
+        EvaluationContext(
+            compose("method=none", "dataset=countdown", "evaluation=accuracy", *overrides), folder, "accuracy"
+        )
     )
     return one
 

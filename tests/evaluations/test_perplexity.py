@@ -11,7 +11,7 @@ from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Completion
 from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations import perplexity
-from rlpipe.evaluations.base import Surroundings
+from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig
 
 THOUGHTS = ["2 and 2 make 4.\n#### 5", "no idea", ""]
@@ -26,7 +26,7 @@ def examples() -> list[Completion]:
 
 def measured(loaded, folder, monkeypatch, **settings):
     one = Perplexity(PerplexityConfig(name="perplexity", reasoning=True, **settings))
-    one.start(Surroundings(compose("method=none", "dataset=gsm8k"), folder, "perplexity"))
+    one.start(EvaluationContext(compose("method=none", "dataset=gsm8k"), folder, "perplexity"))
 
     def script(loaded, prompts, sampling, tools=(), count=1, seed=0):
         assert sampling.stop == ["####"]
@@ -68,7 +68,7 @@ def test_the_answer_stands_after_the_models_own_reasoning(blank_loaded, tmp_path
 
 def test_plain_perplexity_draws_nothing(blank_loaded, tmp_path, monkeypatch):
     one = Perplexity(PerplexityConfig(name="perplexity"))
-    one.start(Surroundings(compose("method=none", "dataset=gsm8k"), tmp_path, "perplexity"))
+    one.start(EvaluationContext(compose("method=none", "dataset=gsm8k"), tmp_path, "perplexity"))
     monkeypatch.setattr(perplexity, "complete", lambda *_, **__: pytest.fail("nothing is to be drawn"))
     rows = one.rows(blank_loaded, examples())
     assert set(rows[0]["parts"]) == {"logp", "tokens"}

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
-from rlpipe.evaluations.base import Surroundings
+from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.evaluations.samples import Samples, SamplesConfig
 
 
@@ -24,7 +24,7 @@ def drawn(one: Samples, *rows: list[dict] | None) -> str:
 
 def test_rows_are_the_models_likeliest_completions(blank_loaded, tmp_path):
     one = Samples(SamplesConfig(name="samples", max_tokens=5))
-    one.start(Surroundings(compose("method=none"), tmp_path, "samples"))
+    one.start(EvaluationContext(compose("method=none"), tmp_path, "samples"))
     prompts = [Prompt(f"test/{n}", [{"role": "user", "content": "Hello " * n}]) for n in (1, 2)]
     rows = one.rows(blank_loaded, prompts)
     assert [row["id"] for row in rows] == ["test/1", "test/2"]
@@ -38,7 +38,7 @@ def test_rows_are_the_models_likeliest_completions(blank_loaded, tmp_path):
 
 def test_a_prompt_that_fills_the_context_gets_an_empty_completion(blank_loaded, tmp_path):
     one = Samples(SamplesConfig(name="samples", max_tokens=5))
-    one.start(Surroundings(compose("method=none"), tmp_path, "samples"))
+    one.start(EvaluationContext(compose("method=none"), tmp_path, "samples"))
     prompts = [Prompt(f"test/{n}", [{"role": "user", "content": "Hello " * n}]) for n in (1, 1000, 2)]
     first, none, last = one.rows(blank_loaded, prompts)
     assert (none["completion"], none["finish"], none["tokens"]) == ("", "length", 0)

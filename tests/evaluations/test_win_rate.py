@@ -13,7 +13,7 @@ from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, Score
 from rlpipe.evaluations import win_rate
-from rlpipe.evaluations.base import Surroundings
+from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
 from rlpipe.evaluations.win_rate import WinRate, WinRateConfig
 from rlpipe.rewards.base import Reward
@@ -128,7 +128,7 @@ def test_lengths_that_never_overlap_are_told_of():
 def made(folder: Path, *overrides: str, **settings: object) -> WinRate:
     one = WinRate(WinRateConfig(name="win_rate", sampling=win_rate.LikeliestConfig(max_tokens=5), **settings))
     asked = ["method=dpo", "dataset=ultrafeedback", "evaluation=win_rate", "reward=length", *overrides]
-    one.start(Surroundings(compose(*asked), folder, "win_rate"))
+    one.start(EvaluationContext(compose(*asked), folder, "win_rate"))
     return one
 
 

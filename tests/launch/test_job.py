@@ -14,9 +14,9 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from rlpipe.core.errors import LaunchError, Stopped
 from rlpipe.records import attempts
-from rlpipe.records.sweep import Ended, Sweep
+from rlpipe.records.sweep import Ended, Sweep, cancelled, lost
 from rlpipe.sweep import job as jobs
-from rlpipe.sweep.job import cancelled, execute, freeze, lost, returned
+from rlpipe.sweep.job import execute, freeze, returned
 
 Make = Callable[..., Sweep]
 

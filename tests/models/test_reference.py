@@ -9,8 +9,8 @@ import pytest
 from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.core.errors import ModelError
+from rlpipe.engines.frozen import load_reference as load
 from rlpipe.models.pretrained import Pretrained
-from rlpipe.models.reference import load
 from rlpipe.run.run import run
 
 SMALL = (

@@ -13,7 +13,7 @@ import pytest
 from rlpipe.config.kinds import Head
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.rewards.base import Surroundings
+from rlpipe.rewards.base import RewardContext
 
 Finished = Callable[..., Rollout]
 
@@ -46,8 +46,8 @@ def quick() -> Callable[[Callable[[], Any]], Any]:
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path) -> Surroundings:
-    return Surroundings(SimpleNamespace(), "nowhere", "cpu", tmp_path / "rewards" / "this")  # type: ignore[arg-type]
+def context(tmp_path: Path) -> RewardContext:
+    return RewardContext(SimpleNamespace(), "nowhere", "cpu", tmp_path / "rewards" / "this")  # type: ignore[arg-type]
 
 
 def blank(folder: Path, head: Head) -> str:

@@ -22,18 +22,18 @@ def rollouts(finished):
     ]
 
 
-def started(reward, surroundings):
+def started(reward, context):
     assert reward.problems() == []
-    reward.start(surroundings)
+    reward.start(context)
     return reward
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 8192])
 def test_a_reward_model_gives_its_head_s_number_for_the_whole_conversation(
-    rollouts, reward_model, surroundings, batch_tokens
+    rollouts, reward_model, context, batch_tokens
 ):
     config = RewardModelReward.Config(name="reward_model", model=reward_model, batch_tokens=batch_tokens)
-    reward = started(RewardModelReward(config), surroundings)
+    reward = started(RewardModelReward(config), context)
     tokenizer = AutoTokenizer.from_pretrained(reward_model)
     model = AutoModelForSequenceClassification.from_pretrained(reward_model).eval()
     for one, score in zip(rollouts, reward.score(rollouts), strict=True):
@@ -53,10 +53,10 @@ def per_token(model, tokenizer, context: str, answer: str) -> float:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_perplexity_is_the_reference_s_mean_log_likelihood(rollouts, language_model, surroundings, mode):
+def test_perplexity_is_the_reference_s_mean_log_likelihood(rollouts, language_model, context, mode):
     config = PerplexityReward.Config(name="perplexity", mode=mode, cue="\nSo:", verifier_weight=0.5)
     # Without a model of its own it takes the policy as it was at the start.
-    reward = started(PerplexityReward(config), dataclasses.replace(surroundings, policy=language_model))
+    reward = started(PerplexityReward(config), dataclasses.replace(context, policy=language_model))
     tokenizer = AutoTokenizer.from_pretrained(language_model)
     model = AutoModelForCausalLM.from_pretrained(language_model).eval()
     scores = reward.score(rollouts)
@@ -76,17 +76,17 @@ def test_perplexity_is_the_reference_s_mean_log_likelihood(rollouts, language_mo
     assert reward.columns == (("reference", "answer") if mode is Mode.hybrid else ("reference",))
 
 
-def test_a_reference_without_content_is_an_error(finished, language_model, surroundings):
+def test_a_reference_without_content_is_an_error(finished, language_model, context):
     config = PerplexityReward.Config(name="perplexity", model=language_model)
-    reward = started(PerplexityReward(config), surroundings)
+    reward = started(PerplexityReward(config), context)
     with pytest.raises(PluginError, match="row train/7 has nothing in column 'reference'"):
         reward.score([finished("x", reference="1"), finished("x", id="train/7", reference=" ")])
 
 
-def test_a_language_model_is_refused_as_a_reward_model(language_model, surroundings):
+def test_a_language_model_is_refused_as_a_reward_model(language_model, context):
     reward = RewardModelReward(RewardModelReward.Config(name="reward_model", model=language_model))
     with pytest.raises(ModelError, match="a language model without a reward head: its numbers would be made up"):
-        reward.start(surroundings)
+        reward.start(context)
 
 
 def test_settings_that_make_no_sense():

@@ -16,8 +16,7 @@ from rlpipe.launchers.local import process
 from rlpipe.launchers.local.pool import BY_HAND, GRACE
 from rlpipe.launchers.local.queue import NAME, Queue, hindrance
 from rlpipe.records.lease import holder
-from rlpipe.records.sweep import Job
-from rlpipe.sweep import job as frozen
+from rlpipe.records.sweep import Job, cancelled
 
 PATIENCE = 60.0
 """Seconds that a pool may take to begin its work."""
@@ -105,7 +104,7 @@ class LocalBackend(Backend):
             )
         for job in jobs:
             if self.sweep.outcome(job) is None:
-                frozen.cancelled(self.sweep, job, BY_HAND)
+                cancelled(self.sweep, job, BY_HAND)
 
     def _start_pool(self) -> None:
         """Start a pool that outlives this process, and wait until it is at work. Raises LaunchError."""

@@ -20,8 +20,7 @@ from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
 from rlpipe.launchers.local.queue import Queue, hindrance
 from rlpipe.records.lease import Taken, acquire
-from rlpipe.records.sweep import Ended, Job, Sweep
-from rlpipe.sweep import job as jobs
+from rlpipe.records.sweep import Ended, Job, Sweep, cancelled, lost
 
 TICK = 0.1
 """Seconds between two looks at the jobs."""
@@ -88,9 +87,9 @@ class Pool:
             if outcome is not None and outcome.pid == one.process.pid and outcome.ended is Ended.ok:
                 pass
             elif one.cancelled is not None:
-                jobs.cancelled(self.sweep, one.job, BY_HAND)
+                cancelled(self.sweep, one.job, BY_HAND)
             elif outcome is None or outcome.ended is Ended.running or outcome.pid != one.process.pid:
-                jobs.lost(self.sweep, one.job, process.ending(code), code)
+                lost(self.sweep, one.job, process.ending(code), code)
             self.queue.forget_wish(key)
 
     def _cancel(self) -> None:
@@ -127,13 +126,13 @@ class Pool:
                 self.sweep.job_folder(job), Path(self.sweep.data["cwd"]), gpu, self.queue.submission(job.key)
             )
         except OSError as error:
-            jobs.lost(self.sweep, job, f"cannot be started: {error}")
+            lost(self.sweep, job, f"cannot be started: {error}")
             return
         self.running[job.key] = Running(job, started, popen)
 
     def _cancelled(self, job: Job, reason: str) -> None:
         self.queue.answered(job.key)
-        jobs.cancelled(self.sweep, job, reason)
+        cancelled(self.sweep, job, reason)
 
 
 def main(arguments: list[str]) -> int:

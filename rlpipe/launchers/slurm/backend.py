@@ -13,8 +13,7 @@ from rlpipe.launchers.slurm import cluster, problems, script, verdict
 from rlpipe.launchers.slurm.arrays import Array, arrays
 from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
 from rlpipe.launchers.slurm.queue import Queue
-from rlpipe.records.sweep import Ended, Job, Sweep
-from rlpipe.sweep.job import cancelled
+from rlpipe.records.sweep import Ended, Job, Sweep, cancelled
 
 LAG = 3.0
 """Seconds that a job's last words may take through a shared file system."""

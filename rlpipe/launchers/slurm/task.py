@@ -21,7 +21,7 @@ from types import FrameType
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.launchers.slurm import ranks
 from rlpipe.launchers.slurm.command import requeue, seconds
-from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, read_outcome, write_outcome
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, lost, read_outcome, write_outcome
 
 STOPPED = 75
 REQUESTS = (signal.SIGUSR2, signal.SIGTERM)
@@ -99,7 +99,7 @@ class Task:
 
     def _stopped(self, outcome: Outcome, asked: signal.Signals) -> int:
         """Have the job queued again, unless it spends its whole time limit on nothing that it could keep."""
-        from rlpipe.sweep.job import NOTHING_SAVED
+        from rlpipe.records.sweep import NOTHING_SAVED
 
         what = "the time limit" if asked is signal.SIGALRM else asked.name
         words = outcome.error or f"{what} came {NOTHING_SAVED}"
@@ -130,11 +130,10 @@ class Task:
     def _failed(self, outcome: Outcome, code: int, reason: str | None = None) -> None:
         """Write down how the work was lost, if it could not say so itself, and tell the jobs that need it."""
         from rlpipe.launchers.slurm import verdict
-        from rlpipe.sweep import job as jobs
 
         job = self._job()
         if outcome.ended is not Ended.failed:
-            jobs.lost(self.sweep, job, reason or how(code), code)
+            lost(self.sweep, job, reason or how(code), code)
         if job.kind is Kind.stage:
             verdict.cancel_dependants(self.sweep, job)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rlpipe.launchers.base import Phase, Sighting
-from rlpipe.records.sweep import Ended, Job, Outcome, Sweep
-from rlpipe.sweep.job import STOPPED, cancelled, lost
+from rlpipe.records.sweep import STOPPED, Ended, Job, Outcome, Sweep, cancelled, lost
 
 CANCELLED = "CANCELLED"
 FINAL = (Ended.ok, Ended.failed, Ended.cancelled)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import Problem, Stopped, TrainingError
 from rlpipe.engines.rollout import Score
-from rlpipe.rewards.base import Reward, Surroundings
+from rlpipe.rewards.base import Reward, RewardContext
 from rlpipe.rewards.judge.asking import Asking, Body, BudgetSpent, Replies
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered
 from rlpipe.rewards.judge.pairwise import Choice, Pair
@@ -137,11 +137,11 @@ class Judge(Reward):
             found.append(Problem("timeout", f"{config.timeout} is no time", "give seconds, for example 60"))
         return found
 
-    def start(self, surroundings: Surroundings) -> None:
+    def start(self, context: RewardContext) -> None:
         """Open the file of replies; nothing is sent yet. Raises RecordError."""
         config = self.config
-        file = Path(config.cache).expanduser() if config.cache else surroundings.folder / "replies.sqlite"
-        self.replies = Replies(file, str(surroundings.folder.absolute()), config.budget)
+        file = Path(config.cache).expanduser() if config.cache else context.folder / "replies.sqlite"
+        self.replies = Replies(file, str(context.folder.absolute()), config.budget)
         self.endpoint = Endpoint(str(config.url), config.key_env, config.timeout, config.retries)
         self.asking = Asking(self.endpoint, self.replies, config.concurrency)
 

@@ -16,6 +16,8 @@ from rlpipe.engines.stops import end_tokens
 from rlpipe.training.audit import Audit, tokens_shown
 
 if TYPE_CHECKING:
+    from rlpipe.methods.online import OnlineMethod
+    from rlpipe.models.base import Loaded
     from rlpipe.training.online.trainer import OnlineTrainer
 
 PROMPTS, COMPLETIONS = 2, 2
@@ -45,13 +47,13 @@ class OnlineAudit(Audit):
         ]
 
 
-def audit(trainer: OnlineTrainer) -> OnlineAudit:
+def audit(trainer: OnlineTrainer, loaded: Loaded, method: OnlineMethod) -> OnlineAudit:
     """Sample a few completions of the starting model, score them, and say what is wrong. Weights stay as they are.
 
     Every process samples the same. Raises PluginError where a reward breaks its contract.
     """
     collector = trainer.collector
-    sampler, loaded = collector.sampler, collector.sampler.loaded
+    sampler = collector.sampler
     groups = sampler.sample(collector.prompts.kept[:PROMPTS], COMPLETIONS, collector.prompts.seed)
     rollouts = [rollout for group in groups for rollout in group]
     collector.rewards.score(rollouts)

@@ -11,13 +11,14 @@ from transformers import set_seed
 from rlpipe.config import plugins
 from rlpipe.core import distributed
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.frozen import load_reference
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.sampler import Sampler
 from rlpipe.methods.online import OnlineMethod
-from rlpipe.models.reference import load
 from rlpipe.models.tokens import encode
 from rlpipe.rewards.combine import Rewards
 from rlpipe.training.offline.arguments import training_arguments
+from rlpipe.training.online.audit import audit
 from rlpipe.training.online.collect import Collector
 from rlpipe.training.online.prompt_batches import fit
 from rlpipe.training.online.reference import Reference
@@ -27,6 +28,8 @@ from rlpipe.training.online.value import Values
 if TYPE_CHECKING:
     from rlpipe.models.base import Loaded
     from rlpipe.training.base import Parts
+
+__all__ = ["audit", "build"]
 
 
 def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
@@ -45,7 +48,7 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
     reference = None
     if method.needs_reference_model:
-        named = load(config, loaded, parts.run_dir)
+        named = load_reference(config, loaded, parts.run_dir)
         reference = Reference(loaded.model, moves=own.sync_reference > 0, named=named)
     values = Values(loaded.model, own_model=method.value_model) if method.has_values else None
     collector = Collector(method, sampler, rewards, prompts, reference, values)

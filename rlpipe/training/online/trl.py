@@ -106,7 +106,7 @@ def reward_function(rewards: Rewards, prompts: Sequence[Prompt], loaded: Loaded)
     return reward
 
 
-def audit(trainer: Any, loaded: Loaded) -> OnlineAudit:
+def audit(trainer: Any, loaded: Loaded, method: TrlMethod) -> OnlineAudit:
     """Say which prompts are kept and where completions end."""
     stops = [str(loaded.tokenizer.convert_ids_to_tokens(stop)) for stop in sorted(end_tokens(loaded))]
     return OnlineAudit(prompts=trainer.prompts.report(), stop_tokens=stops, written_share=1.0)

@@ -1,0 +1,73 @@
+"""From the parts of a run to TRL's trainer of an offline method. Importing this module imports torch."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import TYPE_CHECKING, Any
+
+from transformers import Trainer, set_seed
+
+from rlpipe.config import plugins
+from rlpipe.core.errors import DataError
+from rlpipe.core.logs import quiet_preparation
+from rlpipe.engines.frozen import load_reference
+from rlpipe.tools.protocols import choose
+from rlpipe.training.offline.arguments import training_arguments, world_size
+from rlpipe.training.offline.audit import audit
+from rlpipe.training.offline.fit import Fitted, fit
+from rlpipe.training.offline.store import materialise
+from rlpipe.training.offline.trainer import resumable
+
+__all__ = ["audit", "build"]
+
+if TYPE_CHECKING:
+    from rlpipe.methods.offline import OfflineMethod
+    from rlpipe.training.base import Parts
+
+
+def build(method: OfflineMethod, parts: Parts) -> Trainer:
+    """Build the trainer of an offline method; `trainer.fitted` says which examples it trains on."""
+    config = parts.config
+    arguments = training_arguments(method, config, parts.run_dir, world_size())
+    examples = list(parts.data.train.examples)
+    if method.in_order:
+        random.Random(config.seed).shuffle(examples)
+    protocol = choose([plugins.make("tool", node) for node in config.tool.values()], parts.loaded.tokenizer)
+    fitted = fit(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
+    _enough(fitted, method)
+    if method.precomputes and method.config.max_steps is not None:
+        # No reference is computed for examples that the run never comes to.
+        fitted = fitted.at_most(method.config.max_steps * method.config.batch_size, config.seed)
+    if method.precomputes and not method.in_order:
+        # The reference's pass goes through the rows as they lie: like lengths side by side, little is padded.
+        fitted = fitted.longest_first()
+    extra: dict[str, Any] = {"peft_config": parts.loaded.peft} if parts.loaded.peft is not None else {}
+    named = load_reference(config, parts.loaded, parts.run_dir) if method.uses_reference else None
+    if named is not None:
+        extra["ref_model"] = named
+    elif method.needs_reference_model and parts.loaded.peft is None:
+        extra["ref_model"] = copy.deepcopy(parts.loaded.model)
+    with quiet_preparation(config.log.progress):
+        rows = materialise(method.columns(fitted.examples, fitted.tokens), parts.run_dir)
+        # Some of TRL's trainers draw the adapters' first weights before they set the seed.
+        set_seed(config.seed)
+        return resumable(method.library_trainer())(
+            model=parts.loaded.model,
+            args=arguments,
+            train_dataset=rows,
+            processing_class=parts.loaded.tokenizer,
+            callbacks=list(parts.callbacks),
+            method=method,
+            fitted=fitted,
+            **extra,
+        )
+
+
+def _enough(fitted: Fitted, method: OfflineMethod) -> None:
+    if len(fitted.examples) < method.config.batch_size and not method.packs:
+        raise DataError(
+            f"method.batch_size={method.config.batch_size}, but only {len(fitted.examples)} of {fitted.seen} examples "
+            f"can be trained on (dropped: {fitted.dropped or 'none'}): lower method.batch_size to "
+            f"{len(fitted.examples)} or less, or use more data"
+        )
