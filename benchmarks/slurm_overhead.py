@@ -29,7 +29,7 @@ from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.slurm.backend import SlurmBackend
 from rlpipe.launchers.slurm.command import ask
 from rlpipe.records.sweep import Job, Kind, Sweep
-from tests.slurm.cluster import Cluster
+from tests.launchers.slurm.cluster import Cluster
 
 SMALL = ("gpus=0", "cpus=1", "memory=1500M", "time=30", "grace=60")
 RUN = (

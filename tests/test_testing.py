@@ -168,9 +168,6 @@ class Idle(Method):
 
     takes = ()
 
-    def trainer(self, parts):
-        return None
-
 
 class ListOfForms(Idle):
     """A list where a tuple belongs."""

@@ -14,6 +14,7 @@ from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, Tr
 from rlpipe.config.schema import RunConfig
 from rlpipe.datasets import forms
 from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.training.base import trainer_module
 
 METHODS = plugins.BUILT_IN["method"]
 TAKES = {
@@ -104,7 +105,7 @@ def test_dpo_settings_that_do_not_fit_together(settings, where):
 
 
 def test_none_trains_nothing():
-    assert plugin("none").trainer(None) is None
+    assert trainer_module(plugin("none")) is None
 
 
 def test_simpos_margin_is_a_share_of_beta():

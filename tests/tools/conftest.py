@@ -1,0 +1,3 @@
+"""A watch for functions that must be quick, as the tests of rewards have it."""
+
+from tests.rewards.conftest import quick  # noqa: F401
