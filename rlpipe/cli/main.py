@@ -20,7 +20,7 @@ from rlpipe.cli.arguments import Arguments, parse
 from rlpipe.cli.exits import DONE, STOPPED, TRACEBACKS, exit_code, leave, say
 from rlpipe.config.compose import typed
 from rlpipe.config.explain import composing
-from rlpipe.config.hydra import VERSION_BASE, register
+from rlpipe.config.hydra import VERSION_BASE
 from rlpipe.config.options import refuse_shadowed
 from rlpipe.config.overrides import as_typed
 from rlpipe.core import distributed
@@ -45,7 +45,6 @@ def command(argv: Sequence[str]) -> int:
     """Run a command line, raise what it raises, and return its exit code."""
     try:
         arguments = parse(argv)
-        register()
         discovery.register()
         refuse_shadowed(arguments.added_folders)
         with composing(arguments.overrides, arguments.folders):

@@ -16,7 +16,7 @@ from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.harness import harness_folder, unknown
+from rlpipe.evaluations.task_names import harness_folder, unknown
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:

@@ -14,12 +14,15 @@ from types import ModuleType
 
 from hydra.core.plugins import Plugins
 
+from rlpipe.config import hydra
+
 NAMESPACE = "hydra_plugins"
 
 
 @functools.cache
 def register() -> None:
-    """Let Hydra find the launchers and sweepers that its config names. Call before it launches anything."""
+    """Let Hydra find rlpipe's options, and the launchers and sweepers that they name. Call before it launches."""
+    hydra.register()
     extend_namespace(Path(__file__).parent / NAMESPACE)
     module = importlib.import_module(f"{NAMESPACE}.rlpipe_launch")
     for plugin in (module.LocalLauncher, module.SlurmLauncher, module.GridSweeper):

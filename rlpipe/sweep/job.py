@@ -24,7 +24,6 @@ from typing import Any
 import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 
-from rlpipe.config.hydra import register
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, Stopped
 from rlpipe.core.files import write_atomic
@@ -109,7 +108,6 @@ def scheduler_id() -> str | None:
 def _work(folder: Path) -> JobReturn | None:
     with contextlib.suppress(FileNotFoundError):
         (folder / "return.pkl").unlink()
-    register()
     discovery.register()  # what is unpickled may name them
     with open(folder / "job.pkl", "rb") as file:
         work: Work = pickle.load(file)

@@ -15,7 +15,7 @@ from rlpipe.cli import main as cli
 from rlpipe.cli.arguments import STORY, parse
 from rlpipe.config.options import options
 from rlpipe.core.errors import DataError, Stopped
-from rlpipe.run import run
+from rlpipe.run.run import run
 from rlpipe.stages.lineage import upstream
 
 Calls = list[tuple[object, list[str]]]
@@ -328,7 +328,7 @@ def test_tab_completes_groups_options_and_fields(capsys, monkeypatch, line, expe
 @pytest.mark.slow
 def test_looking_imports_nothing_heavy(tmp_path):
     program = (
-        "import sys; from rlpipe import cli; code = cli.status(sys.argv[1:]);"
+        "import sys; from rlpipe.cli import main; code = main.status(sys.argv[1:]);"
         "from rlpipe.testing import HEAVY; print([name for name in HEAVY if name in sys.modules]); sys.exit(code)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}

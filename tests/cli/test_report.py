@@ -8,6 +8,7 @@ import pytest
 
 from rlpipe.cli import report as command
 from rlpipe.core.errors import RlpipeError
+from rlpipe.report import write
 from tests.report.recorded import recorded
 
 
@@ -68,7 +69,7 @@ def test_an_unwritable_place_is_said(sweep, tmp_path, capsys, monkeypatch):
 
 
 def test_build_writes_the_page_of_folders(sweep, tmp_path):
-    assert command.build([sweep]) == sweep / "report.html"
+    assert write.build([sweep]) == sweep / "report.html"
     assert command.build([sweep / "0", sweep / "1"], tmp_path / "two.html").exists()
     with pytest.raises(RlpipeError):
         command.build([tmp_path / "absent"])

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from rlpipe.cli import sweep as commands
-from rlpipe.cli import watch
 from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import Phase, Sighting
 from rlpipe.records.sweep import Ended, Outcome, write_outcome
+from rlpipe.sweep import watch
 
 
 def end(sweep, backend, *keys: str, ended: Ended = Ended.ok, error: str | None = None) -> None:

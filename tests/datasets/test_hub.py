@@ -20,10 +20,11 @@ import rlpipe
 from rlpipe.config.kinds import DatasetConfig
 from rlpipe.core.errors import DataError
 from rlpipe.datasets import hub
+from rlpipe.hub import files
 
 LOAD = """
 import sys
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets.load import describe, load
 cls = plugins.load("dataset", "gsm8k")
 dataset = cls(cls.Config(name="gsm8k", source="hub"))
@@ -106,12 +107,12 @@ def test_a_hub_that_never_answers_is_given_up(silent_server: str, monkeypatch: p
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", silent_server)
-    monkeypatch.setattr(hub, "REACH_SECONDS", 0.3)
-    assert "timed out" in str(hub.reach())
+    monkeypatch.setattr(files, "REACH_SECONDS", 0.3)
+    assert "timed out" in str(files.reach())
 
 
 def test_offline_mode_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hub.reach() == "HF_HUB_OFFLINE is set"
+    assert files.reach() == "HF_HUB_OFFLINE is set"
 
 
 def in_cache(cache: Path, monkeypatch: pytest.MonkeyPatch, **settings: str | None) -> DatasetConfig:

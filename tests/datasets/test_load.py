@@ -291,7 +291,7 @@ def test_checking_imports_nothing_heavy(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(5)))
     code = f"""
 import sys
-from rlpipe import plugins
+from rlpipe.config import plugins
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.load import data_problems, load
 for name in ("smoltalk", "ultrafeedback", "warmstart", "countdown", "gsm8k", "piqa", "mixture"):

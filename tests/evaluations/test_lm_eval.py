@@ -140,7 +140,7 @@ def test_what_cannot_work_is_found_before_anything_starts(settings, where, words
 
 
 def test_without_the_harness_its_package_is_named(monkeypatch):
-    monkeypatch.setattr("rlpipe.evaluations.task_names.harness_folder", lambda: None)
+    monkeypatch.setattr("rlpipe.evaluations.lm_eval.harness_folder", lambda: None)
     (found,) = LmEval(LmEvalConfig(name="lm_eval", tasks=["piqa"])).problems()
     assert "rlpipe[eval]" in found.fix
 

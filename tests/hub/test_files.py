@@ -48,8 +48,8 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
 
-from rlpipe.errors import ModelError
-from rlpipe.models.hub import locate
+from rlpipe.core.errors import ModelError
+from rlpipe.hub.files import locate
 
 answers = {}
 for source, revision in (("org/gated", None), ("org/unknown", None), ("org/model", "nope"), ("org/bad..name", None)):

@@ -11,10 +11,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe.config.hydra import register
 from rlpipe.config.overrides import as_options
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep.composition import Composer
+from rlpipe.sweep.discovery import register
 
 pytestmark = pytest.mark.slow
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-from rlpipe.config.hydra import register
+from rlpipe.sweep.discovery import register
 
 register()
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hydras_old_defaults")]
 
 START = (
-    "import runpy, sys; from rlpipe import plugins; register(); sys.argv = sys.argv[1:]; "
+    "import runpy, sys; from rlpipe.sweep.discovery import register; register(); sys.argv = sys.argv[1:]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 """Runs an application that knows nothing of rlpipe in a process that has registered its launchers."""

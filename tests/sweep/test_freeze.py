@@ -17,13 +17,13 @@ from hydra.core.singleton import Singleton
 from rlpipe.cli import main as cli
 from rlpipe.config import compose
 from rlpipe.config.compose import to_plain
-from rlpipe.config.hydra import register
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.records.provenance import plain
 from rlpipe.records.sweep import Ended, Sweep
 from rlpipe.stages.lineage import upstream
 from rlpipe.sweep import freeze as module
+from rlpipe.sweep.discovery import register
 
 pytestmark = pytest.mark.slow
 

@@ -12,12 +12,12 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from rlpipe.cli import main as cli
-from rlpipe.config.hydra import register
 from rlpipe.config.overrides import as_options
 from rlpipe.core.errors import ConfigError
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep.arms import named
 from rlpipe.sweep.composition import Composer
+from rlpipe.sweep.discovery import register
 from rlpipe.sweep.rehearse import App, Rehearsal, rehearse
 
 pytestmark = pytest.mark.slow

@@ -49,6 +49,10 @@ class Fragile(Tracker):
         self._do("finish", ok)
 
 
+def known(record: Record) -> RunIdentity:
+    return RunIdentity(record.manifest["id"], record.run_dir.name, record.run_dir, "dpo")
+
+
 @pytest.fixture
 def identity(tmp_path):
     return RunIdentity("abc", "name", tmp_path, "dpo")
@@ -128,7 +132,7 @@ def test_training_logs_to_record_and_tracker_and_resumes_without_gap_or_repeat(t
     inner = Fragile()
     record = Record.open(tmp_path / "run", {"seed": 0})
     guarded = Guarded(inner, record.logged_until)
-    guarded.start(record.identity("dpo"), {})
+    guarded.start(known(record), {})
     made = trainer(record.checkpoints, record=record, tracker=guarded, max_steps=8, logging_steps=2, save_steps=3)
     callbacks.train(made, None)
     whole = record.metrics()
@@ -140,7 +144,7 @@ def test_training_logs_to_record_and_tracker_and_resumes_without_gap_or_repeat(t
     again = Record.open(tmp_path / "run", {"seed": 0})
     again.rewind(6)
     guarded = Guarded(inner, again.logged_until)
-    guarded.start(again.identity("dpo"), {})
+    guarded.start(known(again), {})
     made = trainer(again.checkpoints, record=again, tracker=guarded, max_steps=8, logging_steps=2, save_steps=3)
     callbacks.train(made, again.checkpoints / "checkpoint-6")
     assert [row["step"] for row in again.metrics()] == [2, 4, 6, 8]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
-from rlpipe.config.hydra import register
+from rlpipe.sweep.discovery import register
 
 register()
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("clus
 
 SMALL = ["hydra.launcher.gpus=0", "hydra.launcher.cpus=1", "hydra.launcher.memory=300M", "hydra.launcher.poll=0.2"]
 START = (
-    "import runpy, sys; from rlpipe import plugins; register(); sys.argv = sys.argv[1:]; "
+    "import runpy, sys; from rlpipe.sweep.discovery import register; register(); sys.argv = sys.argv[1:]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 """Runs an application that knows nothing of rlpipe in a process that has registered its launchers."""

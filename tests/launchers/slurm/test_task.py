@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from rlpipe.launch.slurm import requeue
 
 from rlpipe.launchers.slurm.task import Task, how
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep
@@ -24,7 +23,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
     )
     for job in sweep.jobs:
         sweep.job_folder(job).mkdir(parents=True)
-    monkeypatch.setattr(requeue, "requeue", lambda most: "queued again")
+    monkeypatch.setattr("rlpipe.launchers.slurm.task.requeue", lambda most: "queued again")
     return Task(sweep.folder / ".launch" / "sft")
 
 
