@@ -171,7 +171,7 @@ def _launcher() -> Iterator[str]:
     base, prefix = LauncherConfig, "hydra.launcher."
     yield from ("# launcher", "", NOTE, "")
     yield "Where the arms of a sweep (`-m`) run: `hydra/launcher=local`, the default, or `hydra/launcher=slurm`."
-    yield "`python -m rlpipe.sweep FOLDER` shows, watches, resumes, extends and ends a sweep of either."
+    yield "`rlpipe sweep FOLDER` shows, watches, resumes, extends and ends a sweep of either."
     yield from ("", "## Fields of every launcher", "", *_own_fields(base, object, prefix))
     for name, config in (("local", LocalConfig), ("slurm", SlurmConfig)):
         yield from ("", f"## hydra/launcher={name}", "", _line(config.__doc__ or ""), "")

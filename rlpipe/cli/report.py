@@ -1,4 +1,4 @@
-"""`python -m rlpipe.report DIR…`: compare runs and sweeps, on the terminal and as files."""
+"""`rlpipe report DIR…`: compare runs and sweeps, on the terminal and as files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _command(arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m rlpipe.report",
+        "rlpipe report",
         description="Compare runs and sweeps: arms over seeds with 95 % intervals, and differences from a baseline.",
         epilog="Without --output the page goes to DIR/report.html, for several folders to ./report.html.",
     )

@@ -1,4 +1,4 @@
-"""`python -m rlpipe.stages COMMAND`: what the store holds, whether it is whole, why something is not reused."""
+"""`rlpipe stages COMMAND`: what the store holds, whether it is whole, why something is not reused."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _prune(stages: list[Stored], arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m rlpipe.stages", description="Stages are runs that other runs need, kept in a store and reused."
+        "rlpipe stages", description="Stages are runs that other runs need, kept in a store and reused."
     )
     parser.add_argument("--store", metavar="DIR", help="default: $RLPIPE_STORE, else ~/.cache/rlpipe/stages")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

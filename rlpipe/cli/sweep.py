@@ -1,4 +1,4 @@
-"""`python -m rlpipe.sweep DIR COMMAND`: what can be done with a sweep, from any shell, at any later time."""
+"""`rlpipe sweep DIR COMMAND`: what can be done with a sweep, from any shell, at any later time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m rlpipe.sweep", description="List, watch, resume, extend, end a sweep.")
+    parser = argparse.ArgumentParser("rlpipe sweep", description="List, watch, resume, extend, end a sweep.")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder under multirun/")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("status", help="show how every job stands (the default)")

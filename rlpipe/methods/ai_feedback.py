@@ -110,7 +110,7 @@ def _ranges(own: AIFeedbackConfig) -> Iterator[Problem]:
 def _comparing(config: RunConfig) -> Iterator[Problem]:
     """Pairwise asks the one reward that can compare."""
     if len(config.reward) != 1:
-        if config.reward:  # that one is needed at all, `checks.fitting` says
+        if config.reward:  # that one is needed at all, `run.check.fitting` says
             what = f"pairwise asks one judge, and there are {len(config.reward)} rewards"
             yield Problem("reward", what, "give the judge alone: reward=judge")
         return
@@ -118,7 +118,7 @@ def _comparing(config: RunConfig) -> Iterator[Problem]:
     try:
         compares = plugins.make("reward", node).compares
     except PluginError:
-        return  # `checks.fitting.usable` says why
+        return  # `run.check.fitting.usable` says why
     if not compares:
         what = f"{node.name} scores one response at a time and compares none"
         fix = "give reward=judge with a chat model, or method.mode=rubric or best_of_n"

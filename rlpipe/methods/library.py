@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LibraryMethod(Method):
-    """A method whose settings end up in a library's config class (`offline.arguments.training_arguments`)."""
+    """A method whose settings end up in a library's config class (`training.offline.arguments.training_arguments`)."""
 
     library: ClassVar[tuple[str, str, str]]
     """Where the library has it: module, config class, trainer class."""

@@ -100,7 +100,7 @@ class Sweep:
         if cls(folder, study).exists:
             raise RecordError(
                 f"{folder}: holds a sweep already\n"
-                f"    → go on with it: python -m rlpipe.sweep {folder} resume; or name another hydra.sweep.dir"
+                f"    → go on with it: rlpipe sweep {folder} resume; or name another hydra.sweep.dir"
             )
         sweep = cls(folder, {**study, "created": time.time(), "jobs": [], "arms": []})
         sweep._write()

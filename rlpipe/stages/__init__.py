@@ -8,5 +8,5 @@ A run may start from a stage (`after`, `model.stage`), be held close to one (`me
     needs         all stages of a run, those that others need first
     store         finding a stage again, waiting for it, building it; `users` says who uses it
     parents       what a run gets of all this
-    stored, listing, why, upkeep    what `python -m rlpipe.stages` shows and does
+    stored, listing, why, upkeep    what `rlpipe stages` shows and does
 """

@@ -51,7 +51,7 @@ def _there(stage: Stage, named: Sequence[str]) -> Path:
     if not is_built(stage):
         raise StageError(
             f"{stage.folder}: the {stage.makes} of [{','.join(named)}] is not there\n"
-            "    → start the run with its command: it builds what it needs; python -m rlpipe.stages explain … says why"
+            "    → start the run with its command: it builds what it needs; rlpipe stages explain … says why"
         )
     return stage.product
 
@@ -65,7 +65,7 @@ def is_built(stage: Stage) -> bool:
     state = stored.state()
     if state is State.damaged:
         raise StageError(
-            f"{stage.folder}: damaged: {stored.damage()}\n    → python -m rlpipe.stages --store {stage.folder.parent} "
+            f"{stage.folder}: damaged: {stored.damage()}\n    → rlpipe stages --store {stage.folder.parent} "
             f"verify --repair moves it aside; the next run that needs it builds it anew"
         )
     return state is State.ok
@@ -189,9 +189,7 @@ def _full(error: RlpipeError, stage: Stage) -> str:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         store = stage.folder.parent
-        return (
-            f"\n    → stages that nobody uses: python -m rlpipe.stages --store {store} prune --older-than 30d --dry-run"
-        )
+        return f"\n    → stages that nobody uses: rlpipe stages --store {store} prune --older-than 30d --dry-run"
     return ""
 
 

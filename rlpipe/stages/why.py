@@ -55,7 +55,7 @@ def _one(need: Need, stored: Sequence[Stored]) -> Iterator[str]:
             return
         case State.damaged:
             yield f"{head} is damaged: {found.damage()}"
-            yield f"    → python -m rlpipe.stages --store {stage.folder.parent} verify --repair"
+            yield f"    → rlpipe stages --store {stage.folder.parent} verify --repair"
             return
         case State.building:
             yield f"{head} is being built by {found.builder}: step {found.step}; runs wait for it"

@@ -34,7 +34,7 @@ def refuse_taken(folder: Path) -> None:
     if Sweep(folder, {}).exists:
         raise LaunchError(
             f"hydra.sweep.dir: {folder} holds a sweep already\n"
-            f"    → go on with it: python -m rlpipe.sweep {folder} resume; or name another hydra.sweep.dir"
+            f"    → go on with it: rlpipe sweep {folder} resume; or name another hydra.sweep.dir"
         )
     standing = folder
     while not standing.exists():

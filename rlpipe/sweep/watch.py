@@ -54,7 +54,7 @@ def look(sweep: Sweep, backend: Backend) -> list[Standing]:
 
 def come_back(sweep: Sweep) -> str:
     """Return what to type to see, watch or end a sweep."""
-    command = f"python -m rlpipe.sweep {sweep.folder}"
+    command = f"rlpipe sweep {sweep.folder}"
     return f"    → see how it gets on: {command} watch\n    → end it: {command} cancel"
 
 
@@ -99,7 +99,7 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
     if not well and all(one.state.over for one in now):
         say(
             f"not every arm is done ({summary(now)})\n"
-            f"    → run what is missing again: python -m rlpipe.sweep {sweep.folder} resume"
+            f"    → run what is missing again: rlpipe sweep {sweep.folder} resume"
         )
     from rlpipe.report.page.own import write_sweep
 

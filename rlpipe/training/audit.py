@@ -1,6 +1,6 @@
 """What an audit says before training: what will really be trained, and what is surely wrong with it.
 
-Each family of methods looks at what it feeds (`offline.audit`, `online.audit`); how findings are kept
+Each family of methods looks at what it feeds (`training.offline.audit`, `training.online.audit`); how findings are kept
 and shown is the same for all.
 """
 

@@ -15,7 +15,7 @@ from rlpipe.cli import main as cli
 from rlpipe.cli.arguments import STORY, parse
 from rlpipe.config.options import options
 from rlpipe.core.errors import DataError, Stopped
-from rlpipe.run.run import run
+from rlpipe.run import run
 from rlpipe.stages.lineage import upstream
 
 Calls = list[tuple[object, list[str]]]

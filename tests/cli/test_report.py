@@ -1,4 +1,4 @@
-"""`python -m rlpipe.report`, as it is typed."""
+"""`rlpipe report`, as it is typed."""
 
 import json
 import subprocess
@@ -70,9 +70,9 @@ def test_an_unwritable_place_is_said(sweep, tmp_path, capsys, monkeypatch):
 
 def test_build_writes_the_page_of_folders(sweep, tmp_path):
     assert write.build([sweep]) == sweep / "report.html"
-    assert command.build([sweep / "0", sweep / "1"], tmp_path / "two.html").exists()
+    assert write.build([sweep / "0", sweep / "1"], tmp_path / "two.html").exists()
     with pytest.raises(RlpipeError):
-        command.build([tmp_path / "absent"])
+        write.build([tmp_path / "absent"])
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`python -m rlpipe.stages`: what it says of a store, and what it deletes."""
+"""`rlpipe stages`: what it says of a store, and what it deletes."""
 
 from __future__ import annotations
 

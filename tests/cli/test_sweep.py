@@ -87,7 +87,7 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(sweep, backend, capsys
         commands.follow(sweep, backend)
     said = capsys.readouterr().err
     assert "the jobs go on" in said
-    assert f"python -m rlpipe.sweep {sweep.folder} watch" in said.replace("\n", "")
+    assert f"rlpipe sweep {sweep.folder} watch" in said.replace("\n", "")
     assert backend.seen["0"].phase is Phase.running
 
 

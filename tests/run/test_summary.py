@@ -128,7 +128,7 @@ def test_one_can_talk_to_what_writes(tmp_path, method, words):
     (tmp_path / "model").mkdir()
     manifest = {**MANIFEST, "config": {**MANIFEST["config"], "method": {"name": method}}}
     commands = dict(next_commands(tmp_path, RESULT, manifest))
-    assert commands.get("talk to it") == (f"python -m rlpipe.chat {tmp_path}" if words else None)
+    assert commands.get("talk to it") == (f"rlpipe chat {tmp_path}" if words else None)
 
 
 def test_an_unfinished_run_is_told_how_to_go_on(tmp_path):

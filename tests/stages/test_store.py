@@ -173,7 +173,7 @@ def test_a_damaged_stage_is_refused(stage, build, damage):
         file.unlink()
     else:
         (stage.product / "more").touch()
-    with pytest.raises(StageError, match=r"damaged: model/.*\n    → python -m rlpipe.stages .*verify --repair"):
+    with pytest.raises(StageError, match=r"damaged: model/.*\n    → rlpipe stages .*verify --repair"):
         store.ensure(stage, build)
     assert build.built == [stage.name]
 
@@ -196,7 +196,7 @@ def test_a_full_store_says_how_to_get_room(stage, build):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     build.during = full
-    with pytest.raises(StageError, match=r"(?s)no space left.*python -m rlpipe.stages --store .* prune"):
+    with pytest.raises(StageError, match=r"(?s)no space left.*rlpipe stages --store .* prune"):
         store.ensure(stage, build)
 
 

@@ -132,13 +132,13 @@ def test_without_waiting_it_says_where_the_jobs_are(place, monkeypatch, capsys, 
     assert launch("seed=0,1", "hydra.launcher.wait=false") == exits.DONE
     said = capsys.readouterr().err
     assert "handed over: 0 (id0), 1 (id1)" in said
-    assert f"python -m rlpipe.sweep {tmp_path}/sweep watch" in said
+    assert f"rlpipe sweep {tmp_path}/sweep watch" in said
 
 
 def test_a_folder_that_holds_a_sweep_is_refused_with_what_to_do(place, capsys, tmp_path: Path) -> None:
     assert launch("seed=0,1") == exits.DONE
     assert launch("seed=2,3") == exits.MENDABLE
-    assert f"python -m rlpipe.sweep {tmp_path}/sweep resume" in capsys.readouterr().err
+    assert f"rlpipe sweep {tmp_path}/sweep resume" in capsys.readouterr().err
     assert len(place.submitted) == 1
 
 
@@ -224,7 +224,7 @@ class TestOptuna:
 
 
 class TestExtend:
-    """`python -m rlpipe.sweep DIR add …`."""
+    """`rlpipe sweep DIR add …`."""
 
     @pytest.fixture(autouse=True)
     def sweep(self) -> Sweep:

@@ -1,1 +1,1 @@
-"""Talking to a trained model in the terminal: `python -m rlpipe.chat RUN`."""
+"""Talking to a trained model in the terminal: `rlpipe chat RUN`."""

@@ -1,4 +1,4 @@
-"""`python -m rlpipe.chat RUN`: talk to a run's model, a stage's, or any model, in the terminal or from a script."""
+"""`rlpipe chat RUN`: talk to a run's model, a stage's, or any model, in the terminal or from a script."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _device(asked: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m rlpipe.chat",
+        "rlpipe chat",
         description="Talk to a trained model.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

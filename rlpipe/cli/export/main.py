@@ -1,4 +1,4 @@
-"""`python -m rlpipe.export RUN [DIR]`: a run's model as a folder for the hub, verified, and on request uploaded."""
+"""`rlpipe export RUN [DIR]`: a run's model as a folder for the hub, verified, and on request uploaded."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m rlpipe.export", description=__doc__.partition(": ")[2])
+    parser = argparse.ArgumentParser("rlpipe export", description=__doc__.partition(": ")[2])
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a stage's name")
     parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, help="where to (default: exports/<name>)")
     parser.add_argument("--adapter", action="store_true", help="the LoRA adapter alone instead of the merged model")

@@ -1,1 +1,1 @@
-"""Running a recorded run again and comparing the two: `python -m rlpipe.reproduce RUN`."""
+"""Running a recorded run again and comparing the two: `rlpipe reproduce RUN`."""

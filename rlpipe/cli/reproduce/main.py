@@ -1,4 +1,4 @@
-"""`python -m rlpipe.reproduce RUN`: say what differs from the record, run it again, compare the results."""
+"""`rlpipe reproduce RUN`: say what differs from the record, run it again, compare the results."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def show_results(findings: list[results.Finding], old: Run, new: Run) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     about = "Say what differs from a run's record, run it again in a new folder, and compare the results. " + CODES
-    parser = argparse.ArgumentParser("python -m rlpipe.reproduce", description=about)
+    parser = argparse.ArgumentParser("rlpipe reproduce", description=about)
     parser.add_argument("run", metavar="RUN", help="a finished run's folder, or a stage's name")
     parser.add_argument("--run-dir", metavar="NEW", type=Path, help="the new run's folder (default: under runs/)")
     parser.add_argument("--check", action="store_true", help="only say what differs; exit code 1 if anything does")

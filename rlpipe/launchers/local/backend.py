@@ -23,7 +23,7 @@ PATIENCE = 60.0
 
 
 class LocalBackend(Backend):
-    """Runs jobs in a pool of its own for each sweep; see `rlpipe.launch.local`."""
+    """Runs jobs in a pool of its own for each sweep; see `rlpipe.launchers.local`."""
 
     here: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ LAG = 3.0
 
 
 class SlurmBackend(Backend):
-    """Runs jobs as arrays of SLURM's; see `rlpipe.launch.slurm`."""
+    """Runs jobs as arrays of SLURM's; see `rlpipe.launchers.slurm`."""
 
     def __init__(self, sweep: Sweep):
         super().__init__(sweep)

@@ -25,7 +25,7 @@ def write_own(run_dir: Path, log_file: Path) -> None:
     except Exception as error:
         say(
             f"the run's {NAME} could not be written ({type(error).__name__}: {error})\n"
-            f"    → try again: python -m rlpipe.report {run_dir}"
+            f"    → try again: rlpipe report {run_dir}"
         )
         with suppress(RecordError):
             append(log_file, "".join(traceback.format_exception(error)))
@@ -40,5 +40,5 @@ def write_sweep(folder: Path) -> None:
     except Exception as error:
         say(
             f"the sweep's {NAME} could not be written ({type(error).__name__}: {error})\n"
-            f"    → try again: python -m rlpipe.report {folder}"
+            f"    → try again: rlpipe report {folder}"
         )

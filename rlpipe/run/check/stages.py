@@ -78,7 +78,7 @@ def store(subject: Subject) -> Iterator[Problem]:
         )
     elif not os.access(where, os.W_OK | os.X_OK):
         what = f"{folder} is for reading only: stages that are not there yet cannot be built"
-        yield Problem("store", what, "python -m rlpipe.stages explain … says which they are", fatal=False)
+        yield Problem("store", what, "rlpipe stages explain … says which they are", fatal=False)
 
 
 def rows(subject: Subject) -> Iterator[Problem]:

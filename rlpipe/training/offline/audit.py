@@ -46,7 +46,7 @@ class OfflineAudit(Audit):
     double_bos: int
     """Sequences that begin with the begin-of-text token twice."""
     data: dict[str, Any] = field(default_factory=dict)
-    """How many examples were dropped or cut, and their lengths (`offline.fit.Fitted.report`)."""
+    """How many examples were dropped or cut, and their lengths (`training.offline.fit.Fitted.report`)."""
 
     def lines(self) -> list[str]:
         """Say the numbers, a line each."""
@@ -68,7 +68,7 @@ class OfflineAudit(Audit):
 def audit(trainer: Trainer, loaded: Loaded, method: Method, fitted: Any = None) -> OfflineAudit:
     """Look at the batches of `trainer` and say what is wrong with them.
 
-    `fitted` (default: the trainer's own, an `offline.fit.Fitted`) holds the examples behind the
+    `fitted` (default: the trainer's own, an `training.offline.fit.Fitted`) holds the examples behind the
     rows, in order; without it the prompt's borders are not checked. Nothing is raised: see `errors`.
     """
     fitted = getattr(trainer, "fitted", None) if fitted is None else fitted

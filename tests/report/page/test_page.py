@@ -185,7 +185,7 @@ def test_a_report_that_cannot_be_written_breaks_nothing_and_is_said(
 
     monkeypatch.setattr(own, "write", broken)
     write_own(folder, folder / "log.txt")
-    assert f"python -m rlpipe.report {folder}" in " ".join(capsys.readouterr().err.split())
+    assert f"rlpipe report {folder}" in " ".join(capsys.readouterr().err.split())
     assert "KeyError: 'arms'" in (folder / "log.txt").read_text()
 
 
