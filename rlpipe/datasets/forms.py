@@ -8,7 +8,7 @@ chat template; a prompt ends with a user (or tool) turn, a completion holds what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,12 +21,6 @@ class Example:
 
     id: str
     """Names the row for ever: `<split>/<row number in its source>`, then `.n` where one row gave several."""
-
-    def row(self) -> dict[str, Any]:
-        """Return the example as the columns that TRL takes (without `id`)."""
-        columns = asdict(self)
-        del columns["id"]
-        return columns
 
 
 @dataclass(frozen=True)
@@ -77,10 +71,6 @@ class Prompt(Example):
 
     prompt: list[Message]
     columns: dict[str, Any] = field(default_factory=dict)
-
-    def row(self) -> dict[str, Any]:
-        """Return the prompt beside its columns, as TRL hands them to rewards."""
-        return {"prompt": self.prompt, **self.columns}
 
 
 @dataclass(frozen=True)

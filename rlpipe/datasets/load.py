@@ -14,8 +14,6 @@ trains and is tested on the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
@@ -27,15 +25,9 @@ from rlpipe.datasets.trouble import BadData
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
 
-Progress = Callable[[str], None]
 
-
-def load(dataset: Dataset, takes: tuple[Form, ...], seed: int, progress: Progress | None = None) -> Splits:
-    """Load both splits of a dataset in the form that suits `takes` best.
-
-    `progress` is told in a few words what is being done. Raises DataError.
-    """
-    tell = progress or (lambda _: None)
+def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
+    """Load both splits of a dataset in the form that suits `takes` best. Raises DataError."""
     found = route(dataset.form, takes)
     if found is None:
         wanted = " or ".join(form_name(form) for form in takes) or "nothing"
@@ -43,11 +35,10 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int, progress: Progres
         raise BadData("dataset", what, "choose a dataset or a method that fits")
     form, steps = found
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
-    train_rows, test_rows = read(dataset, seed, tell)
+    train_rows, test_rows = read(dataset, seed)
     for rows in (train_rows, test_rows):
         if rows is not None:
             _look(dataset, rows)
-    tell(f"cleaning {len(train_rows.rows)} rows")
     if test_rows is None:
         train, test = hold_out(dataset, train_rows, steps, seed)
     else:
@@ -57,7 +48,7 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int, progress: Progres
     return Splits(train, test)
 
 
-def read(dataset: Dataset, seed: int, tell: Progress) -> tuple[Rows, Rows | None]:
+def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
     """Return the raw rows of the train and the test split; None for a test split that is to be held out."""
     config = dataset.config
     own = dataset.own_rows(seed)
@@ -68,10 +59,8 @@ def read(dataset: Dataset, seed: int, tell: Progress) -> tuple[Rows, Rows | None
     if config.source == "hub":
         from rlpipe.datasets import hub
 
-        tell(f"reading {config.hub} from the hub")
         return hub.read_splits(config)
     source = local.existing(config.source)
-    tell(f"reading {source}")
     train = local.read_split(dataset, source, config.train_split, "train")
     if source.is_file() or config.test_split is None:
         return train, None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rlpipe.datasets.forms import Example
 from rlpipe.models.tokens import Tokens
 
 Columns = dict[str, list[Any]]
-Layout = Callable[[Sequence[Example], Sequence[Tokens]], Columns]
 
 IGNORED = -100
 """The label of a token that is not trained."""

@@ -15,7 +15,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.errors import RecordError
 from rlpipe.core.files import explained, json_text, sha256, write_atomic
 
 SEAL = "whole.json"
@@ -115,19 +114,6 @@ def delete(checkpoint: Path) -> None:
     with explained(checkpoint, "delete"):
         (checkpoint / SEAL).unlink(missing_ok=True)
         shutil.rmtree(checkpoint)
-
-
-def is_complete(checkpoint: Path) -> bool:
-    """Say whether training had reached its last step when the checkpoint was made.
-
-    Raises RecordError for a checkpoint without a readable trainer state.
-    """
-    path = checkpoint / "trainer_state.json"
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        return state["global_step"] >= state["max_steps"] > 0
-    except (OSError, ValueError, KeyError) as error:
-        raise RecordError(f"{path}: no trainer state ({error})\n    → delete {checkpoint} and start again") from error
 
 
 def _content(checkpoint: Path) -> list[Path]:

@@ -125,11 +125,6 @@ class Record:
         return read_json(self.run_dir / "result.json")
 
     @property
-    def resumed(self) -> bool:
-        """Whether this is a second or later attempt."""
-        return len(self.manifest.get("attempts", [])) > 1
-
-    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.run_dir / "checkpoints"

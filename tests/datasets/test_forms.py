@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
 from rlpipe.config import plugins
@@ -128,11 +126,6 @@ def test_content_ignores_id_and_white_space_only() -> None:
 def test_content_tells_where_one_field_ends() -> None:
     one, other = Choice("a", ASK, ["x y", "z"], 0), Choice("a", ASK, ["x", "y z"], 0)
     assert content(one) != content(other)
-
-
-def test_row_has_all_columns_but_the_id() -> None:
-    for form, example in EXAMPLES.items():
-        assert set(example.row()) == {one.name for one in fields(form)} - {"id"}
 
 
 class PairMethod:

@@ -261,12 +261,6 @@ def test_rewards_read_the_columns_of_converted_prompts(make, write) -> None:
     }
 
 
-def test_progress_is_told(make, write) -> None:
-    told: list[str] = []
-    load(make("files", source=str(write(rows(5)))), (Completion,), 0, told.append)
-    assert told[-1] == "cleaning 5 rows"
-
-
 def test_problems_of_settings_are_all_listed(make) -> None:
     dataset = make("files", source="/no/such/place", test_fraction=1.5, test_limit=0, train_limit=-1)
     assert [problem.where for problem in data_problems(dataset)] == [

@@ -146,7 +146,7 @@ def test_resuming_cuts_back_and_keeps_the_id(tmp_path):
         first.log_samples(step, [{"text": f"at {step}"}])
     first.finish(Status.stopped, "build", cost={"tokens": 5, "steps": 30})
     second = Record.open(tmp_path / "run", changed(log={"every": 1}, run_dir="elsewhere"))
-    assert second.resumed
+    assert len(second.manifest["attempts"]) == 2
     assert second.manifest["id"] == first.manifest["id"]
     assert second.result is None
     second.rewind(20)
@@ -234,7 +234,7 @@ def test_two_processes_cannot_share_a_folder(tmp_path):
             Record.open(tmp_path / "run", CONFIG)
     finally:
         other.communicate()
-    assert Record.open(tmp_path / "run", CONFIG).resumed
+    assert len(Record.open(tmp_path / "run", CONFIG).manifest["attempts"]) == 2
 
 
 def test_a_run_that_was_taken_over_writes_nothing_more(tmp_path, monkeypatch):

@@ -49,12 +49,11 @@ def forward(
     batch: MicroBatch,
     temperature: float,
     hidden: bool = False,
-    entropy_gradient: bool = False,
 ) -> Scored:
     """Score a micro-batch's completion tokens under the model, whose logits are divided by `temperature`.
 
     Takes plain, PEFT- and DDP-wrapped causal language models. Equal to one row per rollout up to rounding, gradients
-    too. Entropies carry no gradient unless `entropy_gradient`. Raises TrainingError for a temperature that divides by
+    too. Entropies carry none. Raises TrainingError for a temperature that divides by
     nothing, ModelError for a shared row that the model cannot take.
     """
     if temperature <= 0:
@@ -68,7 +67,7 @@ def forward(
     def score() -> tuple[Tensor, ...]:
         own = partial(logits, inner) if found.head else nn.Identity()
         inputs, states = _states(inner, laid, batch.shared, found.head, hidden)
-        scored = token_logps(own, found.vocabulary, inputs, laid.targets, temperature, entropy_gradient)
+        scored = token_logps(own, found.vocabulary, inputs, laid.targets, temperature)
         return scored if states is None else (*scored, states)
 
     logps, entropies, *kept = through(model, laid.ids, score) if is_wrapper(model) else score()

@@ -2,7 +2,7 @@
 
 With z = logits / temperature and p = softmax(z):
     log p(t) = z_t - logsumexp(z)                 gradient to z: onehot(t) - p
-    H        = logsumexp(z) - sum_v p_v z_v       gradient to z: -p (log p + H)
+    H        = logsumexp(z) - sum_v p_v z_v       watched only: without a gradient
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ def token_logps(
     states: Tensor,
     targets: Tensor,
     temperature: float,
-    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the log-probabilities [n] and entropies [n], in nats and float32, of `targets` [n] under `head(states)`.
 
     `states` is [n, H], `head` gives logits [n, V], V is `vocabulary`. At most one float32 [n, V] is kept for the
-    backward pass; where n · V exceeds `KEPT`, none is, and the head runs again there. Entropies carry a gradient only
-    when asked.
+    backward pass; where n · V exceeds `KEPT`, none is, and the head runs again there. Entropies carry no
+    gradient.
     """
     size = max(SHORTEST_CHUNK, CHUNKS["cuda" if states.is_cuda else "cpu"] // vocabulary)
 
     def score(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return _TokenLogps.apply(head(states), targets, temperature, entropy_gradient)
+        return _TokenLogps.apply(head(states), targets, temperature)
 
     again = torch.is_grad_enabled() and len(targets) * vocabulary > KEPT
     parts = []
@@ -57,9 +56,7 @@ class _TokenLogps(torch.autograd.Function):
     """The formulas of the module's docstring, in float32, with the probabilities as the only thing kept."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, targets: Tensor, temperature: float, entropy_gradient: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         scaled = logits.float() / temperature
         scaled -= scaled.amax(-1, keepdim=True)
         chosen = scaled.gather(-1, targets[:, None]).squeeze(-1)
@@ -69,24 +66,18 @@ class _TokenLogps(torch.autograd.Function):
         mean = torch.linalg.vecdot(probabilities, scaled.clamp_(min=torch.finfo(torch.float32).min)) / total
         probabilities /= total[:, None]
         entropies = log_total - mean
-        ctx.save_for_backward(probabilities, targets, entropies)
+        ctx.save_for_backward(probabilities, targets)
         ctx.temperature, ctx.dtype = temperature, logits.dtype
-        if not entropy_gradient:
-            ctx.mark_non_differentiable(entropies)
+        ctx.mark_non_differentiable(entropies)
         ctx.set_materialize_grads(False)
         return chosen - log_total, entropies
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, logp_gradient: Tensor | None, entropy_gradient: Tensor | None) -> tuple[Any, ...]:
-        probabilities, targets, entropies = ctx.saved_tensors
+    def backward(ctx: Any, logp_gradient: Tensor | None, _: None) -> tuple[Any, ...]:
+        probabilities, targets = ctx.saved_tensors
         if logp_gradient is None:
-            gradient = torch.zeros_like(probabilities)
-        else:
-            gradient = probabilities * -logp_gradient[:, None]
-            gradient.scatter_add_(-1, targets[:, None], logp_gradient[:, None])
-        if entropy_gradient is not None:
-            tiny = torch.finfo(torch.float32).tiny
-            surprise = probabilities.clamp(min=tiny).log_() + entropies[:, None]
-            gradient -= surprise.mul_(probabilities).mul_(entropy_gradient[:, None])
-        return gradient.div_(ctx.temperature).to(ctx.dtype), None, None, None
+            return None, None, None
+        gradient = probabilities * -logp_gradient[:, None]
+        gradient.scatter_add_(-1, targets[:, None], logp_gradient[:, None])
+        return gradient.div_(ctx.temperature).to(ctx.dtype), None, None

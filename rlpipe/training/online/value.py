@@ -65,11 +65,6 @@ class Values(nn.Module):
                     found[index] = part
         return found
 
-    @property
-    def shared_free(self) -> list[nn.Parameter]:
-        """The trained weights, none of which the policy has."""
-        return [weight for weight in self.parameters() if weight.requires_grad]
-
     def save(self, folder: Path) -> None:
         """Write the trained weights into a checkpoint's folder."""
         from safetensors.torch import save_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
 from collections.abc import Callable
@@ -44,6 +45,11 @@ def examples(form: forms.Form, count: int = 24, seed: int = 0) -> list[forms.Exa
         else:
             made.append(forms.Text(id, said("user")[0]["content"]))
     return made
+
+
+def columns_of(example: forms.Example) -> dict[str, Any]:
+    """Return an example as the columns that TRL takes."""
+    return {name: value for name, value in dataclasses.asdict(example).items() if name != "id"}
 
 
 def load(folder: Path, head: Head = Head.causal_lm, peft: Any = None) -> Loaded:

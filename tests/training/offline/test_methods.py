@@ -12,6 +12,7 @@ import pytest
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import ConfigError
 from rlpipe.datasets import forms
+from tests.training.offline.conftest import columns_of
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")
 BY_HAND = {
@@ -42,7 +43,7 @@ def test_losses_equal_those_of_trl_by_hand(make, build, small_model, tmp_path, n
     ours.train()
 
     ours.order.set_epoch(0)
-    rows = [ours.fitted.examples[row].row() for row in ours.order]
+    rows = [columns_of(ours.fitted.examples[row]) for row in ours.order]
     loaded = make["load"](small_model, Head.reward if name == "reward_model" else Head.causal_lm)
     loaded.tokenizer.chat_template = bare
     library = ours.method.library_config()

@@ -3,6 +3,7 @@ import pytest
 from rlpipe.core.errors import DataError, ModelError
 from rlpipe.datasets import forms
 from rlpipe.models.tokens import tokenize
+from tests.training.offline.conftest import columns_of
 
 UNMARKED = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -66,7 +67,7 @@ def test_tokens_equal_those_of_trls_own_preparation(make, build, tokenizer, tmp_
 
     trainer = build(tmp_path, name)
     base = type(trainer).__mro__[2]
-    rows = Dataset.from_list([example.row() for example in trainer.fitted.examples])
+    rows = Dataset.from_list([columns_of(example) for example in trainer.fitted.examples])
     trainer.args.assistant_only_loss = True
     extra = (False, None) if name == "sft" else ()
     theirs = base._prepare_dataset(trainer, rows, tokenizer, trainer.args, *extra, "train")

@@ -89,24 +89,6 @@ def test_tool_results_are_scored_too(llama: Any) -> None:
     assert close(forward(llama, batch, 1.0).logps, plain(llama, given, 1.0)[0])
 
 
-def test_entropy_gradient_when_asked(llama: Any, one_batch: MicroBatch) -> None:
-    torch.cat([plain(llama, each, 1.3)[1] for each in one_batch.rollouts]).sum().backward()
-    wanted = gradient(llama)
-    forward(llama, one_batch, 1.3, entropy_gradient=True).entropies.sum().backward()
-    assert close(gradient(llama), wanted)
-
-
-def test_logp_and_entropy_gradients_add_up(llama: Any, one_batch: MicroBatch) -> None:
-    logps, entropies = (
-        torch.cat(parts) for parts in zip(*(plain(llama, r, 1.0) for r in one_batch.rollouts), strict=True)
-    )
-    (2 * logps + 3 * entropies).sum().backward()
-    wanted = gradient(llama)
-    found = forward(llama, one_batch, 1.0, entropy_gradient=True)
-    (2 * found.logps + 3 * found.entropies).sum().backward()
-    assert close(gradient(llama), wanted)
-
-
 def test_chunks_that_are_computed_again_change_nothing(
     llama: Any, one_batch: MicroBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,8 +111,8 @@ def test_chunks_that_are_computed_again_change_nothing(
 
 def test_forbidden_tokens_give_no_nan() -> None:
     logits = torch.tensor([[0.0, 1.0, float("-inf")]], requires_grad=True)
-    logps, entropies = logprobs.token_logps(nn.Identity(), 3, logits, torch.tensor([1]), 1.0, True)
-    (logps + entropies).sum().backward()
+    logps, entropies = logprobs.token_logps(nn.Identity(), 3, logits, torch.tensor([1]), 1.0)
+    logps.sum().backward()
     shares = torch.tensor([0.0, 1.0]).softmax(-1)
     assert close(entropies, -(shares * shares.log()).sum()[None])
     assert logits.grad is not None
