@@ -104,4 +104,5 @@ def without_run_dir(overrides: Sequence[str]) -> list[str]:
 
 
 def command(*overrides: str) -> str:
+    """Return the command that runs some overrides, as a shell takes it."""
     return shlex.join(["python", "-m", "rlpipe", *overrides])

@@ -80,10 +80,7 @@ class References:
         start = not one.stage and one.model is None
         settings = like(own, own.chat_template if start else None)
         try:
-            if one.stage:
-                source = product(one.run, one.stage)
-            else:
-                source = locate(one.model or policy.path, one.revision)[0]
+            source = product(one.run, one.stage) if one.stage else locate(one.model or policy.path, one.revision)[0]
             device = policy.model.device.type
             return load_frozen(str(source), settings, Head.causal_lm, device, self.folder / "model")
         except ModelError as error:

@@ -1,6 +1,7 @@
 """The names that lm-evaluation-harness knows, read off its YAML files as text.
 
-The harness itself parses all of them, which takes many seconds; a check must not."""
+The harness itself parses all of them, which takes many seconds; a check must not.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 NO_TASKS = (".py", ".pyc", ".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".ipynb")
-
-
 _NAME = re.compile(r"""^['"]?(?:task|group)['"]?\s*:\s*(['"]?)([^\s'"#\[\]{]+)\1\s*(?:\#.*)?$""", re.MULTILINE)
-
-
 _TAGS = re.compile(r"""^['"]?tag['"]?\s*:(.*(?:\n[ \t]*-.*)*)""", re.MULTILINE)
-
-
 _WORD = re.compile(r"""[^\s,'"\[\]-][^\s,'"\[\]]*""")
 
 

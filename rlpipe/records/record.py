@@ -47,8 +47,6 @@ from rlpipe.records.lease import Lease, Lost
 from rlpipe.records.ownership import claim, refuse_foreign, refuse_other_run
 
 _STAGES = [until.name for until in Until]
-
-
 When = Literal["before", "after"]
 
 

@@ -185,8 +185,6 @@ def write_outcome(job_folder: Path, outcome: Outcome) -> None:
 
 
 DONE, FAILED, STOPPED = 0, 1, 75
-
-
 NOTHING_SAVED = "before there was anything to save"
 
 

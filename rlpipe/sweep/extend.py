@@ -57,8 +57,8 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
     """Add the arms that the study has with other values of some fields; return the jobs that were handed over.
 
     The arms are the study's grid with those values in the place of the field's own, less those that are there.
-    They are rehearsed like any other, from the options as they are now, by `command`: the command line as a function. Raises LaunchError for a sweep that is no
-    grid of rlpipe's runs, and what rehearsing raises.
+    They are rehearsed like any other, from the options as they are now, by `command`: the command line as a function.
+    Raises LaunchError for a sweep that is no grid of rlpipe's runs, and what rehearsing raises.
     """
     _refuse_other(sweep)
     said = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))

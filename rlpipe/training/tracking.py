@@ -36,11 +36,7 @@ def untrack(tracker: Guarded, record: Record, metrics: Mapping[str, float]) -> N
 
 
 HYDRAS_NOTE = "multirun.yaml"
-
-
 LONGEST_NAME = 128
-
-
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 

@@ -10,5 +10,6 @@ queue       how jobs stand: squeue for the living, sacct or scontrol for the dea
 verdict     writing down what a lost job could not say itself
 task        what runs inside a job: starts the work, passes requests to stop on, has the job queued again
 
-What a user sets is `config.launchers.SlurmConfig`. The work itself is `rlpipe.sweep.job`, in a process of its own, so that whatever kills it is noticed and written down.
+What a user sets is `config.launchers.SlurmConfig`. The work itself is `rlpipe.sweep.job`, in a process of its own, so
+that whatever kills it is noticed and written down.
 """

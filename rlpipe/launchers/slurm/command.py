@@ -88,17 +88,9 @@ def _name(environment: Mapping[str, str]) -> str:
 
 
 _DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?")
-
-
 _CLOCK = re.compile(r"(\d+)(?::(\d+))?(?::(\d+))?")
-
-
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)B?", re.IGNORECASE)
-
-
 _MEGABYTES = {"K": 1 / 1024, "": 1.0, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
-
-
 FOR_EVER = ("UNLIMITED", "INFINITE")
 
 

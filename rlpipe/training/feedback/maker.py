@@ -178,8 +178,6 @@ WORDS = {
     "score_chosen": "mean score chosen",
     "score_rejected": "mean score rejected",
 }
-
-
 JUDGE = {
     "first_answer_rate": "judge: first answer preferred, share",
     "order_consistency": "judge: both orders agree, share",
