@@ -1,0 +1,1 @@
+"""Rows and the forms that they take: reading, cleaning, splitting and converting them."""

@@ -1,0 +1,1 @@
+"""Weights and tokenizers: loading, chat templates, adapters, memory, saving."""

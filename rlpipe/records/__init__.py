@@ -1,0 +1,1 @@
+"""What runs and sweeps leave on disk: manifests, results, checkpoints, and who may write."""

@@ -1,0 +1,1 @@
+"""What completions earn: verifiers, models, judges, and their weighted sum."""

@@ -5,8 +5,7 @@ A run may start from a stage (`after`, `model.stage`), be held close to one (`me
 
     lineage       which runs a run needs, and what they inherit
     fingerprint   a run's name by all that determines its result; `identity` names rows and weights by content
-    needs         all stages of a run, those that others need first
-    store         finding a stage again, waiting for it, building it; `users` says who uses it
-    parents       what a run gets of all this
-    stored, listing, why, upkeep    what `rlpipe stages` shows and does
+    store         finding a stage again, waiting for it, building it, and what a run gets of all this
+    users         who uses a stage
+    stored, why, upkeep             what `rlpipe stages` shows and does
 """

@@ -1,0 +1,1 @@
+"""What completions may call, how calls are written, and running them."""
