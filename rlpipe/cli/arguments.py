@@ -68,7 +68,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def _chooses(overrides: Sequence[str]) -> bool:
-    """Say whether overrides choose what to run, or only how (`seed=1`, `model=…`, `log.every=…`)."""
+    """Return whether overrides choose what to run, or only how (`seed=1`, `model=…`, `log.every=…`)."""
     return any(override.lstrip("+~").split("=")[0].split(".")[0] in CHOOSING for override in overrides)
 
 

@@ -20,7 +20,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Say whether this is the process that writes records and shows things."""
+    """Return whether this is the process that writes records and shows things."""
     return rank() == 0
 
 
@@ -42,7 +42,7 @@ def finish() -> None:
 
 
 def any_rank(flag: bool) -> bool:
-    """Say whether `flag` is true in any process; every process must call it at the same point.
+    """Return whether `flag` is true in any process; every process must call it at the same point.
 
     Costs nothing in a run of one process, and one all-reduce of a single number in others.
     """

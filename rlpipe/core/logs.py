@@ -68,7 +68,7 @@ def _handlers(log_file: Path, libraries: bool) -> list[logging.Handler]:
 
 
 def _is_shown(record: logging.LogRecord, libraries: bool) -> bool:
-    """Say whether a line belongs on the terminal."""
+    """Return whether a line belongs on the terminal."""
     if not distributed.is_main():
         return record.levelno >= logging.ERROR
     if record.name.split(".")[0] == "rlpipe" or (libraries and record.name.startswith(LIBRARIES)):

@@ -63,5 +63,5 @@ def count(number: float) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Say whether a value is a number that can be shown as one."""
+    """Return whether a value is a number that can be shown as one."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -190,7 +190,7 @@ class Sampler:
         return Finish.length if len(row.ids) >= row.room else None
 
     def _may_call(self, token: int) -> bool:
-        """Say whether a call may have been completed by a token."""
+        """Return whether a call may have been completed by a token."""
         if self.protocol is None:
             return False
         if self.protocol.ends_turn:

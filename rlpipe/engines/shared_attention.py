@@ -170,13 +170,13 @@ def share(cache: Cache, of: Sequence[int], room: int, device: torch.device) -> G
 
 
 def can_share(loaded: Loaded) -> bool:
-    """Say whether a model's attention can be exchanged for this one."""
+    """Return whether a model's attention can be exchanged for this one."""
     exact = loaded.model.get_input_embeddings().weight.dtype is torch.float32 and not loaded.autocast
     return exact and loaded.model.config.get_text_config()._attn_implementation == "sdpa"
 
 
 def is_sharing(loaded: Loaded) -> bool:
-    """Say whether a model attends through `attention` now."""
+    """Return whether a model attends through `attention` now."""
     return loaded.model.config.get_text_config()._attn_implementation == NAME
 
 

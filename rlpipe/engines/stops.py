@@ -45,7 +45,7 @@ class StopStrings:
         self._ends = Ends("".join(string[-1] for string in self._strings), tokenizer)
 
     def __call__(self, written: Sequence[int]) -> bool:
-        """Say whether the newest token of `written` (non-empty) completes one of the strings."""
+        """Return whether the newest token of `written` (non-empty) completes one of the strings."""
         if not self._strings or not self._ends(written[-1]):
             return False
         text = self._tokenizer.decode(list(written[-self._window :]), skip_special_tokens=False)
@@ -62,7 +62,7 @@ class Ends:
         self._known: dict[int, bool] = {}
 
     def __call__(self, token: int) -> bool:
-        """Say whether a token may hold one of the characters."""
+        """Return whether a token may hold one of the characters."""
         if self._any:
             return True
         if token not in self._known:

@@ -106,7 +106,7 @@ def _closed(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def has_generation_markers(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Say whether the chat template marks what the assistant wrote with `{% generation %}`."""
+    """Return whether the chat template marks what the assistant wrote with `{% generation %}`."""
     return re.search(r"\{%-?\s*generation\b", str(tokenizer.chat_template or "")) is not None
 
 

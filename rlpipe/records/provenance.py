@@ -44,7 +44,7 @@ _LOGIN_IN_URL = re.compile(r"(://)[^/\s:@]+:[^/\s@]+@")
 
 
 def is_secret(name: str) -> bool:
-    """Say whether a key or environment variable of this name holds a secret (special tokens of a vocabulary do not)."""
+    """Return whether a key or environment variable of this name holds a secret (special tokens of a vocabulary do not)."""
     return bool(_SECRET.search(name)) and not _VOCABULARY.search(name)
 
 

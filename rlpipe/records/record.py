@@ -226,7 +226,7 @@ class Record:
             self._lease.release()
 
     def may_write(self) -> bool:
-        """Say whether this process writes the record. Raises Lost, once, when another process has taken it over."""
+        """Return whether this process writes the record. Raises Lost, once, when another process has taken it over."""
         if self._writes and self._lease is not None:
             try:
                 self._lease.check()

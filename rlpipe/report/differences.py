@@ -139,7 +139,7 @@ def _interval(parts: Parts, found: Contrast, numbers: Array, shares: bool = Fals
 
 
 def _all_same(parts: Parts, numbers: Array) -> bool:
-    """Say whether nothing differs but by rounding."""
+    """Return whether nothing differs but by rounding."""
     return float(parts.variance) <= (1e-12 * float(np.abs(numbers).max())) ** 2
 
 

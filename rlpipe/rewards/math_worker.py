@@ -17,7 +17,7 @@ MEMORY = 4 * 2**30
 
 
 def compare(reference: str, text: str) -> dict[str, bool]:
-    """Say whether both texts can be read as mathematics, and whether they are equal."""
+    """Return whether both texts can be read as mathematics, and whether they are equal."""
     from math_verify import parse, verify
 
     laid_out = reference if "$" in reference or "\\boxed" in reference else f"${reference}$"

@@ -253,5 +253,5 @@ def _bent(t: Array, parts: Parts, side: Array | float) -> Array:
 
 
 def binary(*scores: Array) -> bool:
-    """Say whether scores are right (1), wrong (0), or a tie (0.5), and nothing else."""
+    """Return whether scores are right (1), wrong (0), or a tie (0.5), and nothing else."""
     return all(bool(np.isin(one, (0.0, 0.5, 1.0)).all()) for one in scores)

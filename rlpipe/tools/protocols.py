@@ -210,7 +210,7 @@ def choose(tools: Sequence[Tool], tokenizer: PreTrainedTokenizerBase) -> Protoco
 
 
 def knows_tools(chat: ChatProtocol, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Say whether a template offers tools, writes a call so that it can be read back, and answers it."""
+    """Return whether a template offers tools, writes a call so that it can be read back, and answers it."""
     from jinja2 import TemplateError
 
     lay_out: Any = tokenizer.apply_chat_template

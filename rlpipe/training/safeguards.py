@@ -93,7 +93,7 @@ def _bad_step(what: str, args: TrainingArguments, state: TrainerState) -> Traini
 
 
 def _finite(model: torch.nn.Module | None) -> bool:
-    """Say whether all trained weights are finite numbers."""
+    """Return whether all trained weights are finite numbers."""
     weights = [] if model is None else [weight for weight in model.parameters() if weight.requires_grad]
     flags = [weight.detach().isfinite().all() for weight in weights]
     return all(bool(flag) for flag in flags)

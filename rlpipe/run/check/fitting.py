@@ -125,7 +125,7 @@ def own(subject: Subject) -> Iterator[Problem]:
 
 
 def _served(subject: Subject, what: str) -> bool:
-    """Say whether a required evaluation uses the run's rewards (`takes_reward`) or tools (`takes_tool`)."""
+    """Return whether a required evaluation uses the run's rewards (`takes_reward`) or tools (`takes_tool`)."""
     return any(one.config.required and getattr(one, what) for one in subject.evaluations.values())
 
 

@@ -67,7 +67,7 @@ def files(pid: int) -> list[str]:
 
 
 def alive(pid: int) -> bool:
-    """Say whether a process is there; a zombie that nobody has reaped yet is not."""
+    """Return whether a process is there; a zombie that nobody has reaped yet is not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2]
     except OSError:
