@@ -24,9 +24,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import cloudpickle
+from rlpipe.launchers.slurm.backend import SlurmBackend
 
 from rlpipe.core.errors import LaunchError
-from rlpipe.launchers.slurm.backend import SlurmBackend
 from rlpipe.launchers.slurm.command import ask
 from rlpipe.records.sweep import Job, Kind, Sweep
 from tests.launchers.slurm.cluster import Cluster

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.explain import key_of
 from rlpipe.config.fields import Field, declarations, fields, values
@@ -77,18 +77,18 @@ def overview(folders: Sequence[Path] = ()) -> str:
 
 def run_help(overrides: Sequence[str], folders: Sequence[Path] = ()) -> str:
     """Return the fields that the given choices have: type, value as composed, documentation."""
-    config = compose_raw(overrides, folders)
+    config = compose_raw(overrides, folders, hydras_own=True)
     chosen = {key_of(override).split(".")[0]: override for override in overrides}
-    shown = [group for group in options(folders) if group in chosen and group in config] or ["method"]
+    nodes = {group: OmegaConf.select(config, group.replace("/", ".")) for group in options(folders) if group in chosen}
+    nodes = {group: node for group, node in nodes.items() if node is not None} or {"method": config.method}
     blocks = [f"rlpipe {' '.join(overrides)}"]
-    for group in shown:
-        node = config[group]
+    for group, node in nodes.items():
         if not isinstance(node, DictConfig):
             blocks.append(f"\n{group}: {node}")
             continue
         title = chosen.get(group, f"{group}={node.get('name', '…')}")
         blocks.append(f"\nfields of {title}  (name: type = value)")
-        for field in fields(node, f"{group}."):
+        for field in fields(node, f"{group.replace('/', '.')}."):
             blocks += _described(field)
     return "\n".join([*blocks, "", "The other groups: rlpipe --help. Everything as composed: rlpipe … --cfg job"])
 
@@ -122,7 +122,7 @@ def _top_level() -> Iterable[tuple[str, str]]:
 def _contents() -> dict[str, tuple[str, str]]:
     """Return what config.yaml, the table of contents, says of each group: its meaning and its default."""
     text = (conf_dir() / "config.yaml").read_text(encoding="utf-8")
-    entries = re.findall(r"^  - (\w+): (\S+) +# (.+)$", text, flags=re.MULTILINE)
+    entries = re.findall(r"^  - (?:override )?([\w/]+): (\S+) +# (.+)$", text, flags=re.MULTILINE)
     return {group: (meaning.split(";")[0], default.replace("null", "none")) for group, default, meaning in entries}
 
 

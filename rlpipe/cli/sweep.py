@@ -14,7 +14,7 @@ from typing import NoReturn
 from rlpipe.cli.exits import DONE, UNWELL, leave
 from rlpipe.core.errors import LaunchError, guess
 from rlpipe.core.terminal import say, show
-from rlpipe.launchers.base import Backend, backend_of
+from rlpipe.launchers.base import Launcher, launcher_of
 from rlpipe.records.sweep import Job, Sweep
 from rlpipe.sweep.states import RESUMABLE, Standing
 from rlpipe.sweep.table import summary, table
@@ -28,20 +28,20 @@ def main() -> NoReturn:
 
 def _command(arguments: argparse.Namespace) -> int:
     sweep = Sweep.load(arguments.folder)
-    backend = backend_of(sweep)
+    launcher = launcher_of(sweep)
     match arguments.command:
         case "watch":
-            return follow(sweep, backend)
+            return follow(sweep, launcher)
         case "resume":
-            return resume(sweep, backend, arguments.jobs, arguments.wait)
+            return resume(sweep, launcher, arguments.jobs, arguments.wait)
         case "cancel":
-            return cancel(sweep, backend, arguments.jobs)
+            return cancel(sweep, launcher, arguments.jobs)
         case "add":
-            return add(sweep, backend, arguments.overrides, arguments.wait)
+            return add(sweep, launcher, arguments.overrides, arguments.wait)
         case "logs":
-            return logs(sweep, backend, arguments.jobs, arguments.lines, arguments.follow)
+            return logs(sweep, launcher, arguments.jobs, arguments.lines, arguments.follow)
         case _:
-            return status(sweep, backend)
+            return status(sweep, launcher)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,20 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def status(sweep: Sweep, backend: Backend) -> int:
+def status(sweep: Sweep, launcher: Launcher) -> int:
     """Show how every job stands, once."""
-    show(table(look(sweep, backend)))
+    show(table(look(sweep, launcher)))
     return DONE
 
 
-def follow(sweep: Sweep, backend: Backend) -> int:
+def follow(sweep: Sweep, launcher: Launcher) -> int:
     """Show how the sweep gets on until it is over."""
-    return DONE if report(sweep, watch(sweep, backend)) else UNWELL
+    return DONE if report(sweep, watch(sweep, launcher)) else UNWELL
 
 
-def resume(sweep: Sweep, backend: Backend, keys: Sequence[str], wait: bool) -> int:
+def resume(sweep: Sweep, launcher: Launcher, keys: Sequence[str], wait: bool) -> int:
     """Run again what is missing, stopped, cancelled or failed, all of it or the named jobs; what runs is left alone."""
-    now = look(sweep, backend)
+    now = look(sweep, launcher)
     chosen = _chosen(now, keys)
     again = {one.job.key for one in chosen if one.state in RESUMABLE}
     # A stage that a chosen arm needs comes with it.
@@ -87,23 +87,23 @@ def resume(sweep: Sweep, backend: Backend, keys: Sequence[str], wait: bool) -> i
     if not jobs:
         say(f"nothing to run again: {summary(chosen)}")
         return DONE
-    backend.submit(jobs)
+    launcher.submit(jobs)
     say(f"submitted again: {', '.join(job.key for job in jobs)}")
-    return _wait(sweep, backend, wait)
+    return _wait(sweep, launcher, wait)
 
 
-def cancel(sweep: Sweep, backend: Backend, keys: Sequence[str]) -> int:
+def cancel(sweep: Sweep, launcher: Launcher, keys: Sequence[str]) -> int:
     """End the sweep, or the named jobs of it; what is done stays."""
-    alive = [one.job for one in _chosen(look(sweep, backend), keys) if not one.state.over]
+    alive = [one.job for one in _chosen(look(sweep, launcher), keys) if not one.state.over]
     if not alive:
         say("nothing to cancel: no job is queued or running")
         return DONE
-    backend.cancel(alive)
+    launcher.cancel(alive)
     say(f"cancelled: {', '.join(job.key for job in alive)}")
     return DONE
 
 
-def add(sweep: Sweep, backend: Backend, overrides: Sequence[str], wait: bool) -> int:
+def add(sweep: Sweep, launcher: Launcher, overrides: Sequence[str], wait: bool) -> int:
     """Extend the sweep by the arms that further values of a field make."""
     from rlpipe.cli.main import command
     from rlpipe.sweep.extend import extend
@@ -112,19 +112,19 @@ def add(sweep: Sweep, backend: Backend, overrides: Sequence[str], wait: bool) ->
     if not fresh:
         say("nothing to add: the sweep has all these arms already")
         return DONE
-    return _wait(sweep, backend, wait)
+    return _wait(sweep, launcher, wait)
 
 
-def _wait(sweep: Sweep, backend: Backend, wait: bool) -> int:
+def _wait(sweep: Sweep, launcher: Launcher, wait: bool) -> int:
     if wait:
-        return follow(sweep, backend)
+        return follow(sweep, launcher)
     say(come_back(sweep))
     return DONE
 
 
-def logs(sweep: Sweep, backend: Backend, keys: Sequence[str], lines: int, go_on: bool) -> int:
+def logs(sweep: Sweep, launcher: Launcher, keys: Sequence[str], lines: int, go_on: bool) -> int:
     """Print the end of jobs' logs, and go on with one job's as it grows."""
-    jobs = [one.job for one in _chosen(look(sweep, backend), keys)]
+    jobs = [one.job for one in _chosen(look(sweep, launcher), keys)]
     if go_on and len(jobs) != 1:
         raise LaunchError("logs --follow: follows one job\n    → name it: logs JOB --follow")
     for job in jobs:
@@ -132,7 +132,7 @@ def logs(sweep: Sweep, backend: Backend, keys: Sequence[str], lines: int, go_on:
             print(f"==> {job.key} <==")
         sys.stdout.writelines(_tail(_log(sweep, job), lines))
     if go_on:
-        _follow(_log(sweep, jobs[0]), lambda: look(sweep, backend), jobs[0].key)
+        _follow(_log(sweep, jobs[0]), lambda: look(sweep, launcher), jobs[0].key)
     return DONE
 
 

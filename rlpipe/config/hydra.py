@@ -20,9 +20,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlpipe.config import resolvers
-from rlpipe.config.launchers import LAUNCHERS, GridConfig
+from rlpipe.config.launchers import GridConfig, LauncherConfig
 from rlpipe.config.overrides import as_options
-from rlpipe.config.plugins import SEVERAL, table
+from rlpipe.config.plugins import GROUPS, SEVERAL, Plugin, table
 from rlpipe.core.paths import conf_dir
 
 VERSION_BASE = "1.3"
@@ -38,37 +38,46 @@ def register() -> None:
     store.store(group="schema", name="run", node=RunConfig)
     for kind, known in table().items():
         for plugin in known.values():
-            if plugin.cls is None:
-                # Selecting it must lead to `load`, which says why it cannot be used.
-                node: Any = OmegaConf.create({"name": plugin.name})
-            else:
-                node = OmegaConf.structured(plugin.cls.Config)
-                node.name = plugin.name
-                if kind == "method":
-                    node.learning_rate = f"${{scaled:{node.learning_rate}}}"
-                    node.max_length = f"${{fitting:{node.max_length}}}"
+            node = _launcher_node(plugin) if kind == "launcher" else _node(plugin)
             store.store(group=f"schema/{kind}", name=plugin.name, node=node)
-            if not any((folder / kind / f"{plugin.name}.yaml").is_file() for folder in folders):
-                package = f"{kind}.{plugin.name}" if kind in SEVERAL else kind
-                store.store(group=kind, name=plugin.name, node=node, package=package)
+            group = GROUPS[kind]
+            if not any((folder / group / f"{plugin.name}.yaml").is_file() for folder in folders):
+                package = f"{kind}.{plugin.name}" if kind in SEVERAL else group.replace("/", ".")
+                store.store(group=group, name=plugin.name, node=node, package=package)
+    store.store(group="schema/sweeper", name="grid", node=_targeted(GridConfig, "GridSweeper"))
     Plugins.instance().register(ConfigFolders)
-    _store_launchers()
+    _let_trials_fail()
     resolvers.register()
 
 
-def _store_launchers() -> None:
-    """Store the fields that `conf/hydra` pulls in from `schema/…`; `sweep.launcher` makes the classes known."""
-    for name, config in LAUNCHERS.items():
-        _store_hydras("launcher", name, f"{name.capitalize()}Launcher", config)
-    _store_hydras("sweeper", "grid", "GridSweeper", GridConfig)
-    _let_trials_fail()
+def _node(plugin: Plugin) -> Any:
+    """Return the config node of a plugin that is a part of a run."""
+    if plugin.cls is None:
+        # Selecting it must lead to `load`, which says why it cannot be used.
+        return OmegaConf.create({"name": plugin.name})
+    node = OmegaConf.structured(plugin.cls.Config)
+    node.name = plugin.name
+    if plugin.kind == "method":
+        node.learning_rate = f"${{scaled:{node.learning_rate}}}"
+        node.max_length = f"${{fitting:{node.max_length}}}"
+    return node
 
 
-def _store_hydras(kind: str, name: str, cls: str, config: type) -> None:
+def _launcher_node(plugin: Plugin) -> Any:
+    """Return the config node of a launcher, which Hydra makes from `_target_`; one that is broken says so then."""
+    return _targeted(plugin.cls.Config if plugin.cls is not None else LauncherConfig, hydra_class(plugin.name))
+
+
+def hydra_class(launcher: str) -> str:
+    """Return the name, in `hydra_plugins.rlpipe_launch`, of the class that Hydra makes for a launcher."""
+    return f"{launcher.capitalize()}Launcher"
+
+
+def _targeted(config: type, cls: str) -> Any:
     node: Any = OmegaConf.structured(config)
     with open_dict(node):
         node._target_ = f"hydra_plugins.rlpipe_launch.{cls}"
-    ConfigStore.instance().store(group=f"schema/{kind}", name=name, node=node, provider="rlpipe")
+    return node
 
 
 def _let_trials_fail() -> None:
@@ -112,16 +121,19 @@ class ConfigFolders(SearchPathPlugin):
             search_path.append(provider="package", path=f"file://{folder}")
 
 
-def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
-    """Compose, with the errors that Hydra and OmegaConf raise themselves; `folders` add a user's own options."""
+def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), hydras_own: bool = False) -> DictConfig:
+    """Compose, with the errors that Hydra and OmegaConf raise themselves.
+
+    `folders` add a user's own options; with `hydras_own` the node `hydra` is there too, with the launcher's fields.
+    """
     register()
     overrides = as_options(overrides)
     if folders:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose("config", [*overrides, *_searchpath()])
+        return hydra.compose("config", [*overrides, *_searchpath()], return_hydra_config=hydras_own)
     with hydra.initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
-        return hydra.compose("config", list(overrides))
+        return hydra.compose("config", list(overrides), return_hydra_config=hydras_own)
 
 
 def _searchpath() -> list[str]:

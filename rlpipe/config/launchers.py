@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+
+from omegaconf import OmegaConf
 
 
 @dataclass
@@ -15,6 +17,15 @@ class LauncherConfig:
     wait: bool = True
     """Watch the sweep until it is over. `false` returns as soon as the jobs are handed over, and says how to come back.
     Sweepers that learn from results (Optuna) need `true`."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the config that a sweep's settings hold; keys that this version does not have are left out."""
+        names = {one.name for one in dataclasses.fields(cls)}
+        known = {key: value for key, value in settings.items() if key in names}
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), known))
+        assert isinstance(config, cls)
+        return config
 
 
 @dataclass
@@ -69,12 +80,6 @@ class SlurmConfig(LauncherConfig):
     poll: float = 5.0
     """Seconds between two questions to the scheduler; outcomes are read from the sweep's folder in between."""
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> SlurmConfig:
-        """Return the config that a sweep's settings hold; keys that belong to Hydra (`_target_`) are left out."""
-        names = {one.name for one in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in settings.items() if key in names})
-
     @property
     def processes_per_node(self) -> int:
         """How many processes of the run one node has."""
@@ -89,6 +94,3 @@ class GridConfig:
     """Launch so many arms, wait for them, then launch the next. Default: all at once."""
     params: dict[str, str] = field(default_factory=dict)
     """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
-
-
-LAUNCHERS: dict[str, type[LauncherConfig]] = {"local": LocalConfig, "slurm": SlurmConfig}

@@ -13,10 +13,15 @@ from pathlib import Path
 
 from rlpipe.config import plugins
 from rlpipe.config.hydra import config_folders
+from rlpipe.config.plugins import GROUPS
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
 
-ORDER = (*("model", "dataset", "method", "reward", "tool", "after", "evaluation", "tracker"), "experiment")
+ORDER = (
+    *("model", "dataset", "method", "reward", "tool", "after", "evaluation", "tracker"),
+    "experiment",
+    "hydra/launcher",
+)
 """The groups in the order of config.yaml; a user's own groups come after them."""
 
 
@@ -35,7 +40,7 @@ def options(folders: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
     found: dict[str, dict[str, Option]] = {group: {} for group in ORDER}
     for folder in (conf_dir(), *config_folders(), *folders):
         for group, name, file in _files(folder):
-            if group and group.split("/")[0] not in ("hydra", "schema"):
+            if group in GROUPS.values() or (group and group.split("/")[0] not in ("hydra", "schema")):
                 found.setdefault(group, {}).setdefault(name, Option(name, _first_line(file), str(file)))
     for kind, known in plugins.table().items():
         for name, plugin in known.items():
@@ -43,7 +48,7 @@ def options(folders: Sequence[Path] = ()) -> dict[str, dict[str, Option]]:
                 description = f"cannot be used: {plugin.error}"
             else:
                 description = ((plugin.cls.__doc__ or "").strip() or name).splitlines()[0]
-            found[kind].setdefault(name, Option(name, description, f"plugin of {plugin.origin}"))
+            found[GROUPS[kind]].setdefault(name, Option(name, description, f"plugin of {plugin.origin}"))
     return {group: dict(sorted(choices.items())) for group, choices in found.items()}
 
 

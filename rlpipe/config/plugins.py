@@ -91,8 +91,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "tensorboard": "rlpipe.trackers.tensorboard:TensorBoard",
         "wandb": "rlpipe.trackers.wandb:Wandb",
     },
+    "launcher": {
+        "local": "rlpipe.launchers.local.launcher:LocalLauncher",
+        "slurm": "rlpipe.launchers.slurm.launcher:SlurmLauncher",
+    },
 }
 KINDS = tuple(BUILT_IN)
+GROUPS = {kind: "hydra/launcher" if kind == "launcher" else kind for kind in KINDS}
+"""The config group of each kind: a launcher runs runs and is no part of one, so its group is Hydra's own."""
 
 SEVERAL = ("reward", "tool", "evaluation")
 """The groups that take several options at once; each option is then packaged under its own name."""
@@ -126,9 +132,11 @@ def table() -> dict[str, dict[str, Plugin]]:
                 both = f"'{known.origin}' and '{plugin.origin}' both bring the {kind} '{entry.name}'"
                 reason = f"{both}: uninstall one, or rename its entry point"
                 plugin = Plugin(kind, entry.name, plugin.origin, error=reason)
-            elif (conf_dir() / kind / f"{entry.name}.yaml").is_file():
+            elif (conf_dir() / GROUPS[kind] / f"{entry.name}.yaml").is_file():
                 what = f"package '{plugin.origin}' brings a {kind} '{entry.name}', which is an option of rlpipe's own"
-                warnings.warn(f"{what}: {kind}={entry.name} stays rlpipe's; rename its entry point", stacklevel=2)
+                warnings.warn(
+                    f"{what}: {GROUPS[kind]}={entry.name} stays rlpipe's; rename its entry point", stacklevel=2
+                )
             plugins[kind][entry.name] = plugin
     return plugins
 
@@ -160,7 +168,7 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(f"{kind}.name: there is no {kind} plugin '{name}'; {guess(name, table()[kind])}")
     if plugin.cls is None:
         raise PluginError(
-            f"{kind}={name}: the plugin of package '{plugin.origin}' cannot be used: {plugin.error}\n"
+            f"{GROUPS[kind]}={name}: the plugin of package '{plugin.origin}' cannot be used: {plugin.error}\n"
             f"    → mend or reinstall '{plugin.origin}', or choose another {kind}"
         )
     return plugin.cls

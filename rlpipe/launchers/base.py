@@ -1,26 +1,29 @@
-"""What a place that runs jobs must offer: the pool of this machine, or a cluster."""
+"""What every launcher has: the pool of this machine, a cluster, a cloud.
+
+A package adds its own through the entry-point group `rlpipe.launcher`; `rlpipe.testing.check_launcher` checks it.
+"""
 
 from __future__ import annotations
 
-import importlib
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import ClassVar
 
+from rlpipe.config import plugins
+from rlpipe.config.launchers import LauncherConfig
 from rlpipe.core.errors import LaunchError, Problem, guess
-from rlpipe.records.sweep import Job, Sweep
+from rlpipe.records.sweep import JOB_ID, Job, Sweep
 
-BACKENDS = {
-    "local": "rlpipe.launchers.local.backend:LocalBackend",
-    "slurm": "rlpipe.launchers.slurm.backend:SlurmBackend",
-}
-"""Where the jobs of each launcher run."""
+__all__ = ["JobStatus", "Launcher", "LauncherConfig", "Phase", "job_command", "job_environment", "launcher_of"]
 
 
 class Phase(Enum):
-    """Where a backend sees a job."""
+    """Where a launcher sees a job."""
 
     queued = "queued"
     running = "running"
@@ -29,33 +32,38 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What a backend knows of a job at this moment."""
+class JobStatus:
+    """What a launcher knows of a job at this moment."""
 
     phase: Phase
     job_id: str | None = None
     reason: str | None = None
-    """Why it waits, in the scheduler's word (`Priority`, `Resources`, `PartitionTimeLimit`), or how it was lost
-    (`OUT_OF_MEMORY`, `TIMEOUT`, `NODE_FAIL`, `exit 139 (SIGSEGV)`)."""
+    """Why it waits, in the scheduler's words, or how it was lost (out of memory, `exit 139 (SIGSEGV)`)."""
     hopeless: bool = False
     """It waits for what will never come."""
     place: str | None = None
     """The node or GPU that it runs on."""
 
 
-class Backend(ABC):
-    """Runs the frozen jobs of one sweep, each as `python -m rlpipe.sweep.job FOLDER` or the same in-process.
+class Launcher(ABC):
+    """Runs the frozen jobs of one sweep: each is `job_command(FOLDER)` in `job_environment(ID)`.
 
     Everything that it needs to know stands in the sweep's folder, so that any process can make one later:
-    `sweep.data["settings"]` are the launcher's fields (`hydra.launcher.…`), `sweep.data["cwd"]` is where jobs start.
-    Jobs that end without writing an outcome, or that will never start, get theirs from `job.lost` and `job.cancelled`.
+    `sweep.data["settings"]` are its fields (`hydra.launcher.…`, read here as `self.config`), `sweep.data["cwd"]` is
+    where jobs start, `sweep.job_folder(job)` has a job's files; what it prints belongs into `log.txt` there.
+    A job that is asked to stop (SIGTERM) saves, exits with 75, and goes on when it is started again.
+    Jobs that end without writing an outcome, or that will never start, get theirs from `records.sweep.lost` and
+    `records.sweep.cancelled`, written by the launcher.
     """
 
+    Config: ClassVar[type[LauncherConfig]] = LauncherConfig
     here: ClassVar[bool] = False
     """Whether jobs run on this machine, so that what it has counts when they are checked."""
 
     def __init__(self, sweep: Sweep):
+        """Keep the sweep, and read the settings that its folder holds."""
         self.sweep = sweep
+        self.config = self.Config.of(sweep.data.get("settings", {}))
 
     @property
     def at_once(self) -> int | None:
@@ -69,7 +77,7 @@ class Backend(ABC):
 
     @abstractmethod
     def problems(self) -> list[Problem]:
-        """Return what speaks against running here, before anything is submitted (no sbatch, no such partition)."""
+        """Return what speaks against running here, before anything is submitted (no such command, no such queue)."""
 
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> None:
@@ -80,7 +88,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+    def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """Return what is known of jobs, by key; those never submitted are left out. Cheap: called every second."""
 
     @abstractmethod
@@ -88,11 +96,22 @@ class Backend(ABC):
         """End jobs, running or not; their outcome says `cancelled`."""
 
 
-def backend_of(sweep: Sweep) -> Backend:
-    """Return where a sweep's jobs run. Raises LaunchError for a launcher that this rlpipe does not have."""
+def launcher_of(sweep: Sweep) -> Launcher:
+    """Return the launcher of a sweep. Raises LaunchError for one that is not installed, PluginError for a broken one."""
     name = sweep.data["launcher"]
-    if name not in BACKENDS:
-        raise LaunchError(f"{sweep.folder}: its launcher '{name}' is none of rlpipe's; {guess(name, BACKENDS)}")
-    module, _, cls = BACKENDS[name].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), cls)(sweep)
-    return backend
+    known = plugins.table()["launcher"]
+    if name not in known:
+        raise LaunchError(f"{sweep.folder}: its launcher '{name}' is not installed here; {guess(name, known)}")
+    launcher: Launcher = plugins.load("launcher", name)(sweep)
+    return launcher
+
+
+def job_command(folder: Path, *python: str) -> list[str]:
+    """Return the command that runs the frozen job of a folder; `python` is another interpreter, with its arguments."""
+    return [*(python or (sys.executable,)), "-m", "rlpipe.sweep.job", str(folder)]
+
+
+def job_environment(job_id: str | None) -> dict[str, str]:
+    """Return this process's environment for a job, which learns from it the id that its launcher knows it by."""
+    without = {key: value for key, value in os.environ.items() if key != JOB_ID}
+    return without if job_id is None else {**without, JOB_ID: job_id}

@@ -27,6 +27,8 @@ from rlpipe.core.errors import RecordError
 from rlpipe.core.files import append, json_line, json_text, read_json, read_lines, write_atomic
 
 SWEEP_FILE = "sweep.json"
+JOB_ID = "RLPIPE_JOB_ID"
+"""The environment variable by which a launcher tells a job the id that it knows it by."""
 
 
 class Kind(Enum):
@@ -78,7 +80,7 @@ class Outcome:
     host: str = field(default_factory=platform.node)
     pid: int = field(default_factory=os.getpid)
     job_id: str | None = None
-    """The scheduler's name for it."""
+    """Its launcher's name for it."""
     time: float = field(default_factory=time.time)
     exit_code: int | None = None
 

@@ -43,11 +43,11 @@ class ArmWork:
     hydra: DictConfig
 
     def __call__(self) -> JobReturn:
-        """Run the task. The job's id is the scheduler's, where there is one."""
+        """Run the task. The job's id is the launcher's, where it gives one."""
         shared = _load(self.app)
         with flag_override(self.config, ["struct", "readonly"], False):
             self.config.hydra = self.hydra
-        self.config.hydra.job.id = jobs.scheduler_id() or self.hydra.job.id
+        self.config.hydra.job.id = jobs.own_id() or self.hydra.job.id
         return run_job(
             hydra_context=shared["context"],
             task_function=shared["task"],

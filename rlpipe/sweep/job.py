@@ -32,6 +32,7 @@ from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import (
     DONE,
     FAILED,
+    JOB_ID,
     NOTHING_SAVED,
     STOPPED,
     Ended,
@@ -72,7 +73,7 @@ def execute(folder: Path | str) -> Outcome:
     folder = Path(folder).resolve()
     study = Sweep.load(folder.parents[1]).data
     before = read_outcome(folder)
-    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=scheduler_id())
+    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=own_id())
     _write(folder, running)
     try:
         os.chdir(study["cwd"])
@@ -99,10 +100,9 @@ def returned(sweep: Sweep, job: Job) -> JobReturn | None:
     return pickle.loads(path.read_bytes()) if path.exists() else None
 
 
-def scheduler_id() -> str | None:
-    """Return SLURM's name for the job that this process belongs to, None outside SLURM."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
+def own_id() -> str | None:
+    """Return the id by which the launcher knows the job that this process belongs to, None where it gave none."""
+    return os.environ.get(JOB_ID)
 
 
 def _work(folder: Path) -> JobReturn | None:
@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> int:
 def _listen() -> None:
     """Until a run listens itself (`training.signals`), SIGTERM stops a job that has nothing to save yet.
 
-    SIGUSR2 is not for us: in a SLURM job everything ignores it but the task beside us, which sends SIGTERM instead.
+    A launcher whose scheduler asks by another signal passes it on as SIGTERM.
     """
     owner = os.getpid()
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.core.errors import ConfigError, LaunchError
 from rlpipe.core.terminal import say, show, show_problems
-from rlpipe.launchers.base import Backend, backend_of
+from rlpipe.launchers.base import Launcher, launcher_of
 from rlpipe.records.sweep import Job, Kind, Sweep
 from rlpipe.sweep import job as jobs
 from rlpipe.sweep import study
@@ -48,21 +48,21 @@ class Launching:
         setup_globals()
         configure_log(self.app.config.hydra.hydra_logging, self.app.config.hydra.verbose)
         sweep = self._sweep()
-        backend = backend_of(sweep)
-        rehearsal = self._rehearsed(backend, job_overrides, initial_job_idx)
+        launcher = launcher_of(sweep)
+        rehearsal = self._rehearsed(launcher, job_overrides, initial_job_idx)
         if not rehearsal.arms:
             return []
         if self.app.is_ours:
             earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
-            show(drawn(plan(rehearsal, earlier, backend.at_once, backend.gpus)))
+            show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus)))
         if rehearsal.only_checks:
             say("all checks passed; nothing was started (until=check)")
             return [_handed_over(arm.overrides) for arm in rehearsal.arms]
-        frozen = self._submitted(sweep, backend, rehearsal)
+        frozen = self._submitted(sweep, launcher, rehearsal)
         arms = [job for job in frozen if job.kind is Kind.arm]
         if self.extension is not None or not self.settings["wait"]:
             return [_handed_over(job.overrides) for job in arms]
-        standings = watch(sweep, backend)
+        standings = watch(sweep, launcher)
         if study.learns(self.app):  # the sweep goes on: only this batch is news
             keys = [job.key for job in frozen]
             show(table([one for one in standings if one.job.key in keys]))
@@ -82,14 +82,14 @@ class Launching:
             self.sweep = Sweep(folder, study.study(self.app, self.name, self.settings))
         return self.sweep
 
-    def _rehearsed(self, backend: Backend, batch: Sequence[Sequence[str]], first: int) -> Rehearsal:
+    def _rehearsed(self, launcher: Launcher, batch: Sequence[Sequence[str]], first: int) -> Rehearsal:
         """Rehearse a batch. Raises ConfigError with all that is wrong with settings, place and arms."""
         if self.extension is not None:
             batch, first = self.extension.missing(batch)
-        found = [*study.problems(self.app, self.settings), *backend.problems()]
+        found = [*study.problems(self.app, self.settings), *launcher.problems()]
         fatal = [problem for problem in found if problem.fatal]
         try:
-            rehearsal = rehearse(self.app, batch, first, self.composer, backend.here, study.learns(self.app))
+            rehearsal = rehearse(self.app, batch, first, self.composer, launcher.here, study.learns(self.app))
         except ConfigError as error:
             raise ConfigError([*fatal, *error.problems]) from error
         if fatal:
@@ -97,7 +97,7 @@ class Launching:
         show_problems([*found, *rehearsal.notes])
         return self.extension.unlike(rehearsal) if self.extension is not None else rehearsal
 
-    def _submitted(self, sweep: Sweep, backend: Backend, rehearsal: Rehearsal) -> list[Job]:
+    def _submitted(self, sweep: Sweep, launcher: Launcher, rehearsal: Rehearsal) -> list[Job]:
         """Freeze a batch and hand it over. Raises LaunchError and RecordError."""
         refuse_used(rehearsal.arms)
         with only_one(sweep.folder):
@@ -106,9 +106,9 @@ class Launching:
                 OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
                 sweep.data = Sweep.load(sweep.folder).data
             frozen = freeze(sweep, self.app, rehearsal)
-            backend.submit(frozen)
+            launcher.submit(frozen)
         if self.extension is not None or not self.settings["wait"]:
-            say(_handed(backend, frozen))
+            say(_handed(launcher, frozen))
         if self.extension is not None:
             self.extension.fresh += frozen
         elif not self.settings["wait"]:
@@ -132,9 +132,9 @@ def _returned(sweep: Sweep, job: Job, standings: Sequence[Standing]) -> JobRetur
     return failed
 
 
-def _handed(backend: Backend, jobs: Sequence[Job]) -> str:
+def _handed(launcher: Launcher, jobs: Sequence[Job]) -> str:
     """Say which jobs were handed over, with the scheduler's ids where it gives them."""
-    seen = backend.sightings(jobs)
+    seen = launcher.statuses(jobs)
     ids = {job.key: seen[job.key].job_id for job in jobs if job.key in seen}
     listed = ", ".join(f"{job.key} ({ids[job.key]})" if ids.get(job.key) else job.key for job in jobs)
     return f"handed over: {listed}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlpipe.core.errors import LaunchError, RecordError
 from rlpipe.core.files import explained, read_json
-from rlpipe.launchers.base import backend_of
+from rlpipe.launchers.base import launcher_of
 from rlpipe.records.lease import acquire
 from rlpipe.records.ownership import refuse_foreign
 from rlpipe.records.sweep import SWEEP_FILE, Sweep
@@ -71,6 +71,6 @@ def set_aside(folder: Path) -> None:
     if not Sweep(folder, {}).exists:
         return
     sweep = Sweep.load(folder)
-    if sweep.arms and all(one.state.over for one in look(sweep, backend_of(sweep))):
+    if sweep.arms and all(one.state.over for one in look(sweep, launcher_of(sweep))):
         (folder / SWEEP_FILE).rename(folder / ".launch" / SWEEP_FILE)
         (folder / ".launch").rename(folder / f".launch-{sweep.data['id']}")

@@ -1,4 +1,4 @@
-"""What became of each job of a sweep, put together from its outcome, its run's record and the backend's view."""
+"""What became of each job of a sweep, put together from its outcome, its run's record and the launcher's view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from rlpipe.core.files import last_row, read_json
 from rlpipe.core.terminal import is_number
-from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Phase
 from rlpipe.records.sweep import Ended, Job, Outcome, Sweep
 
 
@@ -55,10 +55,10 @@ class Standing:
     attempts: int = 0
 
 
-def standings(sweep: Sweep, sightings: Mapping[str, Sighting]) -> list[Standing]:
+def standings(sweep: Sweep, statuses: Mapping[str, JobStatus]) -> list[Standing]:
     """Return how every job of a sweep stands, in the sweep's order."""
     submitted = _submitted(sweep)
-    return [_standing(sweep, job, sightings.get(job.key), submitted.get(job.key)) for job in sweep.jobs]
+    return [_standing(sweep, job, statuses.get(job.key), submitted.get(job.key)) for job in sweep.jobs]
 
 
 def _submitted(sweep: Sweep) -> dict[str, float]:
@@ -66,7 +66,7 @@ def _submitted(sweep: Sweep) -> dict[str, float]:
     return {key: row["time"] for row in sweep.submissions for key in row["keys"]}
 
 
-def _standing(sweep: Sweep, job: Job, seen: Sighting | None, submitted: float | None) -> Standing:
+def _standing(sweep: Sweep, job: Job, seen: JobStatus | None, submitted: float | None) -> Standing:
     outcome = sweep.outcome(job)
     state, detail = _state(outcome, seen, submitted)
     run_dir = Path(job.run_dir)
@@ -89,7 +89,7 @@ def _standing(sweep: Sweep, job: Job, seen: Sighting | None, submitted: float | 
     )
 
 
-def _state(outcome: Outcome | None, seen: Sighting | None, submitted: float | None) -> tuple[State, str]:
+def _state(outcome: Outcome | None, seen: JobStatus | None, submitted: float | None) -> tuple[State, str]:
     """Return a job's state and what there is to say of it.
 
     An outcome that is older than the newest submission tells of an earlier attempt.
@@ -117,7 +117,7 @@ def _asleep(outcome: Outcome) -> str:
     return outcome.error or ("stopped and saved" if outcome.ended is Ended.stopped else "its process is gone")
 
 
-def _place(seen: Sighting | None, outcome: Outcome | None) -> str:
+def _place(seen: JobStatus | None, outcome: Outcome | None) -> str:
     return (seen and seen.place) or (outcome and outcome.host) or ""
 
 

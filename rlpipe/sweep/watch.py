@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.live import Live
 
 from rlpipe.core.terminal import console, say, show
-from rlpipe.launchers.base import Backend
+from rlpipe.launchers.base import Launcher
 from rlpipe.records.sweep import Kind, Sweep
 from rlpipe.sweep.states import Standing, State, standings
 from rlpipe.sweep.table import changes, detail, summary, table
@@ -20,7 +20,7 @@ MARGIN = 8
 """Lines of the terminal that are not the table's."""
 
 
-def watch(sweep: Sweep, backend: Backend, interval: float = 1.0) -> list[Standing]:
+def watch(sweep: Sweep, launcher: Launcher, interval: float = 1.0) -> list[Standing]:
     """Show how a sweep gets on until every job is over, and return how all stand.
 
     It also ends when everything that is left is hopeless, which the caller finds in what is returned. On Ctrl-C
@@ -30,7 +30,7 @@ def watch(sweep: Sweep, backend: Backend, interval: float = 1.0) -> list[Standin
         with _shown(sweep) as show:
             hopeless_since: float | None = None
             while True:
-                now = look(sweep, backend)
+                now = look(sweep, launcher)
                 show(now)
                 left = [one for one in now if not one.state.over]
                 if not left:
@@ -47,9 +47,9 @@ def watch(sweep: Sweep, backend: Backend, interval: float = 1.0) -> list[Standin
         raise
 
 
-def look(sweep: Sweep, backend: Backend) -> list[Standing]:
+def look(sweep: Sweep, launcher: Launcher) -> list[Standing]:
     """Return how every job stands at this moment."""
-    return standings(sweep, backend.sightings(sweep.jobs))
+    return standings(sweep, launcher.statuses(sweep.jobs))
 
 
 def come_back(sweep: Sweep) -> str:

@@ -1,4 +1,4 @@
-"""A sweep of four arms after one stage in a folder, and a backend that says what a test wants."""
+"""A sweep of four arms after one stage in a folder, and a launcher that says what a test wants."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 import pytest
 
 from rlpipe.config import compose
-from rlpipe.launchers.base import Backend, Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Launcher, Phase
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 from rlpipe.sweep import code
 
 
-class Told(Backend):
-    """A backend whose view of jobs is what was put into `seen`; a submitted job is queued."""
+class Told(Launcher):
+    """A launcher whose view of jobs is what was put into `seen`; a submitted job is queued."""
 
     name = "told"
 
     def __init__(self, sweep: Sweep):
         super().__init__(sweep)
-        self.seen: dict[str, Sighting] = {}
+        self.seen: dict[str, JobStatus] = {}
 
     def problems(self):
         return []
 
     def submit(self, jobs: Sequence[Job]) -> None:
         self.sweep.submitted(self.name, [job.key for job in jobs])
-        self.seen |= {job.key: Sighting(Phase.queued) for job in jobs}
+        self.seen |= {job.key: JobStatus(Phase.queued) for job in jobs}
 
-    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+    def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         return {job.key: self.seen[job.key] for job in jobs if job.key in self.seen}
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            self.seen[job.key] = Sighting(Phase.gone)
+            self.seen[job.key] = JobStatus(Phase.gone)
             write_outcome(self.sweep.job_folder(job), Outcome(Ended.cancelled, error="cancelled by hand"))
 
 
@@ -60,7 +60,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 
 @pytest.fixture
-def backend(sweep: Sweep) -> Told:
+def launcher(sweep: Sweep) -> Told:
     return Told(sweep)
 
 

@@ -33,11 +33,11 @@ SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluat
 @pytest.fixture
 def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Freeze the sweep of a command line without submitting it."""
-    from rlpipe.launchers.local.backend import LocalBackend
+    from rlpipe.launchers.local.launcher import LocalLauncher
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(LocalBackend, "submit", lambda self, jobs: None)
+    monkeypatch.setattr(LocalLauncher, "submit", lambda self, jobs: None)
 
     def go(*argv: str) -> Sweep:
         command = ["-m", *argv, *SMALL, "hydra.sweep.dir=sweep", "hydra.launcher.wait=false"]

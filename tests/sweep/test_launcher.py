@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
+from hydra.core.utils import JobStatus as Returned
 
 from rlpipe.cli import exits
 from rlpipe.cli import main as cli
+from rlpipe.config.launchers import LocalConfig
+from rlpipe.config.plugins import Plugin, table
 from rlpipe.core.errors import LaunchError, Problem
-from rlpipe.launchers import base as backends
-from rlpipe.launchers.base import Backend, Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Launcher, Phase
 from rlpipe.records.sweep import Ended, Job, Outcome, Sweep, write_outcome
 from rlpipe.sweep import extend as extending
 from rlpipe.sweep import launching
@@ -30,9 +32,10 @@ SMALL = ("model=blank", "dataset.sample_size=32", "method.max_steps=2", "evaluat
 Value = Callable[[Job], float | Exception]
 
 
-class Pretending(Backend):
+class Pretending(Launcher):
     """Every job is over as soon as it is submitted: a stage is built, an arm has the value that the test says."""
 
+    Config = LocalConfig
     here: ClassVar[bool] = True
     submitted: ClassVar[list[list[str]]] = []
     found: ClassVar[list[Problem]] = []
@@ -47,13 +50,13 @@ class Pretending(Backend):
         for job in jobs:
             value = type(self).value(job)
             failed = isinstance(value, Exception)
-            status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+            status = Returned.FAILED if failed else Returned.COMPLETED
             folder = self.sweep.job_folder(job)
             (folder / "return.pkl").write_bytes(pickle.dumps(JobReturn(status=status, _return_value=value)))
             write_outcome(folder, Outcome(Ended.failed if failed else Ended.ok, error=str(value) if failed else None))
 
-    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
-        return {job.key: Sighting(Phase.gone, f"id{job.key}") for job in jobs}
+    def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
+        return {job.key: JobStatus(Phase.gone, f"id{job.key}") for job in jobs}
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         raise NotImplementedError
@@ -67,8 +70,8 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Pretending]:
     monkeypatch.setattr(Pretending, "submitted", [])
     monkeypatch.setattr(Pretending, "found", [])
     monkeypatch.setattr(Pretending, "value", lambda job: 1.0)
-    monkeypatch.setitem(backends.BACKENDS, "local", f"{__name__}:Pretending")
-    monkeypatch.setattr(launching, "backend_of", Pretending)
+    monkeypatch.setitem(table()["launcher"], "local", Plugin("launcher", "local", "tests", Pretending))
+    monkeypatch.setattr(launching, "launcher_of", Pretending)
     monkeypatch.setattr(launching, "report", lambda sweep, standings: True)
     return Pretending
 

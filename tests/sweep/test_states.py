@@ -1,4 +1,4 @@
-"""Where a job stands, from what it wrote itself and what the backend sees."""
+"""Where a job stands, from what it wrote itself and what the launcher sees."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from rlpipe.core.files import last_row
-from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Phase
 from rlpipe.records.sweep import Ended, Outcome, write_outcome
 from rlpipe.sweep.states import State, headline, standings
 from rlpipe.sweep.table import changes, summary
 
-GONE, QUEUED, RUNNING = Sighting(Phase.gone), Sighting(Phase.queued, reason="Priority"), Sighting(Phase.running)
-NEVER = Sighting(Phase.queued, reason="PartitionTimeLimit", hopeless=True)
-KILLED = Sighting(Phase.gone, reason="OUT_OF_MEMORY")
+GONE, QUEUED, RUNNING = JobStatus(Phase.gone), JobStatus(Phase.queued, reason="Priority"), JobStatus(Phase.running)
+NEVER = JobStatus(Phase.queued, reason="PartitionTimeLimit", hopeless=True)
+KILLED = JobStatus(Phase.gone, reason="OUT_OF_MEMORY")
 
 
 @pytest.mark.parametrize(

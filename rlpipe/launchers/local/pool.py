@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlpipe.config.launchers import LocalConfig
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
 from rlpipe.launchers.local.queue import Queue, hindrance
@@ -46,9 +47,9 @@ class Pool:
 
     def __init__(self, folder: Path):
         self.queue = Queue(Sweep.load(folder))
-        settings = self.sweep.data["settings"]
+        config = LocalConfig.of(self.sweep.data["settings"])
         self.gpus = process.gpus()
-        self.limit = process.at_once(settings["jobs"], self.gpus)
+        self.limit = process.at_once(config.jobs, self.gpus)
         self.running: dict[str, Running] = {}
 
     @property

@@ -6,19 +6,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import json_text, read_json, write_atomic
+from rlpipe.launchers.base import job_command, job_environment
 from rlpipe.records import heartbeat
 
 FILE = "process.json"
-COMMAND = (sys.executable, "-m", "rlpipe.sweep.job")
-"""Runs the frozen job of the folder that comes after it."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ class Process:
 
 def start(folder: Path, cwd: Path, gpu: str | None, submission: int) -> tuple[subprocess.Popen[bytes], Process]:
     """Start a frozen job in a session of its own; what it says goes to its log.txt. Raises OSError."""
-    environment: Mapping[str, str] = os.environ if gpu is None else {**os.environ, VISIBLE: gpu}
+    environment = job_environment(None) | ({VISIBLE: gpu} if gpu is not None else {})
     with open(folder / "log.txt", "ab") as log:
         popen = subprocess.Popen(
-            [*COMMAND, str(folder)],
+            job_command(folder),
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """Jobs on a SLURM cluster.
 
-backend     what the launcher asks for: problems, submit, sightings, cancel
+launcher     what the launcher asks for: problems, submit, statuses, cancel
 command     asking SLURM's commands, its ways to write times and memory, queueing a job again
 cluster     what SLURM says of itself: partitions, nodes, limits
 problems    what speaks against a submission, found before it

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
-from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Phase
 from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask, pairs
 
 QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING")
@@ -40,13 +40,13 @@ class Seen:
     living: bool = True
     """Whether squeue shows it."""
 
-    def sighting(self, job_id: str, hopeless: bool) -> Sighting:
+    def status(self, job_id: str, hopeless: bool) -> JobStatus:
         """Return what the launcher makes of it."""
         if self.living and self.state in QUEUED:
-            return Sighting(Phase.queued, job_id, self.reason or self.state, hopeless)
+            return JobStatus(Phase.queued, job_id, self.reason or self.state, hopeless)
         if self.living:
-            return Sighting(Phase.running, job_id, place=self.place or None)
-        return Sighting(Phase.gone, job_id, self.ending, place=self.place or None)
+            return JobStatus(Phase.running, job_id, place=self.place or None)
+        return JobStatus(Phase.gone, job_id, self.ending, place=self.place or None)
 
     @property
     def ending(self) -> str:
@@ -71,7 +71,7 @@ class Queue:
         """For each job what it waits for, or that squeue does not show it, and since when."""
         self._accounting = True
 
-    def look(self, ids: Collection[str]) -> dict[str, Sighting]:
+    def look(self, ids: Collection[str]) -> dict[str, JobStatus]:
         """Return how jobs stand, by id (`12_3`).
 
         Without an answer, what was seen last stands. Raises LaunchError when there has never been one.
@@ -84,7 +84,7 @@ class Queue:
                 if new:
                     raise
             self._asked = self._clock()
-        return {one: self._seen[one].sighting(one, self._hopeless(one)) for one in ids}
+        return {one: self._seen[one].status(one, self._hopeless(one)) for one in ids}
 
     def gone_for(self, job_id: str) -> float:
         """Return the seconds for which squeue has not shown a job."""

@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlpipe.config.launchers import SlurmConfig
+from rlpipe.launchers.base import job_command, job_environment
+from rlpipe.launchers.slurm.command import own_id
 
 _PORTS = range(20000, 32000)
 """Below those that Linux hands out by itself (32768 and up)."""
@@ -29,19 +31,18 @@ def command(config: SlurmConfig, folder: Path, environment: Mapping[str, str]) -
     """Return what runs a frozen job on this node of a SLURM job, whose `environment` says which node it is."""
     container = shlex.split(config.container) if config.container else []
     python = [*container, "python" if container else sys.executable, "-u"]
-    work = ["-m", "rlpipe.sweep.job", str(folder)]
     if not several(config):
-        return [*python, *work]
+        return job_command(folder, *python)
     first_node = environment.get("SLURM_LAUNCH_NODE_IPADDR") or environment["SLURMD_NODENAME"]
-    return [
+    torchrun = [
         *python,
         *("-m", "torch.distributed.run"),
         *(f"--nnodes={config.nodes}", f"--nproc-per-node={config.processes_per_node}"),
         f"--node-rank={environment.get('SLURM_NODEID', '0')}",
         *(f"--master-addr={first_node}", f"--master-port={port(environment['SLURM_JOB_ID'])}"),
         *("--max-restarts=0", "--signals-to-handle=SIGHUP"),
-        *work,
     ]
+    return job_command(folder, *torchrun)
 
 
 def port(job_id: str) -> int:
@@ -57,7 +58,11 @@ def start(config: SlurmConfig, folder: Path, environment: Mapping[str, str]) -> 
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
 
-    return subprocess.Popen(command(config, folder, environment), preexec_fn=ignore)  # this process has one thread
+    return subprocess.Popen(
+        command(config, folder, environment),
+        env=job_environment(own_id(environment)),
+        preexec_fn=ignore,  # this process has one thread
+    )
 
 
 def ask_to_stop(config: SlurmConfig, child: subprocess.Popen[bytes]) -> None:

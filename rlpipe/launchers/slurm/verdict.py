@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Phase
 from rlpipe.records.sweep import STOPPED, Ended, Job, Outcome, Sweep, cancelled, lost
 
 CANCELLED = "CANCELLED"
 FINAL = (Ended.ok, Ended.failed, Ended.cancelled)
 
 
-def settle(sweep: Sweep, job: Job, seen: Sighting) -> None:
+def settle(sweep: Sweep, job: Job, seen: JobStatus) -> None:
     """Write down how a job that is gone ended, where its own outcome does not say so.
 
     A job that saved and was then cancelled counts as cancelled; one that saved and is gone otherwise can go on.

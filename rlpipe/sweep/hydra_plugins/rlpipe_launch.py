@@ -1,32 +1,23 @@
-"""What Hydra finds of rlpipe: `hydra/launcher=local`, `hydra/launcher=slurm`, `hydra/sweeper=grid`.
+"""What Hydra finds of rlpipe: a launcher of its own kind for each of ours (`hydra/launcher=…`), and `hydra/sweeper=grid`.
 
 Hydra looks through this module each time it discovers plugins anew, as it does in a frozen job.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from rlpipe.config.hydra import ConfigFolders, hydra_class
+from rlpipe.config.plugins import table
+from rlpipe.sweep import hydra_launcher, sweeper
 
-from rlpipe.config.hydra import ConfigFolders
-from rlpipe.config.launchers import LauncherConfig, LocalConfig, SlurmConfig
-from rlpipe.sweep import sweeper
-from rlpipe.sweep.launcher import Launcher
-
-__all__ = ["ConfigFolders", "GridSweeper", "LocalLauncher", "SlurmLauncher"]
+__all__ = ["LAUNCHERS", "ConfigFolders", "GridSweeper"]
 
 
-class LocalLauncher(Launcher):
-    """Runs the jobs in a pool on this machine."""
-
-    name: ClassVar[str] = "local"
-    Config: ClassVar[type[LauncherConfig]] = LocalConfig
-
-
-class SlurmLauncher(Launcher):
-    """Hands the jobs to SLURM."""
-
-    name: ClassVar[str] = "slurm"
-    Config: ClassVar[type[LauncherConfig]] = SlurmConfig
+LAUNCHERS = {
+    name: type(hydra_class(name), (hydra_launcher.HydraLauncher,), {"name": name, "__module__": __name__})
+    for name in table()["launcher"]
+}
+"""Hydra's class for each launcher, by the launcher's name."""
+globals().update({cls.__name__: cls for cls in LAUNCHERS.values()})  # Hydra finds a class as a name in its module
 
 
 class GridSweeper(sweeper.GridSweeper):

@@ -16,10 +16,10 @@ import pytest
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import append
-from rlpipe.launchers.base import Phase
-from rlpipe.launchers.local import backend as backend_module
+from rlpipe.launchers.base import Phase, job_command
+from rlpipe.launchers.local import launcher as launcher_module
 from rlpipe.launchers.local import pool, process
-from rlpipe.launchers.local.backend import LocalBackend
+from rlpipe.launchers.local.launcher import LocalLauncher
 from rlpipe.launchers.local.pool import Pool
 from rlpipe.records.sweep import Ended, Job, Sweep
 
@@ -48,9 +48,15 @@ with open(os.path.join(folder, "ends"), "a") as file:
 """Stands in for `rlpipe.sweep.job`: it writes the outcome that its folder's told.json asks for."""
 
 
+def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Have jobs run a small program, which finds the job's folder in its last argument."""
+    command = [sys.executable, "-S", "-c", program]
+    monkeypatch.setattr(process, "job_command", lambda folder: [*command, str(folder)])
+
+
 @pytest.fixture(autouse=True)
 def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-S", "-c", JOB))
+    run_instead(monkeypatch, JOB)
     monkeypatch.setattr(pool, "TICK", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
@@ -214,18 +220,18 @@ def test_jobs_added_while_it_works_are_run_too(make_sweep: Make) -> None:
 
 def test_a_cancelled_job_is_ended_with_all_that_it_started(make_sweep: Make, monkeypatch) -> None:
     child = "import subprocess, sys, time; subprocess.Popen(['sleep', '61.7']); time.sleep(60)"
-    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-S", "-c", child))
+    run_instead(monkeypatch, child)
     sweep = make_sweep(2, jobs=1)
     submit(sweep)
     runner = threading.Thread(target=work, args=(sweep,))
     runner.start()
-    backend = LocalBackend(sweep)
-    monkeypatch.setattr(backend_module, "holder", lambda folder: True)
-    while "0" not in backend.sightings(sweep.jobs) or backend.sightings(sweep.jobs)["0"].phase is not Phase.running:
+    launcher = LocalLauncher(sweep)
+    monkeypatch.setattr(launcher_module, "holder", lambda folder: True)
+    while "0" not in launcher.statuses(sweep.jobs) or launcher.statuses(sweep.jobs)["0"].phase is not Phase.running:
         time.sleep(0.02)
     group = process.of(sweep.folder / ".launch" / "0").pid
     time.sleep(0.3)
-    backend.cancel(sweep.jobs)
+    launcher.cancel(sweep.jobs)
     runner.join(20)
     assert ended(sweep) == {"0": Ended.cancelled, "1": Ended.cancelled}
     listed = subprocess.run(["ps", "-o", "stat=", "-g", str(group)], capture_output=True, text=True, check=False).stdout
@@ -234,7 +240,7 @@ def test_a_cancelled_job_is_ended_with_all_that_it_started(make_sweep: Make, mon
 
 def test_a_job_that_does_not_listen_is_killed_after_a_while(make_sweep: Make, monkeypatch) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w'); time.sleep(60)"
-    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-S", "-c", deaf))
+    run_instead(monkeypatch, deaf)
     monkeypatch.setattr(pool, "GRACE", 0.3)
     sweep = make_sweep(1, jobs=1)
     submit(sweep)
@@ -249,24 +255,24 @@ def test_a_job_that_does_not_listen_is_killed_after_a_while(make_sweep: Make, mo
 
 def test_where_jobs_stand(make_sweep: Make, monkeypatch) -> None:
     sweep = make_sweep(3, {1: ("sft",)}, jobs=1)
-    backend = LocalBackend(sweep)
-    assert backend.sightings(sweep.jobs) == {}
+    launcher = LocalLauncher(sweep)
+    assert launcher.statuses(sweep.jobs) == {}
     submit(sweep, "sft", "0", "1")
-    seen = backend.sightings(sweep.jobs)
+    seen = launcher.statuses(sweep.jobs)
     assert {key: one.phase for key, one in seen.items()} == dict.fromkeys(("sft", "0", "1"), Phase.gone)
     assert "resume" in seen["0"].reason
-    monkeypatch.setattr(backend_module, "holder", lambda folder: True)
-    seen = backend.sightings(sweep.jobs)
+    monkeypatch.setattr(launcher_module, "holder", lambda folder: True)
+    seen = launcher.statuses(sweep.jobs)
     assert (seen["1"].phase, seen["1"].reason) == (Phase.queued, "waits for sft")
     assert seen["0"].reason == "waits for its turn"
-    monkeypatch.setattr(backend_module, "holder", lambda folder: None)
+    monkeypatch.setattr(launcher_module, "holder", lambda folder: None)
     work(sweep)
-    assert {one.phase for one in backend.sightings(sweep.jobs).values()} == {Phase.gone}
+    assert {one.phase for one in launcher.statuses(sweep.jobs).values()} == {Phase.gone}
 
 
 @pytest.mark.parametrize("jobs", [0, -1])
 def test_a_pool_of_none_is_refused(make_sweep: Make, jobs: int) -> None:
-    [problem] = LocalBackend(make_sweep(jobs=jobs)).problems()
+    [problem] = LocalLauncher(make_sweep(jobs=jobs)).problems()
     assert problem.where == "hydra.launcher.jobs"
 
 
@@ -285,7 +291,7 @@ class TestProcesses:
 
     @pytest.fixture(autouse=True)
     def real_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "COMMAND", (sys.executable, "-m", "rlpipe.sweep.job"))
+        monkeypatch.setattr(process, "job_command", job_command)
 
     def freeze(self, sweep: Sweep, seconds: float) -> None:
         from rlpipe.sweep.job import freeze
@@ -303,25 +309,25 @@ class TestProcesses:
         sweep = make_sweep(2, jobs=2)
         self.freeze(sweep, 1)
         program = (
-            "import os, sys; from rlpipe.launchers.base import backend_of; from rlpipe.records.sweep import Sweep\n"
-            "sweep = Sweep.load(sys.argv[1]); backend_of(sweep).submit(sweep.jobs); os.kill(os.getpid(), 9)"
+            "import os, sys; from rlpipe.launchers.base import launcher_of; from rlpipe.records.sweep import Sweep\n"
+            "sweep = Sweep.load(sys.argv[1]); launcher_of(sweep).submit(sweep.jobs); os.kill(os.getpid(), 9)"
         )
         done = subprocess.run([sys.executable, "-c", program, str(sweep.folder)], check=False)
         assert done.returncode == -signal.SIGKILL
         self.wait(lambda: ended(sweep) == {"0": Ended.ok, "1": Ended.ok})
-        self.wait(lambda: backend_module.holder(LocalBackend(sweep).home) is None)
+        self.wait(lambda: launcher_module.holder(LocalLauncher(sweep).home) is None)
 
     def test_when_it_is_killed_its_jobs_go_on_and_the_next_one_finds_them(self, make_sweep: Make) -> None:
         sweep = make_sweep(3, jobs=1)
         self.freeze(sweep, 4)
-        backend = LocalBackend(sweep)
-        backend.submit(sweep.jobs)
+        launcher = LocalLauncher(sweep)
+        launcher.submit(sweep.jobs)
         self.wait(lambda: ended(sweep).get("0") is Ended.running)
-        os.kill(backend_module.holder(backend.home).owner.pid, signal.SIGKILL)
-        self.wait(lambda: backend_module.holder(backend.home) is None)
-        seen = backend.sightings(sweep.jobs)
+        os.kill(launcher_module.holder(launcher.home).owner.pid, signal.SIGKILL)
+        self.wait(lambda: launcher_module.holder(launcher.home) is None)
+        seen = launcher.statuses(sweep.jobs)
         assert [seen[key].phase for key in "012"] == [Phase.running, Phase.gone, Phase.gone]
-        backend.submit(sweep.jobs[1:])
+        launcher.submit(sweep.jobs[1:])
         self.wait(lambda: ended(sweep) == dict.fromkeys("012", Ended.ok))
         spans = [process.of(sweep.job_folder(job)).submission for job in sweep.jobs]
         assert spans == [1, 2, 2]
@@ -332,4 +338,4 @@ class TestProcesses:
         sweep.data["settings"] = {}
         sweep._write()
         with pytest.raises(LaunchError, match=r"the pool cannot run \(exit code 1\): KeyError: 'jobs'"):
-            LocalBackend(sweep).submit(sweep.jobs)
+            LocalLauncher(sweep).submit(sweep.jobs)

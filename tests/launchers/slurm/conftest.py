@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rlpipe.launchers.slurm.backend import SlurmBackend
+from rlpipe.launchers.slurm.launcher import SlurmLauncher
 from rlpipe.records.sweep import Job, Kind, Outcome, Sweep
 from rlpipe.sweep.job import freeze
 from tests.launchers.slurm.cluster import Cluster
@@ -45,7 +45,7 @@ class Study:
     """A sweep on the cluster, with what tests ask of it."""
 
     sweep: Sweep
-    backend: SlurmBackend
+    launcher: SlurmLauncher
 
     def job(self, key: str) -> Job:
         return next(job for job in self.sweep.jobs if job.key == key)
@@ -68,7 +68,7 @@ class Study:
         """Look after the sweep, as a watching person does, until something is so."""
         deadline = time.monotonic() + seconds
         while True:
-            seen = self.backend.sightings(self.sweep.jobs)
+            seen = self.launcher.statuses(self.sweep.jobs)
             if found := met():
                 return found
             if time.monotonic() > deadline:
@@ -113,6 +113,6 @@ def study(cluster: Cluster, tmp_path: Path) -> Make:
             Path(job.run_dir).mkdir(parents=True)
             freeze(sweep, job, {**stages, **arms}[job.key])
         sweep.add(jobs)
-        return Study(sweep, SlurmBackend(sweep))
+        return Study(sweep, SlurmLauncher(sweep))
 
     return make

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlpipe.core.files import hashes
 from rlpipe.launchers.base import Phase
-from rlpipe.launchers.slurm.backend import SlurmBackend
+from rlpipe.launchers.slurm.launcher import SlurmLauncher
 from rlpipe.records.sweep import Job, Sweep
 
 LAUNCHER = (
@@ -39,7 +39,7 @@ class Watched:
 
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
-        self.backend = SlurmBackend(sweep)
+        self.launcher = SlurmLauncher(sweep)
 
     def until(self, met: Callable[[], Any], seconds: float) -> Any:
         deadline = time.monotonic() + seconds
@@ -53,11 +53,11 @@ class Watched:
         return outcome and outcome.ended.value
 
     def running(self) -> list[Job]:
-        seen = self.backend.sightings(self.sweep.jobs)
+        seen = self.launcher.statuses(self.sweep.jobs)
         return [job for job in self.sweep.jobs if job.key in seen and seen[job.key].phase is Phase.running]
 
     def done(self) -> bool:
-        self.backend.sightings(self.sweep.jobs)
+        self.launcher.statuses(self.sweep.jobs)
         return all(self.ended(job) == "ok" for job in self.sweep.jobs)
 
     def job_id(self, job: Job) -> str:

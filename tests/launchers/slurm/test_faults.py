@@ -37,7 +37,7 @@ def hogs():
 
 def test_each_failure_is_told_as_what_it_is_and_harms_no_other_arm(study):
     made = study({"0": fine, "1": raises, "2": exits, "3": crashes})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     assert made.all_over() == {"0": "ok", "1": "failed", "2": "failed", "3": "failed"}
     assert "hello from a job" in made.log("0")
     assert made.outcome("1").error == "ValueError: boom"
@@ -50,17 +50,17 @@ def test_each_failure_is_told_as_what_it_is_and_harms_no_other_arm(study):
 
 def test_a_job_that_takes_too_much_memory_says_so(study):
     made = study({"0": hogs, "1": fine})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     assert made.all_over() == {"0": "failed", "1": "ok"}
     assert "OUT_OF_MEMORY" in made.outcome("0").error or "SIGKILL" in made.outcome("0").error
 
 
 def test_a_stage_that_fails_cancels_what_needs_it_with_the_reason(study):
     made = study({"0": fine, "1": fine}, {"sft": raises})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     assert made.all_over() == {"sft": "failed", "0": "cancelled", "1": "cancelled"}
     assert made.outcome("0").error == "stage sft, which it needs, failed: ValueError: boom"
-    made.until(lambda: not made.backend.living(), 20)
+    made.until(lambda: not made.launcher.living(), 20)
 
 
 def test_arms_start_when_their_stage_is_done(study, tmp_path):
@@ -74,6 +74,6 @@ def test_arms_start_when_their_stage_is_done(study, tmp_path):
         assert mark.exists()
 
     made = study({"0": arm, "1": arm}, {"sft": stage})
-    made.backend.submit(made.sweep.jobs)
-    made.until(lambda: made.backend.sightings(made.sweep.jobs)["0"].reason == "Dependency")
+    made.launcher.submit(made.sweep.jobs)
+    made.until(lambda: made.launcher.statuses(made.sweep.jobs)["0"].reason == "Dependency")
     assert made.all_over() == {"sft": "ok", "0": "ok", "1": "ok"}

@@ -45,7 +45,7 @@ def _kill(kind: str, draw: random.Random, sweep: Watched, cluster: Cluster) -> N
     """Strike one of the jobs that are at work, waiting for one if need be."""
     job = draw.choice(sweep.until(lambda: _resume_what_failed(sweep) or sweep.running(), 120))
     if kind == "node":
-        node = sweep.backend.sightings([job])[job.key].place
+        node = sweep.launcher.statuses([job])[job.key].place
         assert node is not None
         cluster.lose_node(node)
         time.sleep(1)
@@ -72,7 +72,7 @@ def _work_of(sweep: Watched, job: Job) -> int | None:
 
 def _resume_what_failed(sweep: Watched) -> None:
     """Submit again what was lost for good: SLURM itself queues no job again whose process was killed."""
-    sweep.backend.sightings(sweep.sweep.jobs)
+    sweep.launcher.statuses(sweep.sweep.jobs)
     failed = [job for job in sweep.sweep.jobs if sweep.ended(job) == "failed"]
     if failed:
-        sweep.backend.submit(failed)
+        sweep.launcher.submit(failed)

@@ -23,7 +23,7 @@ def in_order(work: Steps) -> bool:
 def test_a_job_that_is_asked_to_stop_goes_on_where_it_saved(study, cluster, tmp_path, name):
     work = Steps(tmp_path / "run", COUNT, workers=3, child=name == "USR2")
     made = study({"0": work})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("scancel", f"--signal={name}", made.job_id("0"))
     made.until(lambda: made.ended("0") == "stopped", 20)
@@ -38,7 +38,7 @@ def test_a_request_that_comes_while_python_starts_ends_nothing(study, cluster, t
     (tmp_path / "sitecustomize.py").write_text(f"import time; open({str(tmp_path / 'starts')!r}, 'w'); time.sleep(2)")
     work = Steps(tmp_path / "run", 3)
     made = study({"0": work}, setup=[f"export PYTHONPATH={tmp_path}"])
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until((tmp_path / "starts").exists)
     cluster.call("scancel", f"--signal={name}", made.job_id("0"))
     assert made.all_over() == {"0": "ok"}
@@ -47,7 +47,7 @@ def test_a_request_that_comes_while_python_starts_ends_nothing(study, cluster, t
 def test_only_the_job_that_was_asked_is_queued_again(study, cluster, tmp_path):
     works = {str(number): Steps(tmp_path / str(number), COUNT) for number in range(3)}
     made = study(works)
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: all(len(work.steps) > 2 for work in works.values()))
     cluster.call("scancel", "--signal=USR2", made.job_id("2"))  # its plain id is that of the array
     made.until(lambda: made.ended("2") == "stopped", 20)
@@ -59,7 +59,7 @@ def test_only_the_job_that_was_asked_is_queued_again(study, cluster, tmp_path):
 def test_a_job_that_is_preempted_saves_in_its_grace_and_goes_on(study, cluster, tmp_path):
     work = Steps(tmp_path / "run", COUNT, workers=2)
     made = study({"0": work}, partition="low", extra={"exclusive": True, "nodelist": "n1"})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
     made.until(lambda: made.ended("0") == "stopped", 40)
@@ -71,7 +71,7 @@ def test_a_job_that_is_preempted_saves_in_its_grace_and_goes_on(study, cluster, 
 def test_a_job_that_is_requeued_by_hand_goes_on(study, cluster, tmp_path):
     work = Steps(tmp_path / "run", COUNT)
     made = study({"0": work})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("scontrol", "requeue", made.job_id("0"))
     assert made.all_over() == {"0": "ok"}
@@ -82,24 +82,24 @@ def test_a_job_that_is_requeued_by_hand_goes_on(study, cluster, tmp_path):
 def test_a_cancelled_job_saves_and_is_not_queued_again(study, cluster, tmp_path):
     work = Steps(tmp_path / "run", 600)
     made = study({"0": work})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("scancel", made.job_id("0"))
     assert made.all_over(30) == {"0": "cancelled"}
     assert (work.folder / "saved").exists()
     time.sleep(2)
-    assert made.backend.sightings(made.sweep.jobs)["0"].phase is Phase.gone
+    assert made.launcher.statuses(made.sweep.jobs)["0"].phase is Phase.gone
 
 
 def test_a_lost_node_gives_its_job_to_another(study, cluster, tmp_path):
     work = Steps(tmp_path / "run", COUNT)
     made = study({"0": work}, extra={"nodelist": "n2"})
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     lost = work.attempts[0]["node"]
     cluster.lose_node(lost)
     try:
-        made.until(lambda: made.backend.sightings(made.sweep.jobs)["0"].phase is Phase.queued, 60)
+        made.until(lambda: made.launcher.statuses(made.sweep.jobs)["0"].phase is Phase.queued, 60)
     finally:
         cluster.start_node(lost)
         cluster.wait_idle()
@@ -111,7 +111,7 @@ def test_a_lost_node_gives_its_job_to_another(study, cluster, tmp_path):
 def test_a_job_that_needs_longer_than_its_limit_goes_on_in_another(study, tmp_path):
     work = Steps(tmp_path / "run", 160, pause=0.5)
     made = study({"0": work}, time="1", grace=20)
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: made.ended("0") == "ok", 300)
     assert in_order(work)
     assert len(work.attempts) > 1
@@ -121,7 +121,7 @@ def test_a_job_that_needs_longer_than_its_limit_goes_on_in_another(study, tmp_pa
 @pytest.mark.slow
 def test_a_job_whose_limit_is_too_short_to_save_anything_is_not_tried_for_ever(study):
     made = study({"0": forever}, time="1", grace=20)
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     assert made.all_over(200) == {"0": "failed"}
     assert "the time limit came before there was anything to save" in made.outcome("0").error
 
@@ -134,9 +134,9 @@ def forever():
 def test_a_job_is_not_queued_again_more_often_than_it_may_be(study, cluster, tmp_path):
     work = Steps(tmp_path / "run", 600)
     made = study({"0": work}, requeues=0)
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("scancel", "--signal=USR2", made.job_id("0"))
     made.until(lambda: made.ended("0") == "stopped")
-    made.until(lambda: made.backend.sightings(made.sweep.jobs)["0"].phase is Phase.gone)
+    made.until(lambda: made.launcher.statuses(made.sweep.jobs)["0"].phase is Phase.gone)
     assert "not queued again: that was done 0 times already" in made.outcome("0").error

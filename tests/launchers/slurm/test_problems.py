@@ -77,7 +77,7 @@ class TestAsked:
 
     def test_sbatch_itself_has_the_last_word(self, study):
         made = study({"0": print}, constraint="nosuch")
-        (told,) = [one for one in made.backend.problems() if one.fatal]
+        (told,) = [one for one in made.launcher.problems() if one.fatal]
         assert "Invalid feature specification" in told.what
 
     def test_a_controller_that_does_not_answer(self, cluster, tmp_path, monkeypatch):

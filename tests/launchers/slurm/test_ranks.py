@@ -75,7 +75,7 @@ class Together:
 def test_an_arm_on_two_nodes_is_one_run_that_stops_and_goes_on_together(study, cluster, tmp_path, name):
     work = Together(tmp_path / "run", 40)
     made = study({"0": work}, nodes=2, processes=2, cpus=2, memory="1500M")
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.rows) > 4, 120)
     cluster.call("scancel", f"--signal={name}", made.job_id("0"))
     made.until(lambda: made.ended("0") == "stopped", 60)
@@ -96,6 +96,6 @@ def test_an_arm_of_which_one_process_fails_fails_as_a_whole(study):
         distributed.barrier()
 
     made = study({"0": arm}, nodes=2, memory="1500M")
-    made.backend.submit(made.sweep.jobs)
+    made.launcher.submit(made.sweep.jobs)
     assert made.all_over(120) == {"0": "failed"}
     assert "ValueError: rank 1 is unwell" in made.log("0")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.launchers.base import Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Phase
 from rlpipe.launchers.slurm.verdict import cancel_dependants, dependants, is_final, settle
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 
@@ -40,8 +40,8 @@ def told(sweep: Sweep, key: str, ended: Ended, **more) -> None:
     write_outcome(sweep.job_folder(job(sweep, key)), Outcome(ended, **{"time": NOW + 1, **more}))
 
 
-def gone(reason: str) -> Sighting:
-    return Sighting(Phase.gone, reason=reason)
+def gone(reason: str) -> JobStatus:
+    return JobStatus(Phase.gone, reason=reason)
 
 
 def test_dependants_are_found_through_other_stages(sweep):
@@ -76,7 +76,7 @@ def test_who_was_lost_gets_slurm_s_word_and_the_log_s(sweep):
         (Ended.stopped, gone("FAILED (SIGTERM)"), Ended.failed),
         (Ended.running, gone("CANCELLED"), Ended.cancelled),
         (Ended.running, gone("TIMEOUT"), Ended.failed),
-        (Ended.running, Sighting(Phase.queued, reason="BeginTime"), Ended.running),
+        (Ended.running, JobStatus(Phase.queued, reason="BeginTime"), Ended.running),
         (Ended.ok, gone("NODE_FAIL"), Ended.ok),
         (Ended.failed, gone("CANCELLED"), Ended.failed),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError, Problem
-from rlpipe.launchers.base import Backend, Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Launcher, Phase
 from rlpipe.launchers.slurm import cluster, problems, script, verdict
 from rlpipe.launchers.slurm.arrays import Array, arrays
 from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
@@ -19,12 +19,14 @@ LAG = 3.0
 """Seconds that a job's last words may take through a shared file system."""
 
 
-class SlurmBackend(Backend):
+class SlurmLauncher(Launcher):
     """Runs jobs as arrays of SLURM's; see `rlpipe.launchers.slurm`."""
+
+    Config = SlurmConfig
+    config: SlurmConfig
 
     def __init__(self, sweep: Sweep):
         super().__init__(sweep)
-        self.config = SlurmConfig.of(sweep.data.get("settings", {}))
         self.queue = Queue(self.config.poll)
 
     @property
@@ -62,7 +64,7 @@ class SlurmBackend(Backend):
             sent.append(self._submit(array, ids, sent))
             ids |= {job.key: f"{sent[-1]}_{task}" for task, job in enumerate(array.jobs)}
 
-    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+    def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """Return how jobs stand, and write down for those that are gone what they could not say themselves."""
         ids = verdict.job_ids(self.sweep)
         known = {job.key: job for job in jobs if job.key in ids}
@@ -71,11 +73,11 @@ class SlurmBackend(Backend):
         for key in known.keys() - ended:
             if self.queue.gone_for(ids[key]) >= LAG:
                 verdict.settle(self.sweep, known[key], seen[ids[key]])
-        return {key: Sighting(Phase.gone, ids[key]) if key in ended else seen[ids[key]] for key in known}
+        return {key: JobStatus(Phase.gone, ids[key]) if key in ended else seen[ids[key]] for key in known}
 
     def living(self) -> dict[str, str]:
         """Return SLURM's ids of the jobs that are queued or running now, by key."""
-        seen = self.sightings(self.sweep.jobs)
+        seen = self.statuses(self.sweep.jobs)
         return {key: one.job_id for key, one in seen.items() if one.phase is not Phase.gone and one.job_id}
 
     def cancel(self, jobs: Sequence[Job]) -> None:

@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from rlpipe.config.launchers import LocalConfig
 from rlpipe.core.errors import LaunchError, Problem
-from rlpipe.launchers.base import Backend, Phase, Sighting
+from rlpipe.launchers.base import JobStatus, Launcher, Phase
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.pool import BY_HAND, GRACE
 from rlpipe.launchers.local.queue import NAME, Queue, hindrance
@@ -22,9 +23,11 @@ PATIENCE = 60.0
 """Seconds that a pool may take to begin its work."""
 
 
-class LocalBackend(Backend):
+class LocalLauncher(Launcher):
     """Runs jobs in a pool of its own for each sweep; see `rlpipe.launchers.local`."""
 
+    Config = LocalConfig
+    config: LocalConfig
     here: ClassVar[bool] = True
 
     @property
@@ -39,7 +42,7 @@ class LocalBackend(Backend):
     @property
     def at_once(self) -> int:
         """Most jobs that run at the same time."""
-        return process.at_once(self.sweep.data["settings"]["jobs"], self._gpus)
+        return process.at_once(self.config.jobs, self._gpus)
 
     @property
     def gpus(self) -> int:
@@ -48,7 +51,7 @@ class LocalBackend(Backend):
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with the settings."""
-        asked = self.sweep.data["settings"]["jobs"]
+        asked = self.config.jobs
         if asked is not None and asked < 1:
             return [Problem("hydra.launcher.jobs", f"{asked} jobs at once would never end", "give at least 1, or null")]
         return []
@@ -62,30 +65,30 @@ class LocalBackend(Backend):
         if holder(self.home) is None:
             self._start_pool()
 
-    def sightings(self, jobs: Sequence[Job]) -> Mapping[str, Sighting]:
+    def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """Return how jobs stand, by their processes and the pool's."""
         queue = Queue(self.sweep)
         pool = holder(self.home) is not None
         waiting = {job.key: job for job in queue.waiting(())}
-        seen: dict[str, Sighting] = {}
+        seen: dict[str, JobStatus] = {}
         for job in jobs:
             found = process.of(self.sweep.job_folder(job))
             if not queue.submission(job.key) and found is None:
                 continue
             if found is not None and (found.runs or (pool and found.machine != process.heartbeat.machine())):
                 gpu = f"GPU {found.gpu}" if found.gpu is not None else None
-                seen[job.key] = Sighting(Phase.running, str(found.pid), place=gpu)
+                seen[job.key] = JobStatus(Phase.running, str(found.pid), place=gpu)
             elif job.key in waiting:
-                seen[job.key] = self._waits(job, waiting) if pool else Sighting(Phase.gone, reason=NO_POOL)
+                seen[job.key] = self._waits(job, waiting) if pool else JobStatus(Phase.gone, reason=NO_POOL)
             else:
-                seen[job.key] = Sighting(Phase.gone, reason=process.ending(None))
+                seen[job.key] = JobStatus(Phase.gone, reason=process.ending(None))
         return seen
 
-    def _waits(self, job: Job, waiting: Mapping[str, Job]) -> Sighting:
+    def _waits(self, job: Job, waiting: Mapping[str, Job]) -> JobStatus:
         outcomes = {other.key: self.sweep.outcome(other) for other in self.sweep.jobs if other.key in job.needs}
         ahead = {key for key, outcome in outcomes.items() if outcome is None or outcome.ended.value == "running"}
         reason = hindrance(job, ahead | set(waiting), outcomes).reason
-        return Sighting(Phase.queued, reason=reason or "waits for its turn")
+        return JobStatus(Phase.queued, reason=reason or "waits for its turn")
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End jobs: those that run are asked to save and stop, and killed when they do not in time."""

@@ -1,6 +1,6 @@
-"""The launcher that Hydra calls.
+"""What Hydra makes of `hydra/launcher=…`, for every launcher that there is (`hydra_plugins.rlpipe_launch`).
 
-One class for every place where jobs can run; `hydra_plugins.rlpipe_launch` names the places. Every composition
+Every composition
 imports this module, so what launching needs is imported when something is launched.
 """
 
@@ -15,15 +15,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from rlpipe.config.launchers import LauncherConfig
     from rlpipe.sweep.launching import Launching
 
 
-class Launcher(hydra.plugins.launcher.Launcher):
-    """What Hydra makes of `hydra/launcher=…`."""
+class HydraLauncher(hydra.plugins.launcher.Launcher):
+    """Launches through the launcher of one name."""
 
     name: ClassVar[str]
-    Config: ClassVar[type[LauncherConfig]]
     launching: Launching
 
     def __init__(self, **settings: Any):
