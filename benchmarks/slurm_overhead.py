@@ -24,10 +24,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import cloudpickle
-from rlpipe.launchers.slurm.backend import SlurmBackend
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.slurm.command import ask
+from rlpipe.launchers.slurm.launcher import SlurmLauncher
 from rlpipe.records.sweep import Job, Kind, Sweep
 from tests.launchers.slurm.cluster import Cluster
 
@@ -49,11 +49,11 @@ def submission(arms: int, folder: Path) -> None:
         sweep = Sweep.load(place)
         again = Sweep.create(folder / f"{place.name}-again", **{**sweep.data, "jobs": [], "arms": []})
         again.add(sweep.jobs)
-        handing = timed(lambda again=again: SlurmBackend(again).submit(again.jobs))
+        handing = timed(lambda again=again: SlurmLauncher(again).submit(again.jobs))
         print(f"submission of {arms} arms, {name} ({len(sweep.jobs)} jobs, {len(sweep.submissions)} arrays)")
         print(f"    {took:.1f} s in all, {worked:.1f} s of them at work; {handing:.2f} s handing over")
         for one in (sweep, again):
-            SlurmBackend(one).cancel(one.jobs)
+            SlurmLauncher(one).cancel(one.jobs)
 
 
 def overhead(rounds: int, folder: Path) -> None:
@@ -85,12 +85,12 @@ def failure(rounds: int, folder: Path) -> None:
     for number in range(rounds):
         for name, work in (("raised", _raise), ("all its processes killed", _sleep)):
             sweep = _one(folder / f"{name.replace(' ', '-')}{number}", work)
-            backend = SlurmBackend(sweep)
-            backend.submit(sweep.jobs)
+            launcher = SlurmLauncher(sweep)
+            launcher.submit(sweep.jobs)
             job = sweep.jobs[0]
             began = _struck(sweep, job) if work is _sleep else 0.0
             while (outcome := sweep.outcome(job)) is None or outcome.ended.value != "failed":
-                backend.sightings(sweep.jobs)
+                launcher.statuses(sweep.jobs)
                 time.sleep(0.2)
             told[name].append(time.time() - (began or outcome.time))
     for name, seconds in told.items():

@@ -97,7 +97,7 @@ class Launcher(ABC):
 
 
 def launcher_of(sweep: Sweep) -> Launcher:
-    """Return the launcher of a sweep. Raises LaunchError for one that is not installed, PluginError for a broken one."""
+    """Return the launcher of a sweep. Raises LaunchError for one not installed, PluginError for a broken one."""
     name = sweep.data["launcher"]
     known = plugins.table()["launcher"]
     if name not in known:

@@ -17,12 +17,12 @@ from rlpipe.core.errors import LaunchError
 from rlpipe.core.terminal import say
 from rlpipe.records import provenance
 from rlpipe.records.sweep import Job, Sweep
-from rlpipe.sweep import code
+from rlpipe.sweep import code, pickles
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.rehearse import Rehearsal
 from rlpipe.sweep.study import LEARNS_NOTHING
 
-OURS = "rlpipe.cli.main:task"
+OURS = ("rlpipe.cli.main", "task")
 
 
 @dataclass
@@ -84,7 +84,8 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
 
 
 def _refuse_other(sweep: Sweep) -> None:
-    if sweep.data["task"] != OURS:
+    module, _, name = sweep.data["task"].partition(":")
+    if (pickles.current(module, name), name) != OURS:
         raise LaunchError(f"{sweep.folder}: runs {sweep.data['task']}, and only rlpipe's own runs can be added to")
     if sweep.data["sweeper"] not in LEARNS_NOTHING:
         name = sweep.data["sweeper"].rpartition(".")[2]

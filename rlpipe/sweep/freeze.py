@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from rlpipe.records import provenance
 from rlpipe.records.sweep import Job, Kind, Sweep
 from rlpipe.stages.users import reserve
 from rlpipe.sweep import job as jobs
+from rlpipe.sweep import pickles
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.estimate import steps
 from rlpipe.sweep.rehearse import App, Rehearsal
@@ -137,7 +137,7 @@ def _share(sweep: Sweep, app: App, rehearsal: Rehearsal) -> Path:
 
 def _load(app: Path) -> dict[str, Any]:
     """Make this process like the one that froze the sweep: Hydra's state, resolvers, and what overrides stand for."""
-    shared: dict[str, Any] = pickle.loads(app.read_bytes())
+    shared: dict[str, Any] = pickles.loads(app.read_bytes())
     Singleton.set_state(shared["state"])
     setup_globals()
     compose.known.update(shared["compositions"])

@@ -43,7 +43,7 @@ from rlpipe.records.sweep import (
     read_outcome,
     write_outcome,
 )
-from rlpipe.sweep import code, discovery
+from rlpipe.sweep import code, discovery, pickles
 
 Work = Callable[[], JobReturn | None]
 """What a job does. What it returns goes back to the sweeper; a stage returns nothing."""
@@ -97,7 +97,7 @@ def execute(folder: Path | str) -> Outcome:
 def returned(sweep: Sweep, job: Job) -> JobReturn | None:
     """Return what a job's work returned, None when it ended without returning."""
     path = sweep.job_folder(job) / "return.pkl"
-    return pickle.loads(path.read_bytes()) if path.exists() else None
+    return pickles.loads(path.read_bytes()) if path.exists() else None
 
 
 def own_id() -> str | None:
@@ -109,8 +109,7 @@ def _work(folder: Path) -> JobReturn | None:
     with contextlib.suppress(FileNotFoundError):
         (folder / "return.pkl").unlink()
     discovery.register()  # what is unpickled may name them
-    with open(folder / "job.pkl", "rb") as file:
-        work: Work = pickle.load(file)
+    work: Work = pickles.loads((folder / "job.pkl").read_bytes())
     return work()
 
 

@@ -22,8 +22,8 @@ FLOORS = (  # from the ground up; a file imports from its own room and from lowe
     ("methods", "rewards"),
     ("training", "evaluations"),
     ("run",),
-    ("sweep", "testing"),
-    ("cli",),
+    ("sweep",),
+    ("cli", "testing"),
     ("__main__",),
 )
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

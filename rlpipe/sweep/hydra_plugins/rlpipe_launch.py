@@ -1,4 +1,4 @@
-"""What Hydra finds of rlpipe: a launcher of its own kind for each of ours (`hydra/launcher=…`), and `hydra/sweeper=grid`.
+"""What Hydra finds of rlpipe: a class for each launcher plugin (`hydra/launcher=…`), and `hydra/sweeper=grid`.
 
 Hydra looks through this module each time it discovers plugins anew, as it does in a frozen job.
 """

@@ -1,14 +1,18 @@
-"""Hydra's own tests of launchers, with SLURM."""
+"""SLURM passes the checks that every launcher must, and Hydra's own."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
 
+from rlpipe.launchers.slurm.launcher import SlurmLauncher
 from rlpipe.sweep.discovery import register
+from rlpipe.testing import check_launcher
+from tests.launchers.slurm.conftest import SETTINGS
 
 register()
 
@@ -20,6 +24,10 @@ START = (
     "runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 """Runs an application that knows nothing of rlpipe in a process that has registered its launchers."""
+
+
+def test_conforms(tmp_path: Path) -> None:
+    check_launcher(SlurmLauncher, tmp_path, **SETTINGS)
 
 
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("slurm", SMALL)])
