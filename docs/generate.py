@@ -17,14 +17,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.fields import Field, declarations, fields, values
-from rlpipe.config.launchers import LauncherConfig, LocalConfig, SlurmConfig
+from rlpipe.config.launchers import GridConfig, LauncherConfig
 from rlpipe.config.options import Option, options
 from rlpipe.config.plugins import BUILT_IN, SEVERAL
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.datasets.forms import form_name
 from rlpipe.run.check.fitting import serving
-from rlpipe.sweep.sweeper import GridConfig
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py: change the docstrings or conf/, then run it. -->"
@@ -63,7 +62,8 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
-    groups = {f"{group}.md": "\n".join(_group(group, known)) + "\n" for group, known in _built_in_options().items()}
+    ours = {group: known for group, known in _built_in_options().items() if group in INTRODUCTIONS}
+    groups = {f"{group}.md": "\n".join(_group(group, known)) + "\n" for group, known in ours.items()}
     others = {"run.md": _run(), "launcher.md": _launcher()}
     return groups | {name: "\n".join(lines) + "\n" for name, lines in others.items()}
 
@@ -170,12 +170,15 @@ def _launcher() -> Iterator[str]:
     """The launchers and the sweeper: groups of Hydra's, whose schemas are dataclasses too."""
     base, prefix = LauncherConfig, "hydra.launcher."
     yield from ("# launcher", "", NOTE, "")
-    yield "Where the arms of a sweep (`-m`) run: `hydra/launcher=local`, the default, or `hydra/launcher=slurm`."
-    yield "`rlpipe sweep FOLDER` shows, watches, resumes, extends and ends a sweep of either."
+    names = " or ".join(f"`hydra/launcher={name}`" for name in BUILT_IN["launcher"])
+    yield f"Where the arms of a sweep (`-m`) run: {names}; the first is the default."
+    yield "`rlpipe sweep FOLDER` shows, watches, resumes, extends and ends a sweep of any launcher. A package adds one"
+    yield "through the entry-point group `rlpipe.launcher`, with a subclass of `rlpipe.launchers.base.Launcher`;"
+    yield "`rlpipe.testing.check_launcher` checks it."
     yield from ("", "## Fields of every launcher", "", *_own_fields(base, object, prefix))
-    for name, config in (("local", LocalConfig), ("slurm", SlurmConfig)):
-        yield from ("", f"## hydra/launcher={name}", "", _line(config.__doc__ or ""), "")
-        yield from _own_fields(config, base, prefix)
+    for name, cls in _classes("launcher").items():
+        yield from ("", f"## hydra/launcher={name}", "", _line(cls.Config.__doc__ or ""), "")
+        yield from _own_fields(cls.Config, base, prefix)
     yield from ("", "## hydra/sweeper=grid", "", _line(GridConfig.__doc__ or ""), "")
     yield from _own_fields(GridConfig, object, "hydra.sweeper.")
 

@@ -19,15 +19,20 @@ LONGEST = 40
 
 def test_no_option_and_no_file_is_left_out():
     """Counted apart from `options`, so that a folder that it overlooks is seen."""
-    in_files = {(file.parent.name, file.stem) for file in FILES if file.parent not in (conf_dir(), *hydras_own())}
-    without_yaml = {(kind, name) for kind, known in plugins.table().items() for name in known}
+    in_files = {(group_of(file), file.stem) for file in FILES if file.parent not in (conf_dir(), *hydras_own())}
+    without_yaml = {(plugins.GROUPS[kind], name) for kind, known in plugins.table().items() for name in known}
     assert set(CHOICES) == in_files | without_yaml
     assert len(CHOICES) >= 40
-    assert {file.parent.name for file in FILES if file.parent != conf_dir()} - {"launcher", "sweeper"} <= set(ORDER)
+    assert {group_of(file) for file in FILES if file.parent != conf_dir()} - {"hydra/sweeper"} <= set(ORDER)
+
+
+def group_of(file: Path) -> str:
+    return str(file.parent.relative_to(conf_dir()))
 
 
 def hydras_own() -> list[Path]:
-    return [folder for folder in (conf_dir() / "hydra").rglob("*") if folder.is_dir()]
+    folders = [folder for folder in (conf_dir() / "hydra").rglob("*") if folder.is_dir()]
+    return [folder for folder in folders if str(folder.relative_to(conf_dir())) not in plugins.GROUPS.values()]
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_a_stage_is_listed_verified_and_reused(folder: Path, run: Run) -> None:
     assert "1 of 1 stages are whole" in run("stages", "verify")
     manifest = json.loads((folder / "runs" / "killed" / "manifest.json").read_text())
     overrides = [one for one in manifest["overrides"] if not one.startswith("run_dir=")]
-    assert STAGE in run("stages", "explain", *overrides)
+    assert f"{STAGE} is there" in run("stages", "explain", *overrides)
 
 
 def test_a_task_is_known_by_its_old_name() -> None:
