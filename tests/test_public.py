@@ -16,6 +16,7 @@ from rlpipe import testing
 from rlpipe.config import plugins, schema
 from rlpipe.config.fields import declarations
 from rlpipe.config.kinds import LoraConfig
+from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core import errors
 
 PACKAGE = Path(rlpipe.__file__).parent

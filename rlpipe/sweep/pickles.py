@@ -20,7 +20,7 @@ MODULES = {
     "rlpipe.launch.local.config": "rlpipe.config.launchers",
     "rlpipe.launch.settings": "rlpipe.config.launchers",
     "rlpipe.launch.slurm.config": "rlpipe.config.launchers",
-    "rlpipe.launch.sweeper": "rlpipe.sweep.sweeper",
+    "rlpipe.launch.sweeper": "rlpipe.config.launchers",
     "rlpipe.models.reference": "rlpipe.engines.frozen",
     "rlpipe.offline.method": "rlpipe.methods.offline",
     "rlpipe.online.method": "rlpipe.methods.online",
@@ -35,7 +35,6 @@ MODULES = {
 """Modules that moved, with all that was in them; old place to new."""
 
 NAMES = {
-    ("rlpipe.launch.sweeper", "GridConfig"): "rlpipe.config.launchers",
     ("rlpipe.datasets.base", "DatasetConfig"): "rlpipe.config.kinds",
     ("rlpipe.evaluations.base", "EvaluationConfig"): "rlpipe.config.kinds",
     ("rlpipe.methods.base", "MethodConfig"): "rlpipe.config.kinds",

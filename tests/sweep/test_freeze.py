@@ -24,6 +24,7 @@ from rlpipe.records.sweep import Ended, Sweep
 from rlpipe.stages.lineage import upstream
 from rlpipe.sweep import freeze as module
 from rlpipe.sweep.discovery import register
+from tests.sweep.test_pickles import NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -116,3 +117,22 @@ def test_editing_options_while_jobs_wait_changes_nothing(frozen, tmp_path: Path)
         assert done.returncode == 0, done.stderr
         assert sweep.outcome(job).ended is Ended.ok
     assert (sweep.folder / "0" / "result.json").is_file()
+
+
+def test_what_frozen_jobs_name_is_written_down(frozen) -> None:
+    """So that who moves a class later finds that jobs which name it are about."""
+    named = set()
+
+    class Noting(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            named.add((module, name))
+            return super().find_class(module, name)
+
+    sweep = frozen("method=dpo", "seed=0,1", "after=sft")
+    for file in (sweep.folder / ".launch").rglob("*.pkl"):
+        with open(file, "rb") as opened:
+            Noting(opened).load()
+    ours = {f"{module} {name}" for module, name in named if module.split(".")[0] == "rlpipe"}
+    assert "rlpipe.sweep.freeze StageWork" in ours
+    new = sorted(ours - set(NAMES.read_text().splitlines()))
+    assert not new, f"add to {NAMES.name}:\n" + "\n".join(new)
