@@ -216,6 +216,7 @@ def check_launcher(cls: type[Launcher], folder: Path, **settings: Any) -> None:
     _until(launcher, "job 3 begins", lambda: "3" in (folder / "begun").read_text(encoding="utf-8").split())
     launcher.cancel([jobs["3"]])
     _until(launcher, "job 3 is gone", lambda: launcher.statuses([jobs["3"]])["3"].phase is Phase.gone)
+    _until(launcher, "job 3 has its outcome", lambda: _over(sweep, jobs["3"]))
     before = _ended(name, sweep, "3", Ended.cancelled)
     (folder / "go").touch()
     _submit_elsewhere(sweep, "3")
