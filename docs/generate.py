@@ -17,14 +17,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.fields import Field, declarations, fields, values
-from rlpipe.config.launchers import LauncherConfig, LocalConfig, SlurmConfig
+from rlpipe.config.launchers import GridConfig, LauncherConfig, LocalConfig, SlurmConfig
 from rlpipe.config.options import Option, options
 from rlpipe.config.plugins import BUILT_IN, SEVERAL
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.datasets.forms import form_name
 from rlpipe.run.check.fitting import serving
-from rlpipe.sweep.sweeper import GridConfig
 
 DOCS = Path(__file__).resolve().parent
 NOTE = "<!-- Written by docs/generate.py: change the docstrings or conf/, then run it. -->"

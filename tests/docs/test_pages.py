@@ -75,7 +75,7 @@ def test_pages_name_nobodys_machine_and_promise_nothing(page):
         assert word not in text, word
 
 
-COMMANDS = [
+RUNS = [
     pytest.param(arguments, id=f"{page.stem}: {' '.join(arguments)[:60]}")
     for page in PAGES
     for block in blocks(page, "sh", "bash")
@@ -84,7 +84,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("arguments", RUNS)
 def test_every_command_composes(arguments):
     overrides = [part for part in arguments if part not in ("-m", "--help")]
     if "-m" in arguments:
@@ -110,7 +110,7 @@ def test_every_other_command_is_shown():
 
 
 def test_the_commands_are_found():
-    assert len(COMMANDS) >= 18
+    assert len(RUNS) >= 18
 
 
 def test_readmes_first_blocks_are_what_ci_runs():
