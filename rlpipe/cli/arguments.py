@@ -83,7 +83,7 @@ def _flags(read: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    usage = "rlpipe [flags] group=option … field=value …     (rlpipe --help says which there are)"
+    usage = "rlpipe [flags] group=option … field=value …  or  rlpipe COMMAND …     (rlpipe --help says which there are)"
     parser = argparse.ArgumentParser("rlpipe", usage=usage, add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--help", "-h", action="store_true")

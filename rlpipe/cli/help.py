@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from rlpipe.cli.commands import COMMANDS, WIDTH
 from rlpipe.config.explain import key_of
 from rlpipe.config.fields import Field, declarations, fields, values
 from rlpipe.config.hydra import compose_raw
@@ -18,18 +19,17 @@ from rlpipe.config.plugins import SEVERAL
 from rlpipe.config.schema import CheckpointConfig, HardwareConfig, LogConfig, RunConfig
 from rlpipe.core.paths import conf_dir
 
-WIDTH = 110
-
 HEAD = """\
 rlpipe: a laboratory bench for fine-tuning language models with preference optimisation and reinforcement learning.
-Compose a run from the groups below; without any choice it trains a toy model on a CPU in about a minute.
 
-usage:  rlpipe [flags] group=option … field=value …        (or: python -m rlpipe …)
+usage:  rlpipe COMMAND …                              do something with what there is
+        rlpipe [flags] group=option … field=value …   run an experiment, composed from the groups below
+        (python -m rlpipe … is the same)
 """
 
 EXAMPLES = """\
 examples
-  rlpipe                                                        the whole story on a laptop: DPO of a tiny model
+  rlpipe                                                        a toy learns puzzles by SFT, then RLOO, on a CPU
   rlpipe method=dpo dataset=ultrafeedback until=check           say what is wrong, start nothing
   rlpipe model=qwen2.5-0.5b method=dpo dataset=ultrafeedback    real weights, real rows
   rlpipe model=qwen2.5-0.5b model.lora.rank=16 after=sft        adapters, from a model that SFT makes first
@@ -38,6 +38,8 @@ examples
   rlpipe method=kto method.learning_rate=5e-6 seed=1            any field, by its dotted path
   rlpipe run_dir=runs/RUN …                                     go on with an unfinished run (same command)
   rlpipe -m method=dpo,kto,orpo seed=0,1,2                      a sweep: nine arms
+  rlpipe sweep multirun/DATE/TIME resume                        … what of it is missing or failed
+  rlpipe report multirun/DATE/TIME                              … compared
 """
 
 FLAGS = """\
@@ -50,18 +52,20 @@ flags
   --info, --hydra-help  how the config was put together; Hydra's own flags
   --version             the version
 
-tab completion (groups, options and field names)
+tab completion (commands, groups, options and field names)
   eval "$(rlpipe -sc install=bash)"        put it into ~/.bashrc
   rlpipe -sc install=fish | source         put it into ~/.config/fish/config.fish
 
 HYDRA_FULL_ERROR=1 shows the traceback of every error. Exit codes: 0 done, 1 a bug, 2 something to mend,
-75 stopped on request with everything saved: the same command goes on.
+75 stopped on request with everything saved: the same command goes on. Commands say theirs with --help.
 """
 
 
 def overview(folders: Sequence[Path] = ()) -> str:
     """Return the help without choices: groups and their options, top-level fields, examples, flags."""
-    blocks = [HEAD, "groups (group=option)"]
+    blocks = [HEAD, "commands (rlpipe COMMAND --help says more)"]
+    blocks += _columns((f"  {name} {one.arguments}", one.line) for name, one in COMMANDS.items())
+    blocks += ["", "groups (group=option)"]
     lines = _contents()
     for group, known in options(folders).items():
         meaning, default = lines.get(group, ("", ""))

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from rlpipe.cli.exits import DONE, leave
+from rlpipe.cli.commands import page
+from rlpipe.cli.exits import DONE
 from rlpipe.core.terminal import say
 from rlpipe.records.runs import find
 from rlpipe.report import tables
 from rlpipe.report.compare import compare
 from rlpipe.report.write import _check, _place, _write
 
+ABOUT = (
+    "Compare runs and sweeps: arms over seeds with 95 % intervals, and paired differences from a baseline, on the "
+    "terminal and as a page without any service. Without --output the page goes to DIR/report.html, for several "
+    "folders to ./report.html."
+)
+EXAMPLES = [
+    ("rlpipe report multirun/DATE/TIME", "the tables, and report.html in that folder"),
+    ("rlpipe report runs/a runs/b", "any runs beside each other"),
+    ("rlpipe report DIR --baseline beta=0.1", "differences from that arm"),
+    ("rlpipe report DIR --baseline before", "differences from each arm's own start"),
+    ("rlpipe report DIR --metric pass.8", "another number of the rows"),
+    ("rlpipe report DIR --output table.csv", "the numbers for elsewhere; also .md, .json"),
+]
 
-def main() -> NoReturn:
-    """Run the command line in `sys.argv` and exit: 0 done, 2 something to mend."""
-    leave(partial(_command, _parser().parse_args()))
 
-
-def _command(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Compare runs, print the tables, and write the files."""
     targets = [Path(name).expanduser() for name in arguments.output] or [_place(arguments.folders)]
     _check(targets)
     runs = find(arguments.folders)
@@ -34,12 +43,9 @@ def _command(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "rlpipe report",
-        description="Compare runs and sweeps: arms over seeds with 95 % intervals, and differences from a baseline.",
-        epilog="Without --output the page goes to DIR/report.html, for several folders to ./report.html.",
-    )
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `rlpipe report`."""
+    parser = argparse.ArgumentParser("rlpipe report", **page(ABOUT, EXAMPLES))
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="a run's directory, a sweep's, or a folder above them"
     )
@@ -55,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         help="a field of the rows (score, pass.8), or a number of the results over seeds (after/preference/margin)",
     )
     parser.add_argument(
-        "--output", metavar="FILE", action="append", default=[], help="write FILE.html, .csv, .md or .json; repeatable"
+        "--output",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="write FILE.html, .csv, .md or .json; repeatable",
     )
     return parser
-
-
-if __name__ == "__main__":
-    main()

@@ -7,11 +7,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from rlpipe.cli.exits import DONE, UNWELL, leave
+from rlpipe.cli.commands import page
+from rlpipe.cli.exits import DONE, UNWELL
 from rlpipe.core.errors import LaunchError, guess
 from rlpipe.core.terminal import say, show
 from rlpipe.launchers.base import Launcher, launcher_of
@@ -20,13 +20,23 @@ from rlpipe.sweep.states import RESUMABLE, Standing
 from rlpipe.sweep.table import summary, table
 from rlpipe.sweep.watch import come_back, look, report, watch
 
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-def main() -> NoReturn:
-    """Run the command line in `sys.argv` and exit: 0 done, 1 some arm is not well, 2 something to mend."""
-    leave(partial(_command, _parser().parse_args()))
+ABOUT = (
+    "Look at a sweep or change it, from any shell, at any later time: on this machine or on a cluster. Its jobs are "
+    "its arms, called by their numbers, and the stages that they need, called by their names."
+)
+EXAMPLES = [
+    ("rlpipe sweep multirun/DATE/TIME", "how every arm stands"),
+    ("rlpipe sweep multirun/DATE/TIME resume", "only what is missing or failed"),
+    ("rlpipe sweep multirun/DATE/TIME resume --help", "more of one command"),
+]
+WATCHED = "0 done, 1 an arm is not done when watching ends, 2 something to mend, 130 interrupted while watching"
 
 
-def _command(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Do what is asked with a sweep."""
     sweep = Sweep.load(arguments.folder)
     launcher = launcher_of(sweep)
     match arguments.command:
@@ -44,24 +54,79 @@ def _command(arguments: argparse.Namespace) -> int:
             return status(sweep, launcher)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("rlpipe sweep", description="List, watch, resume, extend, end a sweep.")
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `rlpipe sweep`."""
+    parser = argparse.ArgumentParser("rlpipe sweep", **page(ABOUT, EXAMPLES, WATCHED))
     parser.add_argument("folder", type=Path, metavar="DIR", help="the sweep's folder under multirun/")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("status", help="show how every job stands (the default)")
-    commands.add_parser("watch", help="show it live until the sweep is over; exit code 1 if an arm is not done")
-    resumed = commands.add_parser("resume", help="run again only what is missing, stopped, cancelled or failed")
-    cancelled = commands.add_parser("cancel", help="end all jobs, or the named ones")
-    added = commands.add_parser("add", help="extend the sweep: add seed=3,4")
-    added.add_argument("overrides", nargs="+", metavar="FIELD=VALUES")
-    told = commands.add_parser("logs", help="print the end of jobs' logs")
-    told.add_argument("-n", "--lines", type=int, default=40, help="how many lines of each (default 40)")
-    told.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
-    for command in (resumed, cancelled, told):
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_status(commands)
+    _add_watch(commands)
+    resume = _add_resume(commands)
+    cancel = _add_cancel(commands)
+    extend = _add_add(commands)
+    logs = _add_logs(commands)
+    for command in (resume, cancel, logs):
         command.add_argument("jobs", nargs="*", metavar="JOB", help="arms by number, stages by name; none: all")
-    for command in (resumed, added):
+    for command in (resume, extend):
         command.add_argument("--wait", action="store_true", help="watch until it is over")
     return parser
+
+
+def _add_status(commands: Subparsers) -> None:
+    about = "Show once how every stage and arm stands: queued and why, running and how far, done, or its error."
+    examples = [("rlpipe sweep DIR", "the same as rlpipe sweep DIR status")]
+    commands.add_parser("status", help="show how every job stands (the default)", **page(about, examples))
+
+
+def _add_watch(commands: Subparsers) -> None:
+    about = "Show how the sweep gets on until it is over. Ctrl-C leaves the jobs alone."
+    examples = [("rlpipe sweep DIR watch", "a live table; in a log, a line for each change")]
+    commands.add_parser("watch", help="show it live until it is over", **page(about, examples, WATCHED))
+
+
+def _add_resume(commands: Subparsers) -> argparse.ArgumentParser:
+    about = (
+        "Run again what is missing, stopped, cancelled or failed, with the stages that it needs. Each goes on in its "
+        "folder from its last whole checkpoint. What is done stays, what runs is left alone."
+    )
+    examples = [
+        ("rlpipe sweep DIR resume", "everything that is not done"),
+        ("rlpipe sweep DIR resume 3 7 --wait", "two arms, and watch them"),
+    ]
+    text = page(about, examples, WATCHED)
+    return commands.add_parser("resume", help="run again what is missing, stopped, cancelled or failed", **text)
+
+
+def _add_cancel(commands: Subparsers) -> argparse.ArgumentParser:
+    about = "End all jobs, or the named ones. What is done stays, and resume goes on with the rest."
+    examples = [("rlpipe sweep DIR cancel", "all of it"), ("rlpipe sweep DIR cancel 5 6", "two arms")]
+    return commands.add_parser("cancel", help="end all jobs, or the named ones", **page(about, examples))
+
+
+def _add_add(commands: Subparsers) -> argparse.ArgumentParser:
+    about = (
+        "Extend the sweep by the arms that it lacks when a field takes these values. They are checked like those "
+        "of a new sweep; arms that are there already are not run again."
+    )
+    examples = [
+        ("rlpipe sweep DIR add seed=3,4", "two more seeds of every arm"),
+        ("rlpipe sweep DIR add method=simpo --wait", "another method with all seeds, and watch it"),
+    ]
+    added = commands.add_parser("add", help="extend the sweep: add seed=3,4", **page(about, examples, WATCHED))
+    added.add_argument("overrides", nargs="+", metavar="FIELD=VALUES", help="as on the sweep's own command line")
+    return added
+
+
+def _add_logs(commands: Subparsers) -> argparse.ArgumentParser:
+    about = "Print the end of jobs' logs: what the run and its libraries said."
+    examples = [
+        ("rlpipe sweep DIR logs 2 --follow", "one arm's, as it grows, until it is over"),
+        ("rlpipe sweep DIR logs -n 5", "the last five lines of each"),
+    ]
+    logs = commands.add_parser("logs", help="print the end of jobs' logs", **page(about, examples))
+    logs.add_argument("-n", "--lines", metavar="N", type=int, default=40, help="how many lines of each (default 40)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows (one job)")
+    return logs
 
 
 def status(sweep: Sweep, launcher: Launcher) -> int:
@@ -105,10 +170,10 @@ def cancel(sweep: Sweep, launcher: Launcher, keys: Sequence[str]) -> int:
 
 def add(sweep: Sweep, launcher: Launcher, overrides: Sequence[str], wait: bool) -> int:
     """Extend the sweep by the arms that further values of a field make."""
-    from rlpipe.cli.main import command
+    from rlpipe.cli.run import run
     from rlpipe.sweep.extend import extend
 
-    fresh = extend(sweep, overrides, command)
+    fresh = extend(sweep, overrides, run)
     if not fresh:
         say("nothing to add: the sweep has all these arms already")
         return DONE

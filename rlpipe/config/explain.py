@@ -89,7 +89,9 @@ def _unreadable(error: OverrideParseException, folders: Sequence[Path]) -> Probl
         return Problem(
             text, "lacks the name of its group", f"did you mean {' or '.join(f'{o}={text}' for o in owners)}?"
         )
-    return Problem(text, "lacks '=' and a value", "write name=value, for example method=dpo or seed=1")
+    return Problem(
+        text, "lacks '=' and a value", "write name=value, for example method=dpo or seed=1; commands: rlpipe --help"
+    )
 
 
 def _unknown_key(cause: OmegaConfBaseException, overrides: Sequence[str], folders: Sequence[Path]) -> Problem:

@@ -103,6 +103,6 @@ def without_run_dir(overrides: Sequence[str]) -> list[str]:
     return [override for override in overrides if override.split("=")[0].lstrip("+~") != "run_dir"]
 
 
-def command(*overrides: str) -> str:
-    """Return the command that runs some overrides, as a shell takes it."""
-    return shlex.join(["python", "-m", "rlpipe", *overrides])
+def command(*words: str) -> str:
+    """Return a command line of rlpipe, as a shell takes it: a run's overrides, or a command with its arguments."""
+    return shlex.join(["rlpipe", *words])

@@ -7,13 +7,12 @@ The header is the hub's metadata (https://huggingface.co/docs/hub/model-cards#mo
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlpipe.config import plugins
-from rlpipe.config.overrides import without_run_dir
+from rlpipe.config.overrides import command, without_run_dir
 from rlpipe.core.files import Row
 from rlpipe.core.terminal import is_number
 from rlpipe.records.changes import before_after_rows, cost
@@ -175,7 +174,7 @@ def _provenance(manifest: Row, result: Row | None) -> str:
     ]
     if result is not None:
         lines.append(f"cost: {cost(result.get('cost', {}), result.get('attempts', 1))}")
-    again = shlex.join(["python", "-m", "rlpipe", *without_run_dir(manifest["overrides"])])
+    again = command(*without_run_dir(manifest["overrides"]))
     return "\n".join(f"- {line}" for line in lines) + f"\n\n```sh\n{again}\n```"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +95,7 @@ def next_commands(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[st
     start = ("model=hf", f"model.source={model}", *_same_rows(manifest))
     more = [("evaluate", command("method=none", *start)), ("train on", command("method=dpo", *start))]
     if plugins.load("method", manifest["config"]["method"]["name"]).head.value != "reward":
-        more.insert(0, ("talk to it", shlex.join(["python", "-m", "rlpipe.chat", str(run_dir)])))
+        more.insert(0, ("talk to it", command("chat", str(run_dir))))
     return more
 
 

@@ -22,7 +22,7 @@ from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.rehearse import Rehearsal
 from rlpipe.sweep.study import LEARNS_NOTHING
 
-OURS = ("rlpipe.cli.main", "task")
+OURS = ("rlpipe.cli.run", "task")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 from rlpipe.core.errors import LaunchError
 
 MODULES = {
-    "rlpipe.cli": "rlpipe.cli.main",
+    "rlpipe.cli": "rlpipe.cli.run",
     "rlpipe.errors": "rlpipe.core.errors",
     "rlpipe.feedback.settings": "rlpipe.methods.ai_feedback",
     "rlpipe.launch.freeze": "rlpipe.sweep.freeze",

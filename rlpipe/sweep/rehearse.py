@@ -59,7 +59,7 @@ class App:
     @property
     def is_ours(self) -> bool:
         """Whether the task is a run of rlpipe, rather than some other application's function."""
-        return getattr(self.task, "__module__", None) == "rlpipe.cli.main"
+        return getattr(self.task, "__module__", None) == "rlpipe.cli.run"
 
 
 @dataclass

@@ -30,7 +30,7 @@ def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any
     given = as_typed(OmegaConf.to_container(hydra.overrides.task, resolve=False))  # type: ignore[arg-type]
     return {
         "id": uuid.uuid4().hex[:12],
-        "command": ["python", "-m", "rlpipe", "-m", *map(provenance.hide_override, given)],
+        "command": ["rlpipe", "-m", *map(provenance.hide_override, given)],
         "overrides": [provenance.hide_override(one) for one in given],
         "hydra_overrides": OmegaConf.to_container(hydra.overrides.hydra, resolve=False),
         "flags": flags(app),

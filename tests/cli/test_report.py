@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rlpipe.cli import report as command
+from rlpipe.cli import main as cli
 from rlpipe.core.errors import RlpipeError
 from rlpipe.report import write
 from tests.report.recorded import recorded
@@ -20,16 +20,14 @@ def sweep(tmp_path):
     return tmp_path / "sweep"
 
 
-def typed(capsys, monkeypatch, *arguments):
+def typed(capsys, *arguments):
     """Run a command line; returns its exit code and what it wrote."""
-    monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    return ended.value.code, *capsys.readouterr()
+    code = cli.status(["report", *map(str, arguments)])
+    return code, *capsys.readouterr()
 
 
-def test_the_table_goes_to_standard_output_and_the_page_into_the_folder(sweep, capsys, monkeypatch):
-    code, out, err = typed(capsys, monkeypatch, sweep)
+def test_the_table_goes_to_standard_output_and_the_page_into_the_folder(sweep, capsys):
+    code, out, err = typed(capsys, sweep)
     assert code == 0
     assert "beta=0.2" in out
     assert "verdict" in out
@@ -37,17 +35,17 @@ def test_the_table_goes_to_standard_output_and_the_page_into_the_folder(sweep, c
     assert "<html" in (sweep / "report.html").read_text()
 
 
-def test_several_outputs_by_their_endings(sweep, tmp_path, capsys, monkeypatch):
+def test_several_outputs_by_their_endings(sweep, tmp_path, capsys):
     targets = [tmp_path / f"out/found{ending}" for ending in (".csv", ".md", ".json", ".html")]
     outputs = [word for target in targets for word in ("--output", target)]
-    code, _, _ = typed(capsys, monkeypatch, sweep, "--baseline", "beta=0.2", "--evaluation", "accuracy", *outputs)
+    code, _, _ = typed(capsys, sweep, "--baseline", "beta=0.2", "--evaluation", "accuracy", *outputs)
     assert code == 0
     assert all(target.stat().st_size for target in targets)
     assert json.loads(targets[2].read_text())["baseline"] == "beta=0.2"
     assert not (sweep / "report.html").exists()
 
 
-def test_what_can_be_mended_is_one_message(sweep, tmp_path, capsys, monkeypatch):
+def test_what_can_be_mended_is_one_message(sweep, tmp_path, capsys):
     for arguments, words in (
         ([tmp_path / "absent"], "there is no such folder"),
         ([sweep, "--baseline", "beta"], "no arm is called 'beta'"),
@@ -55,15 +53,15 @@ def test_what_can_be_mended_is_one_message(sweep, tmp_path, capsys, monkeypatch)
         ([sweep, "--metric", "nothing"], "numbers under 'nothing'"),
         ([sweep, "--output", "x.pdf"], "no known ending"),
     ):
-        code, out, err = typed(capsys, monkeypatch, *arguments)
+        code, out, err = typed(capsys, *arguments)
         assert (code, out) == (2, ""), arguments
         assert words in err, arguments
     assert not list(sweep.glob("report*"))
 
 
-def test_an_unwritable_place_is_said(sweep, tmp_path, capsys, monkeypatch):
+def test_an_unwritable_place_is_said(sweep, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    code, _, err = typed(capsys, monkeypatch, sweep, "--output", tmp_path / "file" / "x.csv")
+    code, _, err = typed(capsys, sweep, "--output", tmp_path / "file" / "x.csv")
     assert code == 2
     assert "x.csv" in err
 
@@ -78,10 +76,11 @@ def test_build_writes_the_page_of_folders(sweep, tmp_path):
 @pytest.mark.slow
 def test_neither_torch_nor_transformers_is_needed(sweep):
     code = (
-        "import sys; sys.argv = ['report', sys.argv[1]]\n"
-        "from rlpipe.cli.report import main\n"
+        "import sys\n"
+        "from rlpipe.cli.main import main\n"
         "try:\n    main()\n"
         "finally:\n    print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(sweep)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, "report", str(sweep)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")

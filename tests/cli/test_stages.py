@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 
 import pytest
 
+from rlpipe.cli import main as cli
 from rlpipe.cli.exits import DONE, MENDABLE, UNWELL
-from rlpipe.cli.stages import main
 from rlpipe.config.compose import compose
 from rlpipe.stages import store, upkeep
 from rlpipe.stages.fingerprint import describe
@@ -22,16 +21,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def stages(monkeypatch, capsys, config):
+def stages(capsys, config):
     """Run the command on the test's store; returns its exit code and what it printed."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["rlpipe.stages", "--store", config.store, *arguments])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
+        try:
+            code = cli.status(["stages", "--store", config.store, *arguments])
+        except SystemExit as left:
+            code = left.code
         printed = capsys.readouterr()
-        return left.value.code, printed.out + printed.err
+        return code, printed.out + printed.err
 
     return run
 
@@ -91,6 +91,7 @@ def test_damage_is_found_and_moved_aside(stages, chain, build):
     code, printed = stages("verify")
     assert code == UNWELL
     assert f"{chain[0].name}: model/weights has another content" in printed
+    assert f"rlpipe stages --store {chain[0].folder.parent} verify --repair" in printed
     code, printed = stages("verify", "--repair")
     assert code == DONE
     assert f"moved to {chain[0].folder.parent}/.damaged/{chain[0].name}-" in printed

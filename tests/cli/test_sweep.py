@@ -122,7 +122,7 @@ def test_a_long_sweep_shows_what_matters_in_the_lines_there_are(sweep, launcher)
     ("argv", "said"), [(["absent"], "no sweep's folder"), (["absent", "flatten"], "invalid choice: 'flatten'")]
 )
 def test_wrong_command_lines_are_explained(argv, said, tmp_path):
-    command = [sys.executable, "-m", "rlpipe.sweep", *argv]
+    command = [sys.executable, "-m", "rlpipe", "sweep", *argv]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert said in done.stderr
@@ -130,6 +130,6 @@ def test_wrong_command_lines_are_explained(argv, said, tmp_path):
 
 
 def test_the_folder_is_no_default(tmp_path: Path):
-    done = subprocess.run([sys.executable, "-m", "rlpipe.sweep"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "rlpipe", "sweep"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "DIR" in done.stderr

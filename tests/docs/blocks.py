@@ -7,6 +7,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlpipe.cli.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
@@ -26,18 +28,23 @@ class Block:
 
     @property
     def runs(self) -> list[list[str]]:
-        """The arguments of every `python -m rlpipe` in it."""
-        return [line[line.index("rlpipe") + 1 :] for line in self._words if "rlpipe" in line]
+        """The arguments of every `rlpipe` in it that is no command: overrides and flags."""
+        return [line for line in self._lines if not line or line[0] not in COMMANDS]
 
     @property
-    def others(self) -> list[tuple[str, list[str]]]:
-        """The name and the arguments of every `python -m rlpipe.NAME` in it."""
-        found = [(place, line) for line in self._words for place in range(len(line)) if line[place][:7] == "rlpipe."]
-        return [(line[place].removeprefix("rlpipe."), line[place + 1 :]) for place, line in found]
+    def others(self) -> list[list[str]]:
+        """The words of every `rlpipe COMMAND …` in it, the command's first."""
+        return [line for line in self._lines if line and line[0] in COMMANDS]
 
     @property
-    def _words(self) -> list[list[str]]:
-        return [shlex.split(line, comments=True) for line in self.text.splitlines() if "-m rlpipe" in line]
+    def _lines(self) -> list[list[str]]:
+        lines = [words(line) for line in self.text.splitlines()]
+        return [line[line.index("rlpipe") + 1 :] for line in lines if "rlpipe" in line]
+
+
+def words(line: str) -> list[str]:
+    """Return the words of a line of shell."""
+    return shlex.split(line, comments=True)
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:

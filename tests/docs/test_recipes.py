@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlpipe.cli import main as cli
-from tests.docs.blocks import ROOT, Block, blocks
+from tests.docs.blocks import ROOT, Block, blocks, words
 from tests.smoke.conftest import STAGE, limits
 
 RECIPES = blocks(ROOT / "docs" / "recipes.md", "sh")
@@ -30,7 +30,7 @@ def limited(arguments: list[str]) -> list[str]:
 
 def execute(recipe: Block) -> None:
     for line in recipe.text.splitlines():
-        if "-m rlpipe" not in line:
+        if "rlpipe" not in words(line):
             subprocess.run(["bash", "-c", line], check=True)
     for arguments in recipe.runs:
         assert cli.status(limited(arguments)) == cli.DONE

@@ -61,7 +61,7 @@ def test_it_says_where_all_came_from(manifest, result):
     attempt = manifest["attempts"][0]
     told = [manifest["id"], manifest["data"]["train"]["identity"], attempt["packages"]["torch"]]
     told += [manifest["parents"]["sft-smoltalk-0123456789ab"], "cost: ", f"| seed | {manifest['seed']} |"]
-    told += ["python -m rlpipe model=blank method=sft", "these rows are made up", attempt["hardware"]["cpu"]]
+    told += ["rlpipe model=blank method=sft", "these rows are made up", attempt["hardware"]["cpu"]]
     for one in told:
         assert one in text
     assert "run_dir=" not in text

@@ -116,7 +116,7 @@ def test_the_summary_shows_before_and_after_and_what_to_type_next(tmp_path):
     assert "1:15, 100 steps, 12,345 tokens, 2 attempts" in text
     command = next(line for line in text.splitlines() if line.startswith("evaluate"))
     assert shlex.split(command)[1:] == [
-        *("python", "-m", "rlpipe", "method=none", "model=hf"),
+        *("rlpipe", "method=none", "model=hf"),
         f"model.source={run_dir / 'model'}",
         "dataset=gsm8k",
         "dataset.source=some rows.jsonl",
@@ -134,7 +134,7 @@ def test_one_can_talk_to_what_writes(tmp_path, method, words):
 def test_an_unfinished_run_is_told_how_to_go_on(tmp_path):
     manifest = {"overrides": ["method=dpo", "run_dir=old", "seed=3"]}
     commands = next_commands(tmp_path, {"status": "stopped"}, manifest)
-    assert commands == [("go on", f"python -m rlpipe method=dpo seed=3 run_dir={tmp_path}")]
+    assert commands == [("go on", f"rlpipe method=dpo seed=3 run_dir={tmp_path}")]
 
 
 def test_numbers_without_a_pair_stand_alone():

@@ -235,7 +235,7 @@ class TestExtend:
         return Sweep.load("sweep")
 
     def test_further_values_go_through_the_whole_grid_with_continued_numbers(self, place, sweep: Sweep) -> None:
-        fresh = extending.extend(sweep, ["seed=1,2"])
+        fresh = extending.extend(sweep, ["seed=1,2"], cli.command)
         assert [job.key for job in fresh] == ["4", "5"]
         assert [job.fields for job in fresh] == [{"method": m, "seed": "2"} for m in ("dpo", "orpo")]
         assert place.submitted[-1] == ["4", "5"]
@@ -244,17 +244,17 @@ class TestExtend:
         assert (again.folder / "5" / "config.yaml").is_file()
 
     def test_what_is_there_is_not_added_in_other_words(self, place, sweep: Sweep) -> None:
-        assert extending.extend(sweep, ["seed=1", "log.every=10"]) == []
+        assert extending.extend(sweep, ["seed=1", "log.every=10"], cli.command) == []
         assert len(place.submitted) == 1
 
     def test_a_further_field(self, sweep: Sweep) -> None:
-        fresh = extending.extend(sweep, ["method.learning_rate=1e-4", "method=dpo"])
+        fresh = extending.extend(sweep, ["method.learning_rate=1e-4", "method=dpo"], cli.command)
         assert [job.fields["method.learning_rate"] for job in fresh] == ["0.0001", "0.0001"]
         assert [job.fields["seed"] for job in fresh] == ["0", "1"]
 
     def test_problems_are_found_first(self, place, sweep: Sweep) -> None:
         with pytest.raises(Exception, match="seed=x"):
-            extending.extend(sweep, ["seed=x,4"])
+            extending.extend(sweep, ["seed=x,4"], cli.command)
         assert len(Sweep.load("sweep").arms) == 4
         assert extending.extending.get() is None
 
@@ -265,9 +265,9 @@ class TestExtend:
         ):
             other = Sweep(sweep.folder, json.loads(json.dumps(sweep.data)) | {key: value})
             with pytest.raises(LaunchError, match=words):
-                extending.extend(other, ["seed=7"])
+                extending.extend(other, ["seed=7"], cli.command)
 
     def test_a_hidden_secret_must_be_given_again(self, sweep: Sweep) -> None:
         sweep.data["overrides"].append("x.api_key=<hidden>")
         with pytest.raises(LaunchError, match=r"add … x.api_key=VALUE"):
-            extending.extend(sweep, ["seed=7"])
+            extending.extend(sweep, ["seed=7"], cli.command)

@@ -28,7 +28,7 @@ def test_a_single_run(known):
     run = known("18-19-15", "method=kto", "dataset=piqa")
     assert (run.name, run.job_type, run.group, run.tags) == ("kto-piqa 18-19-15", "kto", None, ("kto", "piqa"))
     assert "report.html" in run.notes
-    assert "python -m rlpipe method=kto dataset=piqa run_dir=NEW" in run.notes
+    assert "rlpipe method=kto dataset=piqa run_dir=NEW" in run.notes
 
 
 @pytest.mark.parametrize("note", [SWEEP_FILE, "multirun.yaml"])

@@ -6,12 +6,12 @@ import argparse
 import os
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from rlpipe.cli.exits import DONE, leave
+from rlpipe.cli.commands import page
+from rlpipe.cli.exits import DONE
 from rlpipe.config.schema import Device
 from rlpipe.core.errors import ConfigError, RlpipeError
 from rlpipe.core.terminal import say
@@ -20,18 +20,22 @@ from rlpipe.engines.rollout import SamplingConfig, sampling_problems
 if TYPE_CHECKING:
     from rlpipe.cli.chat.subject import Subject
 
-EPILOG = """\
-Without --prompt, on a terminal, it talks until /exit; with standard input from elsewhere, all of that is one prompt.
-Answers are drawn by the sampler, the tools and the settings of the run's own training; a model that is no run's gets
-temperature 0.7. What the model writes goes to standard output, everything else to standard error."""
+ABOUT = (
+    "Talk to the model of a run or a stage, or to any model. Without --prompt, on a terminal, it talks until /exit; "
+    "with standard input from elsewhere, all of that is one prompt. Answers are drawn by the sampler, the tools and "
+    "the settings of the run's own training; a model that is no run's gets temperature 0.7. What the model writes "
+    "goes to standard output, everything else to standard error."
+)
+EXAMPLES = [
+    ("rlpipe chat runs/DATE/TIME", "talk to what the run has trained"),
+    ("rlpipe chat RUN --prompt 'Why is the sky blue?'", "one answer"),
+    ("rlpipe chat RUN --temperature 0 < question.txt", "the likeliest answer to what a file asks"),
+    ("rlpipe chat HuggingFaceTB/SmolLM2-135M-Instruct", "a model of the hub"),
+]
 
 
-def main() -> NoReturn:
-    """Run the command line in `sys.argv` and exit: 0 done, 2 something to mend."""
-    leave(partial(_command, _parser().parse_args()))
-
-
-def _command(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Talk, or answer one prompt."""
     prompt = _prompt(arguments.prompt)
     given = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     asked = {name: value for name, value in given.items() if value is not None}
@@ -84,23 +88,18 @@ def _device(asked: str) -> str:
     return build.hardware(RunConfig(hardware=hardware))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "rlpipe chat",
-        description="Talk to a trained model.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `rlpipe chat`."""
+    codes = "0 done, 2 something to mend, 130 interrupted"
+    parser = argparse.ArgumentParser("rlpipe chat", **page(ABOUT, EXAMPLES, codes))
     parser.add_argument("run", metavar="RUN", help="a run's folder, a stage's name, a model's folder, or a hub id")
     parser.add_argument("--prompt", metavar="TEXT", help="say this, print the answer, and end; - reads standard input")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
-    parser.add_argument("--temperature", type=float, help="0 takes the likeliest token (default: as in training)")
-    parser.add_argument("--max-tokens", type=int, help="longest answer in tokens (default: as in training)")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds draw other answers (default 0)")
+    parser.add_argument(
+        "--temperature", metavar="T", type=float, help="0: the likeliest token (default: as in training)"
+    )
+    parser.add_argument("--max-tokens", metavar="N", type=int, help="longest answer, tokens (default: as in training)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="other seeds draw other answers (default 0)")
     parser.add_argument("--no-tools", action="store_true", help="talk without the run's tools")
     parser.add_argument("--device", choices=[one.value for one in Device], default="auto", help="default: auto")
     return parser
-
-
-if __name__ == "__main__":
-    main()

@@ -6,28 +6,34 @@ import argparse
 import os
 import shutil
 import time
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-from rlpipe.cli.exits import DONE, leave
+from rlpipe.cli.commands import page
+from rlpipe.cli.exits import DONE
 from rlpipe.cli.export import folder
 from rlpipe.cli.export.push import licence_of
 from rlpipe.core.terminal import count, duration, say
 from rlpipe.models.card import name
 from rlpipe.stages.named import run_named
 
+ABOUT = (
+    "Write a run's model as a folder that the hub and all that reads transformers models take: weights, tokenizer and "
+    "a model card. An adapter is merged unless --adapter is given. The folder appears when its model has been loaded "
+    "again and has said the same as the run's."
+)
+EXAMPLES = [
+    ("rlpipe export runs/DATE/TIME my-model", "the merged model, in my-model/"),
+    ("rlpipe export RUN --adapter", "the adapter alone, in exports/"),
+    ("rlpipe export RUN my-model --push me/my-model", "upload it too, with your own token"),
+]
 
-def main() -> NoReturn:
-    """Run the command line in `sys.argv` and exit: 0 done, 2 something to mend."""
-    leave(partial(_command, _parser().parse_args()))
 
-
-def _command(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Write the folder, verify it, and upload it where that is asked for."""
     began = time.monotonic()
-    run = run_named(arguments.run)
-    wanted = folder.check(run, arguments.adapter, arguments.base, arguments.force)
-    target = (arguments.folder or Path("exports") / name(run.manifest)).expanduser()
+    found = run_named(arguments.run)
+    wanted = folder.check(found, arguments.adapter, arguments.base, arguments.force)
+    target = (arguments.folder or Path("exports") / name(found.manifest)).expanduser()
     folder.check_target(target)
     from rlpipe.core import logs
 
@@ -55,8 +61,9 @@ def _command(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("rlpipe export", description=__doc__.partition(": ")[2])
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `rlpipe export`."""
+    parser = argparse.ArgumentParser("rlpipe export", **page(ABOUT, EXAMPLES))
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a stage's name")
     parser.add_argument("folder", metavar="DIR", nargs="?", type=Path, help="where to (default: exports/<name>)")
     parser.add_argument("--adapter", action="store_true", help="the LoRA adapter alone instead of the merged model")
@@ -66,7 +73,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--push", metavar="REPO", help="upload it to user/name, with your own token")
     parser.add_argument("--private", action="store_true", help="the new repository is yours alone")
     return parser
-
-
-if __name__ == "__main__":
-    main()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlpipe.cli.exits import DONE, leave
+from rlpipe.cli.commands import page
+from rlpipe.cli.exits import DONE, UNWELL
 from rlpipe.cli.reproduce import conditions, results
 from rlpipe.config.compose import restore
 from rlpipe.config.kinds import TrackerConfig
@@ -24,29 +23,33 @@ from rlpipe.core.terminal import say
 from rlpipe.records.runs import Run, Standing, find
 from rlpipe.stages.named import run_named
 
-DIFFERENT = 1
-CODES = "Exit codes: 0 identical, 1 not identical, 2 it cannot be made again here."
+ABOUT = (
+    "Say what differs from a run's record (code, packages, machine, data, parents), run it again in a new folder, and "
+    "compare the results: weights by their hashes, rows and numbers one by one."
+)
+EXAMPLES = [
+    ("rlpipe reproduce runs/DATE/TIME", "is it what the record says?"),
+    ("rlpipe reproduce RUN --check", "only what differs here, at once"),
+    ("rlpipe reproduce RUN --run-dir again", "in a folder of your choice"),
+]
+CODES = "0 identical, 1 not identical, 2 it cannot be made again here, 75 stopped on request"
 
 
-def main() -> NoReturn:
-    """Run the command line in `sys.argv` and exit: 0 identical, 1 not identical, 2 cannot."""
-    leave(partial(_command, _parser().parse_args()))
-
-
-def _command(arguments: argparse.Namespace) -> int:
-    run = run_named(arguments.run)
-    config = recorded_config(run)
-    found = conditions.compare(run, config)
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the conditions, run again, and compare the results."""
+    recorded = run_named(arguments.run)
+    config = recorded_config(recorded)
+    found = conditions.compare(recorded, config)
     if distributed.is_main():
         show_conditions(found)
     if arguments.check:
-        return DIFFERENT if found else DONE
-    again = rerun(run, config, arguments.run_dir)
+        return UNWELL if found else DONE
+    again = rerun(recorded, config, arguments.run_dir)
     if not distributed.is_main():
         return DONE
-    findings = results.compare(run, again)
-    show_results(findings, run, again)
-    return DONE if all(one.same for one in findings) else DIFFERENT
+    findings = results.compare(recorded, again)
+    show_results(findings, recorded, again)
+    return DONE if all(one.same for one in findings) else UNWELL
 
 
 def recorded_config(run: Run) -> RunConfig:
@@ -112,14 +115,10 @@ def show_results(findings: list[results.Finding], old: Run, new: Run) -> None:
     out.print(Text(f"{verdict} ({old.dir} and {new.dir})"), soft_wrap=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    about = "Say what differs from a run's record, run it again in a new folder, and compare the results. " + CODES
-    parser = argparse.ArgumentParser("rlpipe reproduce", description=about)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `rlpipe reproduce`."""
+    parser = argparse.ArgumentParser("rlpipe reproduce", **page(ABOUT, EXAMPLES, CODES))
     parser.add_argument("run", metavar="RUN", help="a finished run's folder, or a stage's name")
     parser.add_argument("--run-dir", metavar="NEW", type=Path, help="the new run's folder (default: under runs/)")
     parser.add_argument("--check", action="store_true", help="only say what differs; exit code 1 if anything does")
     return parser
-
-
-if __name__ == "__main__":
-    main()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.overrides import command
 from rlpipe.core.files import Row, write_atomic
 from rlpipe.core.terminal import count, duration
 from rlpipe.records.provenance import rlpipe_version
@@ -75,7 +75,7 @@ def page(runs: Sequence[Run], comparison: Comparison | None) -> str:
         "results": found.tables,
         "audits": audits([(arm.label, arm.runs[0]) for arm in arms]),
         "configs": differences([arm.label for arm in arms], configs, found.baseline, whole),
-        "command": shlex.join(["python", "-m", "rlpipe", *runs[0].overrides]) if len(runs) == 1 else "",
+        "command": command(*runs[0].overrides) if len(runs) == 1 else "",
         "facts": provenance.facts(runs),
         "runs": provenance.table([(arm.label, run) for arm in arms for run in (*arm.runs, *arm.repeated)]),
         "problems": _problems(arms),  # last: files are read by now, and what is damaged is known

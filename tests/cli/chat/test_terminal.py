@@ -184,14 +184,14 @@ def test_a_script_gets_the_answer_alone_and_as_it_is(one, capsys):
 
 
 def command(*arguments: str, **options) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "rlpipe.chat", *arguments]
+    line = [sys.executable, "-m", "rlpipe", "chat", *arguments]
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300, **options)
 
 
 @pytest.mark.slow
 def test_a_conversation_on_a_terminal(trained_run):
     screen = Screen()
-    line = [sys.executable, "-m", "rlpipe.chat", str(trained_run), "--temperature", "0", "--max-tokens", "8"]
+    line = [sys.executable, "-m", "rlpipe", "chat", str(trained_run), "--temperature", "0", "--max-tokens", "8"]
     process = subprocess.Popen(line, stdin=screen.theirs, stdout=screen.theirs, stderr=screen.theirs, cwd=ROOT)
     try:
         screen.until(lambda text: text.endswith("> "))

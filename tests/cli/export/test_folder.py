@@ -30,8 +30,8 @@ IDS = torch.tensor([[5, 20, 30, 40, 7]])
 
 def export(capsys, *arguments: object) -> tuple[int, str]:
     """Run the command; return its code and what it said on standard error."""
-    parsed = command._parser().parse_args(list(map(str, arguments)))
-    code = exit_code(lambda: command._command(parsed))
+    parsed = command.parser().parse_args(list(map(str, arguments)))
+    code = exit_code(lambda: command.run(parsed))
     return code, capsys.readouterr().err
 
 

@@ -94,7 +94,7 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
 def export(folder: Path, endpoint: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Run the command in a process of its own: the hub's client reads its address when it is imported."""
     own = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HOME": str(folder / "home")}
-    line = [sys.executable, "-m", "rlpipe.export", *arguments]
+    line = [sys.executable, "-m", "rlpipe", "export", *arguments]
     done = {**os.environ, **own, **environment}
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=done, check=False, timeout=300)
 

@@ -58,9 +58,9 @@ def made(folder: Path, *overrides: str) -> Path:
 
 def reproduce(capsys, *arguments: object) -> tuple[int, str, str]:
     """Run the command; return its code, what it printed, and what it said on standard error."""
-    parsed = command._parser().parse_args(list(map(str, arguments)))
+    parsed = command.parser().parse_args(list(map(str, arguments)))
     capsys.readouterr()
-    code = exit_code(lambda: command._command(parsed))
+    code = exit_code(lambda: command.run(parsed))
     out, err = capsys.readouterr()
     return code, " ".join(out.split()), err
 
@@ -239,7 +239,7 @@ def test_a_run_that_has_not_ended_well_is_refused(run, capsys, status):
         (run / "result.json").write_text(json.dumps({**result, "status": status}))
     code, _, err = reproduce(capsys, run)
     assert (code, "has not ended well" in err) == (2, True)
-    assert "go on with it: python -m rlpipe model=blank" in err
+    assert "go on with it: rlpipe model=blank" in err
 
 
 def test_a_secret_that_was_not_recorded_is_named(run, capsys):

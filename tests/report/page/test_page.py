@@ -64,7 +64,7 @@ def test_a_runs_page_tells_what_changed_and_where_it_comes_from(tmp_path: Path):
     assert "commit 7473ca3fe4cdc1bdcd2ba7657bdb68c5ccfcc86d" in words.text
     assert "sft-warmstart-7b4b13888a30" in words.text
     assert "dataset countdown has no form for it" in words.text
-    assert "python -m rlpipe seed=0" in words.text
+    assert "rlpipe seed=0" in words.text
     assert words.fetches == []
 
 
