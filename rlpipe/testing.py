@@ -1,12 +1,21 @@
-"""Conformance checks for plugins: what rlpipe asks of a method or a dataset, as a package's own tests run it.
+"""Conformance checks for plugins: what rlpipe asks of each kind, as a package's own tests run it.
 
-    from rlpipe.testing import check_dataset, check_method
+    from rlpipe.testing import check_dataset, check_evaluation, check_method, check_reward, check_tool
 
     def test_my_dataset():
         check_dataset(MyDataset)
 
     def test_my_method(tmp_path):
         check_method(MyMethod, tmp_path)      # trains two steps of a small random model: seconds, no network
+
+    def test_my_reward():
+        check_reward(MyReward)
+
+    def test_my_tool():
+        check_tool(MyTool, {"word": "straw"})     # a call that must succeed
+
+    def test_my_evaluation(tmp_path):
+        check_evaluation(MyEvaluation, tmp_path)  # measures a small random model before and after two steps
 
 Each raises AssertionError with what is wrong and where. rlpipe's own plugins pass the same checks.
 """
@@ -18,21 +27,41 @@ import dataclasses
 import inspect
 import itertools
 import json
+import math
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.fields import declarations
-from rlpipe.config.kinds import DatasetConfig, Head, MethodConfig
+from rlpipe.config.kinds import DatasetConfig, EvaluationConfig, Head, MethodConfig, RewardConfig, ToolConfig
+from rlpipe.core.errors import PluginError
 from rlpipe.datasets.base import Dataset
-from rlpipe.datasets.forms import Example, form_name, route
+from rlpipe.datasets.forms import Example, Prompt, form_name, route
+from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.evaluations.base import Evaluation
 from rlpipe.methods.base import Method
+from rlpipe.methods.sft import SFT
+from rlpipe.rewards.base import Reward, RewardContext
+from rlpipe.rewards.combine import prove, validated
+from rlpipe.tools.base import Tool
+from rlpipe.tools.run import Call, Runner
 
-__all__ = ["HEAVY", "check_config", "check_dataset", "check_light", "check_method", "explains_itself"]
+__all__ = [
+    "HEAVY",
+    "check_config",
+    "check_dataset",
+    "check_evaluation",
+    "check_light",
+    "check_method",
+    "check_reward",
+    "check_tool",
+    "explains_itself",
+]
 
 HEAVY = ("torch", "transformers", "trl", "datasets", "peft", "accelerate")
 """Packages that composing and checking must not import."""
@@ -105,12 +134,9 @@ def check_method(cls: type[Method], folder: Path, *overrides: str) -> dict[str, 
 
 
 def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
-    from rlpipe.config.compose import compose
-    from rlpipe.run.run import run
-
     fields = {field.name for field in dataclasses.fields(cls.Config)}
     own = [
-        f"method={_name_of(cls)}",
+        f"method={_name_of(cls, 'method')}",
         "model=blank",
         f"dataset={_fitting(cls)}",
         "dataset.sample_size=64",
@@ -123,10 +149,7 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
         *(["reward=length"] if cls.takes_reward else []),
         f"run_dir='{folder / 'run'}'",
     ]
-    asked = [*own, *overrides]
-    run(compose(*asked), asked)
-    result: dict[str, Any] = json.loads((folder / "run" / "result.json").read_text(encoding="utf-8"))
-    assert result["status"] == "ok", f"{cls.__name__}: the run ended as {result['status']}: {result.get('error')}"
+    result = _finished(cls, folder, [*own, *overrides])
     if cls.makes == "data":
         rows = (folder / "run" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
         assert rows, f"{cls.__name__}: the run left no rows in data/train.jsonl"
@@ -140,23 +163,197 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
     return result
 
 
-def _name_of(cls: type[Method]) -> str:
-    names = [name for name, plugin in plugins.table()["method"].items() if plugin.cls is cls]
+def _finished(cls: type, folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Run in `folder` and return the result, which must be ok. Raises AssertionError for a plugin at fault."""
+    from rlpipe.config.compose import compose
+    from rlpipe.run.run import run
+
+    try:
+        run(compose(*overrides), overrides)
+    except PluginError as error:
+        raise AssertionError(f"{cls.__name__}: {error}") from error
+    result: dict[str, Any] = json.loads((folder / "run" / "result.json").read_text(encoding="utf-8"))
+    assert result["status"] == "ok", f"{cls.__name__}: the run ended as {result['status']}: {result.get('error')}"
+    return result
+
+
+def _name_of(cls: type, kind: str) -> str:
+    names = [name for name, plugin in plugins.table()[kind].items() if plugin.cls is cls]
     assert names, (
-        f"{cls.__name__} is not registered: name it in the entry-point group rlpipe.method, and install the package"
+        f"{cls.__name__} is not registered: name it in the entry-point group rlpipe.{kind}, and install the package"
     )
     return names[0]
 
 
-def _fitting(cls: type[Method]) -> str:
+def _serving(takes: tuple[type[Example], ...]) -> Iterable[str]:
+    """Yield the datasets with sample rows whose examples can reach one of these forms."""
     for name, plugin in plugins.table()["dataset"].items():
         form = getattr(plugin.cls, "form", None)
         with_samples = plugin.cls is not None and plugin.cls.sample is not Dataset.sample
-        if with_samples and form is not None and (not cls.takes or route(form, cls.takes) is not None):
-            return name
+        if with_samples and form is not None and (not takes or route(form, takes) is not None):
+            yield name
+
+
+def _fitting(cls: type[Method]) -> str:
+    for name in _serving(cls.takes):
+        return name
     raise AssertionError(
         f"{cls.__name__}.takes: no dataset with sample rows gives any of these forms; name one in `overrides`"
     )
+
+
+def check_reward(cls: type[Reward], context: RewardContext | None = None, **settings: Any) -> None:
+    """Check a reward class: light module, documented config, cases that score as stated, and finite scores.
+
+    A case must get the same score alone, among others, and again. `settings` are fields of its Config. A reward
+    that loads something in `start` is scored only where a `context` to start it with is given; any other must
+    have `cases`, which stand in for rollouts.
+    """
+    assert issubclass(cls, Reward), f"{cls.__name__} is no subclass of rlpipe.Reward"
+    check_light([cls.__module__])
+    check_config(cls, RewardConfig)
+    _check_names(cls, "columns", "irrelevant")
+    reward = cls(cls.Config(**{"name": "checked", **settings}))
+    _check_settings(reward)
+    if context is not None:
+        reward.start(context)
+    elif cls.start is not Reward.start:
+        return
+    cases = list(reward.cases())
+    assert cases, f"{cls.__name__}.cases is empty: state some completions with the scores that they must get"
+    for case in cases:
+        missing = sorted(set(reward.columns) - set(case.columns))
+        assert not missing, f"{cls.__name__}: its case {case.text!r:.60} lacks the columns {missing} that it reads"
+    try:
+        prove(cls.__name__, reward)
+        rollouts = [
+            Rollout(Prompt(f"case/{number}", [], case.columns), [], [], [], [], case.text, Finish.stop)
+            for number, case in enumerate(cases)
+        ]
+        before = copy.deepcopy(rollouts)
+        together = validated(cls.__name__, reward.score(rollouts), rollouts)
+        alone = [validated(cls.__name__, reward.score([one]), [one])[0] for one in rollouts]
+    except PluginError as error:
+        raise AssertionError(str(error)) from error
+    assert rollouts == before, f"{cls.__name__}.score changes the rollouts that it is given"
+    for case, one, other in zip(cases, together, alone, strict=True):
+        assert one == other, (
+            f"{cls.__name__}: {case.text!r:.60} scores {one.value} among others and {other.value} alone"
+        )
+
+
+def check_tool(cls: type[Tool], arguments: dict[str, Any], **settings: Any) -> None:
+    """Check a tool class: light module, documented config, a schema that chat templates take, and real calls.
+
+    `arguments` are those of a call that must succeed, `settings` fields of its Config. Calls without arguments and
+    with unknown ones are made too: they may fail, but must end in time and give text.
+    """
+    assert issubclass(cls, Tool), f"{cls.__name__} is no subclass of rlpipe.Tool"
+    check_light([cls.__module__])
+    check_config(cls, ToolConfig)
+    tool = cls(cls.Config(**{"name": "checked", **settings}))
+    _check_schema(cls.__name__, tool.schema, arguments)
+    assert re.fullmatch(r"\w+", tool.tag), f"{cls.__name__}.tag is {tool.tag!r}, which is no word"
+    for place in tool.by_hand("2 + 3 = 5"):
+        assert 0 <= place.start <= place.end, f"{cls.__name__}.by_hand gives a place that ends before it starts"
+    runner = Runner([tool])
+    try:
+        result = runner.run(Call(tool.name, copy.deepcopy(arguments)), 0)
+        for wrong in ({}, {"surely_unknown": [None]}, dict.fromkeys(arguments)):
+            hostile = runner.run(Call(tool.name, wrong), 0)
+            in_time = "the call took more than" not in hostile.text
+            assert in_time, f"{cls.__name__}.call({wrong}) does not end within {tool.config.timeout:g} s"
+    except PluginError as error:
+        raise AssertionError(f"{cls.__name__}: {error}") from error
+    assert not result.failed, f"{cls.__name__}.call({arguments}) fails: {result.text}"
+
+
+def _check_schema(name: str, schema: Any, arguments: dict[str, Any]) -> None:
+    """Check that a tool's schema is that of a function which takes `arguments`."""
+    function = schema.get("function") if isinstance(schema, dict) else None
+    assert isinstance(function, dict), f"{name}.schema lacks 'function', in which name and parameters stand"
+    assert schema.get("type") == "function", f"{name}.schema: 'type' is {schema.get('type')!r}, not 'function'"
+    called = str(function.get("name"))
+    assert re.fullmatch(r"[A-Za-z_]\w*", called), f"{name}.schema: {called!r} is no name of a function"
+    assert function.get("description"), f"{name}.schema has no description, which is what the model reads"
+    parameters = function.get("parameters", {})
+    known = parameters.get("properties", {})
+    assert known, f"{name}.schema has no parameters; a call in plain text fills the first"
+    unknown = sorted({*arguments, *parameters.get("required", ())} - set(known))
+    assert not unknown, f"{name}.schema has no parameters {unknown}"
+    json.dumps(schema)
+
+
+def check_evaluation(cls: type[Evaluation], folder: Path, *overrides: str) -> dict[str, Any]:
+    """Check an evaluation class: light module, documented config, and measurements of a small random model.
+
+    The class must be registered (by its entry point). A run in `folder` measures a few examples: before and after two
+    steps of SFT where a dataset with sample rows serves both, else of the model as it is; `overrides` change it.
+    Rows must have ids and finite scores, summaries finite numbers. Returns the run's `result.json`.
+    """
+    assert issubclass(cls, Evaluation), f"{cls.__name__} is no subclass of rlpipe.Evaluation"
+    check_light([cls.__module__])
+    check_config(cls, EvaluationConfig)
+    _check_names(cls, "irrelevant")
+    takes = getattr(cls, "takes", None)
+    assert isinstance(takes, tuple), f"{cls.__name__}.takes is no tuple of forms"
+    assert all(issubclass(form, Example) for form in takes), f"{cls.__name__}.takes holds something that is no form"
+    name = _name_of(cls, "evaluation")
+    dataset, trains = _measured(cls)
+    small = ("method.max_steps=2", "method.batch_size=4", "method.micro_batch_size=2", "method.max_length=256")
+    own = [
+        *(f"evaluation={name}", f"evaluation.{name}.limit=4", "model=blank", f"dataset={dataset}"),
+        *(("method=sft", *small) if trains else ("method=none",)),
+        *("dataset.sample_size=64", "log.progress=false", "hardware.device=cpu", f"run_dir='{folder / 'run'}'"),
+    ]
+    result = _finished(cls, folder, [*own, *overrides])
+    _check_rows(cls.__name__, folder / "run" / "evaluations", name)
+    for key, value in result["metrics"].items():
+        if key.split("/")[1:2] == [name]:
+            assert _finite(value), f"{cls.__name__}.summary: {key} is {value!r}, which is no finite number"
+    return result
+
+
+def _measured(cls: type[Evaluation]) -> tuple[str, bool]:
+    """Return a dataset with sample rows for an evaluation, and whether SFT can be trained on it too."""
+    trains = Head.causal_lm in cls.heads
+    both = [name for name in _serving(cls.takes) if trains and name in set(_serving(SFT.takes))]
+    found = both or list(_serving(cls.takes))
+    assert found, f"{cls.__name__}.takes: no dataset with sample rows gives any of these forms; name one in `overrides`"
+    return found[0], bool(both)
+
+
+def _check_rows(name: str, folder: Path, evaluation: str) -> None:
+    files = sorted(folder.glob(f"{evaluation}.*.jsonl"))
+    assert files, f"{name}: the run left no rows"
+    for file in files:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        assert rows, f"{name}.rows: {file.name} has none"
+        ids = [row.get("id") for row in rows]
+        assert all(ids), f"{name}.rows: a row of {file.name} has no id"
+        assert len(set(ids)) == len(ids), f"{name}.rows: ids of {file.name} stand twice"
+        for row in rows:
+            scored = "score" not in row or _finite(row["score"])
+            assert scored, f"{name}.rows, {row['id']}: the score is {row['score']!r}, which is no finite number"
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _check_names(cls: Any, *attributes: str) -> None:
+    """Check class attributes that are tuples of names; `irrelevant` are those of fields."""
+    for attribute in attributes:
+        names = getattr(cls, attribute)
+        fits = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
+        assert fits, f"{cls.__name__}.{attribute} is no tuple of names"
+    unknown = sorted(set(cls.irrelevant) - {field.name for field in dataclasses.fields(cls.Config)})
+    assert not unknown, f"{cls.__name__}.irrelevant names {unknown}, which are no fields of its Config"
+
+
+def _check_settings(plugin: Any) -> None:
+    fatal = [str(problem) for problem in plugin.problems() if problem.fatal]
+    assert not fatal, f"{type(plugin).__name__}.problems refuses the settings that are checked: {fatal}"
 
 
 def check_config(cls: type, base: type) -> None:
