@@ -10,7 +10,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from rlpipe import testing
-from rlpipe.config import plugins
+from rlpipe.config import hydra, plugins
 from rlpipe.config.kinds import DatasetConfig, MethodConfig
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Completion, Text
@@ -211,8 +211,8 @@ def test_a_method_that_breaks_the_contract_is_told_how(cls, complaint, tmp_path)
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("name", plugins.BUILT_IN["reward"])
 def test_built_in_rewards_conform(name):
-    settings = {"judge": {"model": "some"}}.get(name, {})
-    testing.check_reward(plugins.load("reward", name), **settings)
+    given = {"judge": {"url": "http://localhost:8000/v1", "model": "some"}, "reward_model": {"model": "some"}}
+    testing.check_reward(plugins.load("reward", name), **given.get(name, {}))
 
 
 @pytest.mark.usefixtures("light")
@@ -296,11 +296,11 @@ def test_a_good_reward_passes():
 @pytest.mark.parametrize(
     ("cls", "complaint"),
     [
-        (Misjudging, "scores its own case wrong: 'one' gets 1.0"),
+        (Misjudging, "scores its own case wrong: 'one' gets 1 instead of 2"),
         (Caseless, "cases is empty"),
         (Endlessly, "no finite number"),
         (TooFew, "gave 1 scores for 2 rollouts"),
-        (Relative, "scores 2.0 among others and 6.0 alone"),
+        (Relative, "scores 2 among others and 6 alone"),
         (Overwriting, "changes the rollouts"),
         (Columned, r"lacks the columns \['answer'\]"),
         (Misnamed, r"names \['speed'\], which are no fields"),
@@ -437,16 +437,19 @@ def test_an_evaluation_that_is_not_installed_is_told_so(tmp_path):
 
 
 @pytest.fixture
-def register(monkeypatch):
-    """Register a class of this file as if its package were installed."""
+def install(monkeypatch):
+    """Make a class of this file known as an evaluation, as if its package were installed."""
 
-    def add(cls: type) -> None:
-        known = plugins.table()
+    def known(cls: type) -> None:
+        table = plugins.table()
         plugin = plugins.Plugin("evaluation", "checked", "outside", cls=cls)
-        monkeypatch.setitem(known, "evaluation", {**known["evaluation"], "checked": plugin})
-        monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(ConfigStore.instance().repo))
+        monkeypatch.setitem(table, "evaluation", {**table["evaluation"], "checked": plugin})
+        hydra.register.cache_clear()
 
-    return add
+    hydra.register()
+    monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(ConfigStore.instance().repo))
+    yield known
+    hydra.register.cache_clear()
 
 
 @pytest.mark.slow
@@ -461,8 +464,8 @@ def register(monkeypatch):
         (Numberless, "summary: after/checked/mean is"),
     ],
 )
-def test_an_evaluation_that_breaks_the_contract_is_told_how(cls, complaint, register, tmp_path):
-    register(cls)
+def test_an_evaluation_that_breaks_the_contract_is_told_how(cls, complaint, install, tmp_path):
+    install(cls)
     if complaint is None:
         assert testing.check_evaluation(cls, tmp_path)["metrics"]["after/checked/mean"] == 1.0
         return

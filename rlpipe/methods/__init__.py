@@ -1,4 +1,4 @@
-"""What a method is. Nothing in this room draws completions, packs rows or trains: trainers know methods, not the reverse.
+"""What a method is. Nothing here draws completions, packs rows or trains: trainers know methods, not the reverse.
 
 A method is one class (`base.Method`) and the dataclass of its settings (`Config`). It says
 
