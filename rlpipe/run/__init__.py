@@ -1,7 +1,8 @@
-"""From a config to a finished run. The room may be called: `rlpipe.run(config)` is `rlpipe.run.run.run(config)`.
+"""One run, from a composed config to its record.
 
-Python binds a room's name in the package when anything in it is imported, so the public function of the same name
-would be there or not by what was imported before; a module that can be called is right in either order.
+The room may be called: `rlpipe.run(config)` is `rlpipe.run.run.run(config)`. Python binds a room's name in the package
+when anything in it is imported, so the public function of the same name would be there or not by what was imported
+before; a module that can be called is right in either order.
 """
 
 from __future__ import annotations
