@@ -1,0 +1,176 @@
+"""A laboratory bench for fine-tuning language models: what notebooks and authors of plugins use.
+
+    import rlpipe
+
+    overrides = ["method=dpo", "dataset=ultrafeedback"]
+    rlpipe.run(rlpipe.compose(*overrides), overrides)
+
+Names are imported when they are first asked for, so `import rlpipe` costs next to nothing and imports no torch
+(`Batch`, `Loss` and `Tokens` do, once they are asked for: take them inside functions). Other modules of the package
+import from where things are, never from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlpipe.config.compose import compose
+    from rlpipe.config.kinds import (
+        DatasetConfig,
+        EvaluationConfig,
+        Head,
+        MethodConfig,
+        ModelConfig,
+        RewardConfig,
+        ToolConfig,
+        TrackerConfig,
+    )
+    from rlpipe.config.schema import RunConfig
+    from rlpipe.core.errors import ConfigError, DataError, ModelError, PluginError, Problem, RlpipeError
+    from rlpipe.datasets.base import Dataset
+    from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Labelled, Preference, Prompt, Text
+    from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
+    from rlpipe.evaluations.base import Evaluation, EvaluationContext
+    from rlpipe.evaluations.completions import complete
+    from rlpipe.methods.base import Method
+    from rlpipe.methods.batch import Batch, Tokens
+    from rlpipe.methods.dpo import DPO, DPOConfig
+    from rlpipe.methods.grpo import GRPO, GRPOConfig
+    from rlpipe.methods.losses import Loss
+    from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+    from rlpipe.methods.online import OnlineConfig, OnlineMethod
+    from rlpipe.methods.sft import SFT, SFTConfig
+    from rlpipe.models.base import Loaded, Model
+    from rlpipe.rewards.base import Case, Reward, RewardContext
+    from rlpipe.run.run import run
+    from rlpipe.tools.base import Tool
+    from rlpipe.trackers.base import RunIdentity, Tracker
+
+_MODULES = {
+    "Batch": "rlpipe.methods.batch",
+    "Case": "rlpipe.rewards.base",
+    "Chat": "rlpipe.datasets.forms",
+    "Choice": "rlpipe.datasets.forms",
+    "Completion": "rlpipe.datasets.forms",
+    "ConfigError": "rlpipe.core.errors",
+    "DPO": "rlpipe.methods.dpo",
+    "DPOConfig": "rlpipe.methods.dpo",
+    "DataError": "rlpipe.core.errors",
+    "Dataset": "rlpipe.datasets.base",
+    "DatasetConfig": "rlpipe.config.kinds",
+    "Evaluation": "rlpipe.evaluations.base",
+    "EvaluationConfig": "rlpipe.config.kinds",
+    "EvaluationContext": "rlpipe.evaluations.base",
+    "Example": "rlpipe.datasets.forms",
+    "GRPO": "rlpipe.methods.grpo",
+    "GRPOConfig": "rlpipe.methods.grpo",
+    "Head": "rlpipe.config.kinds",
+    "Labelled": "rlpipe.datasets.forms",
+    "Loaded": "rlpipe.models.base",
+    "Loss": "rlpipe.methods.losses",
+    "Method": "rlpipe.methods.base",
+    "MethodConfig": "rlpipe.config.kinds",
+    "Model": "rlpipe.models.base",
+    "ModelConfig": "rlpipe.config.kinds",
+    "ModelError": "rlpipe.core.errors",
+    "OfflineConfig": "rlpipe.methods.offline",
+    "OfflineMethod": "rlpipe.methods.offline",
+    "OnlineConfig": "rlpipe.methods.online",
+    "OnlineMethod": "rlpipe.methods.online",
+    "PluginError": "rlpipe.core.errors",
+    "Preference": "rlpipe.datasets.forms",
+    "Problem": "rlpipe.core.errors",
+    "Prompt": "rlpipe.datasets.forms",
+    "Reward": "rlpipe.rewards.base",
+    "RewardConfig": "rlpipe.config.kinds",
+    "RewardContext": "rlpipe.rewards.base",
+    "RlpipeError": "rlpipe.core.errors",
+    "Rollout": "rlpipe.engines.rollout",
+    "RunConfig": "rlpipe.config.schema",
+    "RunIdentity": "rlpipe.trackers.base",
+    "SFT": "rlpipe.methods.sft",
+    "SFTConfig": "rlpipe.methods.sft",
+    "SamplingConfig": "rlpipe.engines.rollout",
+    "Score": "rlpipe.engines.rollout",
+    "Text": "rlpipe.datasets.forms",
+    "Tokens": "rlpipe.methods.batch",
+    "Tool": "rlpipe.tools.base",
+    "ToolConfig": "rlpipe.config.kinds",
+    "Tracker": "rlpipe.trackers.base",
+    "TrackerConfig": "rlpipe.config.kinds",
+    "complete": "rlpipe.evaluations.completions",
+    "compose": "rlpipe.config.compose",
+    "run": "rlpipe.run.run",
+}
+"""Where each public name is defined."""
+
+__all__ = [
+    "DPO",
+    "GRPO",
+    "SFT",
+    "Batch",
+    "Case",
+    "Chat",
+    "Choice",
+    "Completion",
+    "ConfigError",
+    "DPOConfig",
+    "DataError",
+    "Dataset",
+    "DatasetConfig",
+    "Evaluation",
+    "EvaluationConfig",
+    "EvaluationContext",
+    "Example",
+    "GRPOConfig",
+    "Head",
+    "Labelled",
+    "Loaded",
+    "Loss",
+    "Method",
+    "MethodConfig",
+    "Model",
+    "ModelConfig",
+    "ModelError",
+    "OfflineConfig",
+    "OfflineMethod",
+    "OnlineConfig",
+    "OnlineMethod",
+    "PluginError",
+    "Preference",
+    "Problem",
+    "Prompt",
+    "Reward",
+    "RewardConfig",
+    "RewardContext",
+    "RlpipeError",
+    "Rollout",
+    "RunConfig",
+    "RunIdentity",
+    "SFTConfig",
+    "SamplingConfig",
+    "Score",
+    "Text",
+    "Tokens",
+    "Tool",
+    "ToolConfig",
+    "Tracker",
+    "TrackerConfig",
+    "complete",
+    "compose",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'rlpipe' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    # Importing `run.run` has bound `run` to the room of that name, which can be called: keep it.
+    return globals().setdefault(name, value)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The shape of the code itself: sizes, documentation, names, and what may be imported where."""
+"""The public surface, and the shape of the code: names, documentation, and what may be imported where."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import ast
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from rlpipe.core import errors
 
 PACKAGE = Path(rlpipe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LONGEST_FILE, LONGEST_FUNCTION, MOST_FIELDS = 280, 60, 16
+MOST_FIELDS = 16
 SBATCH_HAS = 18
 """Fields of a launcher whose scheduler has so many words of its own."""
 
@@ -35,19 +36,117 @@ SCHEMAS = sorted(
 )
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+PUBLIC = [
+    "Batch",
+    "Case",
+    "Chat",
+    "Choice",
+    "Completion",
+    "ConfigError",
+    "DPO",
+    "DPOConfig",
+    "DataError",
+    "Dataset",
+    "DatasetConfig",
+    "Evaluation",
+    "EvaluationConfig",
+    "EvaluationContext",
+    "Example",
+    "GRPO",
+    "GRPOConfig",
+    "Head",
+    "Labelled",
+    "Loaded",
+    "Loss",
+    "Method",
+    "MethodConfig",
+    "Model",
+    "ModelConfig",
+    "ModelError",
+    "OfflineConfig",
+    "OfflineMethod",
+    "OnlineConfig",
+    "OnlineMethod",
+    "PluginError",
+    "Preference",
+    "Problem",
+    "Prompt",
+    "Reward",
+    "RewardConfig",
+    "RewardContext",
+    "RlpipeError",
+    "Rollout",
+    "RunConfig",
+    "RunIdentity",
+    "SFT",
+    "SFTConfig",
+    "SamplingConfig",
+    "Score",
+    "Text",
+    "Tokens",
+    "Tool",
+    "ToolConfig",
+    "Tracker",
+    "TrackerConfig",
+    "complete",
+    "compose",
+    "run",
+]
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_files_and_functions_stay_small_and_say_what_they_are(file):
-    text = file.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    assert len(text.splitlines()) <= LONGEST_FILE
-    assert ast.get_docstring(tree) or not text.strip(), "a module's docstring says what it is for"
-    for function in functions(tree):
-        length = (function.end_lineno or 0) - function.lineno + 1
-        assert length <= LONGEST_FUNCTION, f"{function.name} has {length} lines"
+def fresh(program: str) -> str:
+    """Run a program in an interpreter of its own and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_package_offers_these_names():
+    assert sorted(rlpipe.__all__) == PUBLIC
+    assert set(rlpipe.__all__) <= set(dir(rlpipe))
+    for name in rlpipe.__all__:
+        assert callable(getattr(rlpipe, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'Rewardd'"):
+        rlpipe.__getattr__("Rewardd")
+
+
+def test_type_checkers_see_the_same_names_from_the_same_places():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {one.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for one in node.names}
+    assert seen == rlpipe._MODULES
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_importing_the_package_is_light():
+    program = "import sys, rlpipe; print([name for name in sys.modules if name.startswith('rlpipe')])"
+    assert fresh(program) == "['rlpipe']"
+    given = sorted(set(PUBLIC) - {"Batch", "Loss", "Tokens"})
+    heavy = f"import sys, rlpipe; [getattr(rlpipe, n) for n in {given}]; print(set({testing.HEAVY}) & set(sys.modules))"
+    assert fresh(heavy) == "set()"
+
+
+@pytest.mark.parametrize("first", ["import rlpipe.run.run", "import rlpipe.run.build", "from rlpipe import run"])
+def test_the_room_of_a_run_can_be_called_whatever_was_imported_first(first):
+    program = f"{first}\nimport rlpipe\nrlpipe.run(rlpipe.compose('model=blank', 'until=check'))\nprint(rlpipe.run)"
+    assert "module 'rlpipe.run'" in fresh(program).splitlines()[-1]
+
+
+def test_no_module_takes_names_from_the_package_itself():
+    takers = [
+        str(file.relative_to(PACKAGE))
+        for file in MODULES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "rlpipe"
+        if {name.name for name in node.names} & set(rlpipe.__all__)
+    ]
+    assert takers == []
+
+
+def test_every_module_says_what_it_is_for():
+    texts = {str(file.relative_to(PACKAGE)): file.read_text(encoding="utf-8") for file in MODULES}
+    silent = [name for name, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
+    assert silent == []
 
 
 @pytest.mark.parametrize("cls", SCHEMAS, ids=lambda cls: cls.__name__)
@@ -62,7 +161,8 @@ def test_configs_are_small_and_documented(cls):
 
 
 def test_no_module_is_a_drawer():
-    assert not {file.stem for file in MODULES} & {"utils", "util", "common", "core", "helpers", "misc"}
+    names = {part for file in MODULES for part in file.relative_to(PACKAGE).with_suffix("").parts}
+    assert not names & {"utils", "util", "common", "helpers", "misc"}
 
 
 def test_every_error_is_drawn_in_the_tree():
@@ -81,7 +181,8 @@ def test_a_kind_is_one_word_everywhere(kind):
         assert target.startswith(f"rlpipe.{kind}s.")
 
 
-def test_the_package_itself_is_importable_by_listed_names_alone():
-    for module in (testing,):
-        assert sorted(module.__all__) == module.__all__
-        assert all(hasattr(module, name) for name in module.__all__)
+def test_the_checks_for_plugins_are_listed():
+    assert testing.__all__ == sorted(testing.__all__)
+    checks = {name for name in vars(testing) if name.startswith("check_")}
+    assert checks <= set(testing.__all__)
+    assert all(hasattr(testing, name) for name in testing.__all__)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from dataclasses import dataclass
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from rlpipe import testing
-from rlpipe.config import plugins
+from rlpipe.config import hydra, plugins
 from rlpipe.config.kinds import DatasetConfig, MethodConfig
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Completion, Text
+from rlpipe.engines.rollout import Score
+from rlpipe.evaluations.base import Evaluation
 from rlpipe.methods.base import Method
+from rlpipe.rewards.base import Case, Reward
+from rlpipe.tools.base import Tool
 
 MODULES = sorted({plugin.cls.__module__ for known in plugins.table().values() for plugin in known.values()})
 
@@ -199,3 +206,276 @@ class Nameless(Idle):
 def test_a_method_that_breaks_the_contract_is_told_how(cls, complaint, tmp_path):
     with pytest.raises(AssertionError, match=complaint):
         testing.check_method(cls, tmp_path)
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("name", plugins.BUILT_IN["reward"])
+def test_built_in_rewards_conform(name):
+    given = {"judge": {"url": "http://localhost:8000/v1", "model": "some"}, "reward_model": {"model": "some"}}
+    given["math"] = {"timeout": 60.0}  # its worker process starts slowly on a busy machine
+    testing.check_reward(plugins.load("reward", name), **given.get(name, {}))
+
+
+@pytest.mark.usefixtures("light")
+def test_built_in_tools_conform():
+    testing.check_tool(plugins.load("tool", "calculator"), {"expression": "2 * 3"})
+
+
+class Longer(Reward):
+    """The number of words, at most ten."""
+
+    def score(self, rollouts):
+        return [Score(min(10.0, len(one.text.split()))) for one in rollouts]
+
+    def cases(self):
+        return [Case("one two", {}, 2.0), Case("", {}, 0.0)]
+
+
+class Misjudging(Longer):
+    """States a wrong case."""
+
+    def cases(self):
+        return [Case("one", {}, 2.0)]
+
+
+class Caseless(Longer):
+    """States no case."""
+
+    def cases(self):
+        return []
+
+
+class Endlessly(Longer):
+    """Gives what is no number."""
+
+    def score(self, rollouts):
+        return [Score(float("inf")) for _ in rollouts]
+
+
+class TooFew(Longer):
+    """Gives one score for all."""
+
+    def score(self, rollouts):
+        return super().score(rollouts)[:1]
+
+
+class Relative(Longer):
+    """Compares with the others of the call."""
+
+    def score(self, rollouts):
+        return [Score(one.value * (1 if len(rollouts) > 1 else 3)) for one in super().score(rollouts)]
+
+
+class Overwriting(Longer):
+    """Changes rollouts."""
+
+    def score(self, rollouts):
+        found = super().score(rollouts)
+        for one in rollouts:
+            one.reward = 1.0
+        return found
+
+
+class Columned(Longer):
+    """Reads a column that its cases lack."""
+
+    columns = ("answer",)
+
+
+class Misnamed(Longer):
+    """Names a field that it does not have."""
+
+    irrelevant = ("speed",)
+
+
+@pytest.mark.usefixtures("light")
+def test_a_good_reward_passes():
+    testing.check_reward(Longer)
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("cls", "complaint"),
+    [
+        (Misjudging, "scores its own case wrong: 'one' gets 1 instead of 2"),
+        (Caseless, "cases is empty"),
+        (Endlessly, "no finite number"),
+        (TooFew, "gave 1 scores for 2 rollouts"),
+        (Relative, "scores 2 among others and 6 alone"),
+        (Overwriting, "changes the rollouts"),
+        (Columned, r"lacks the columns \['answer'\]"),
+        (Misnamed, r"names \['speed'\], which are no fields"),
+        (Method, "is no subclass of"),
+    ],
+)
+def test_a_reward_that_breaks_the_contract_is_told_how(cls, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        testing.check_reward(cls)
+
+
+def schema(name="size", description="Count.", **properties):
+    parameters = {"type": "object", "properties": properties}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+class Size(Tool):
+    """Counts letters."""
+
+    schema = schema(word={"type": "string"})
+
+    def call(self, arguments):
+        return str(len(arguments["word"]))
+
+
+class Numeric(Size):
+    """Returns a number."""
+
+    def call(self, arguments):
+        return len(arguments.get("word") or "")
+
+
+class Failing(Size):
+    """Fails at a good call."""
+
+    def call(self, arguments):
+        raise ValueError("no")
+
+
+class Hanging(Size):
+    """Hangs at a bad call."""
+
+    def call(self, arguments):
+        if not arguments:
+            threading.Event().wait(3)
+        return "3"
+
+
+class Undescribed(Size):
+    """Nothing to read."""
+
+    schema = schema(description="", word={"type": "string"})
+
+
+class OtherParameter(Size):
+    """Names its parameter otherwise."""
+
+    schema = schema(text={"type": "string"})
+
+
+class Spaced(Size):
+    """A name that is no name."""
+
+    schema = schema(name="a size", word={"type": "string"})
+
+
+@pytest.mark.usefixtures("light")
+def test_a_good_tool_passes():
+    testing.check_tool(Size, {"word": "abc"})
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("cls", "complaint"),
+    [
+        (Numeric, "returned int instead of text"),
+        (Failing, "fails: error: no"),
+        (Hanging, r"call\({}\) does not end within 0.1 s"),
+        (Undescribed, "has no description"),
+        (OtherParameter, r"has no parameters \['word'\]"),
+        (Spaced, "no name of a function"),
+        (Reward, "is no subclass of"),
+    ],
+)
+def test_a_tool_that_breaks_the_contract_is_told_how(cls, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        testing.check_tool(cls, {"word": "abc"}, timeout=0.1)
+
+
+class Words(Evaluation):
+    """Nothing that is measured."""
+
+    takes = (Completion,)
+
+    def rows(self, loaded, examples):
+        return [{"id": one.id, "score": 1.0} for one in examples]
+
+    def summary(self, rows, start):
+        return {"mean": sum(row["score"] for row in rows) / len(rows)}
+
+
+class EndlessScores(Words):
+    """Scores that are no numbers."""
+
+    def rows(self, loaded, examples):
+        return [{"id": one.id, "score": float("inf")} for one in examples]
+
+
+class Anonymous(Words):
+    """Rows without ids."""
+
+    def rows(self, loaded, examples):
+        return [{"score": 1.0} for _ in examples]
+
+
+class Short(Words):
+    """A row less than there are examples."""
+
+    def rows(self, loaded, examples):
+        return super().rows(loaded, examples)[1:]
+
+
+class Numberless(Words):
+    """A summary that is no number."""
+
+    def summary(self, rows, start):
+        return {"mean": float("nan") if start else 1.0}
+
+
+@pytest.mark.usefixtures("light")
+def test_an_evaluation_that_is_not_installed_is_told_so(tmp_path):
+    with pytest.raises(AssertionError, match=r"entry-point group rlpipe\.evaluation"):
+        testing.check_evaluation(Words, tmp_path)
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Make a class of this file known as an evaluation, as if its package were installed."""
+
+    def known(cls: type) -> None:
+        table = plugins.table()
+        plugin = plugins.Plugin("evaluation", "checked", "outside", cls=cls)
+        monkeypatch.setitem(table, "evaluation", {**table["evaluation"], "checked": plugin})
+        hydra.register.cache_clear()
+
+    hydra.register()
+    monkeypatch.setattr(ConfigStore.instance(), "repo", copy.deepcopy(ConfigStore.instance().repo))
+    yield known
+    hydra.register.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(
+    ("cls", "complaint"),
+    [
+        (Words, None),
+        (EndlessScores, "the score is None, which is no finite number"),
+        (Anonymous, "has no id"),
+        (Short, "gave 3 rows for 4 examples"),
+        (Numberless, "summary: after/checked/mean is"),
+    ],
+)
+def test_an_evaluation_that_breaks_the_contract_is_told_how(cls, complaint, install, tmp_path):
+    install(cls)
+    if complaint is None:
+        assert testing.check_evaluation(cls, tmp_path)["metrics"]["after/checked/mean"] == 1.0
+        return
+    with pytest.raises(AssertionError, match=complaint):
+        testing.check_evaluation(cls, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["perplexity", "choice", "samples", "preference"])
+def test_built_in_evaluations_conform(name, tmp_path):
+    result = testing.check_evaluation(plugins.load("evaluation", name), tmp_path)
+    assert name == "samples" or any(key.startswith(f"after/{name}/") for key in result["metrics"])

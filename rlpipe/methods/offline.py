@@ -1,7 +1,7 @@
-"""The base of every method that TRL trains on fixed data.
+"""The base of every method on fixed data: how tokens become columns, and which settings are which of TRL's.
 
 To add one: say which forms it `takes`, which fields of its `Config` are which of the library's
-(`own`), how tokens become columns (`columns`), and where TRL has it (`library`). The rest is shared.
+(`own`), how tokens become columns (`columns`), and where TRL has its trainer (`library`). The rest is shared.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rlpipe.config.kinds import MethodConfig
 from rlpipe.datasets.forms import Example
 from rlpipe.methods.columns import Columns
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.tokens import Tokens
-
-if TYPE_CHECKING:
-    pass
 
 
 class Overlong(Enum):

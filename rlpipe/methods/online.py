@@ -1,7 +1,8 @@
 """The base of every on-policy method: an advantage estimator and a policy loss, with vetted settings.
 
 To add one: put its knobs into a `Config`, write `advantages` and `policy_loss`, and say by `aggregate` how
-completions of different lengths count. Sampling, rewards, KL, batches and checkpoints are the same for all.
+completions of different lengths count. Where completions come from, rewards, KL, batches and checkpoints are the same
+for all, and none of a method's business.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+import rlpipe
 from rlpipe.cli import main as cli
+from rlpipe.config import plugins
 from tests.docs.blocks import ROOT, Block, blocks, words
 from tests.smoke.conftest import STAGE, limits
 
+PLUGINS = ROOT / "docs" / "plugins.md"
 RECIPES = blocks(ROOT / "docs" / "recipes.md", "sh")
 FIRST = (
     "method=sft,method.max_steps=2,method.batch_size=4,method.micro_batch_size=2,dataset.sample_size=64,evaluation=none"
@@ -51,31 +55,70 @@ def test_the_recipes_are_found():
     assert len(RECIPES) == 11
 
 
-def installed(site: Path, page: Path, module: str) -> None:
-    """Install a page's plugin as its package would be: the page's Python file and its entry points."""
-    (code, *_), (toml,) = blocks(page, "python"), blocks(page, "toml")
-    info = site / f"{module}-1.0.dist-info"
+def modules(page: Path) -> dict[str, str]:
+    """Return the Python files of a page: blocks that begin with their own name."""
+    named = ((re.match(r'"""(\w+)\.py"""\n', block.text), block.text) for block in blocks(page, "python"))
+    return {found[1]: text for found, text in named if found}
+
+
+def installed(site: Path, page: Path) -> None:
+    """Install a page's plugins as their package would be: the page's Python files and entry points."""
+    info = site / "outside-1.0.dist-info"
     info.mkdir(parents=True)
-    (site / f"{module}.py").write_text(code.text)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    for name, text in modules(page).items():
+        (site / f"{name}.py").write_text(text)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
     lines = []
-    for group, names in tomllib.loads(toml.text)["project"]["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
+    for block in blocks(page, "toml"):
+        for group, names in tomllib.loads(block.text)["project"]["entry-points"].items():
+            lines += [f"[{group}]", *(f"{name} = {target}" for name, target in names.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
+def python(site: Path, *arguments: str) -> None:
+    """Run Python where a page's plugins are installed; it must succeed."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (site, ROOT)))}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=site, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("page", "module", "check"),
-    [
-        ("README.md", "opening_dpo", "check_method(opening_dpo.OpeningDPO, Path(sys.argv[1]))"),
-        ("docs/plugins.md", "halves", "check_dataset(halves.Halves)"),
-    ],
-)
-def test_the_plugins_of_the_pages_pass_the_conformance_checks(tmp_path, page, module, check):
-    installed(tmp_path / "site", ROOT / page, module)
-    program = f"import sys; from pathlib import Path; from rlpipe.testing import *; import {module}; {check}"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path / "site", ROOT)))}
-    command = [sys.executable, "-c", program, str(tmp_path / "checked")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+def test_readmes_method_passes_the_conformance_check(tmp_path):
+    installed(tmp_path / "site", ROOT / "README.md")
+    program = "import sys, opening_dpo; from pathlib import Path; from rlpipe.testing import check_method;"
+    python(tmp_path / "site", "-c", f"{program} check_method(opening_dpo.OpeningDPO, Path(sys.argv[1]))", str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_plugins_page_passes_its_own_tests(tmp_path):
+    installed(tmp_path / "site", PLUGINS)
+    python(tmp_path / "site", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_plugins.py")
+
+
+@pytest.mark.slow
+def test_the_plugins_of_the_page_train_and_measure_together(tmp_path):
+    installed(tmp_path / "site", PLUGINS)
+    chosen = ["method=raft", "dataset=halves", "reward=brief", "tool=letters", "evaluation=brevity", "model=blank"]
+    small = ["max_steps=2", "batch_size=4", "group_size=2", "max_length=256", "sampling.max_tokens=8"]
+    limits = ["dataset.sample_size=64", "evaluation.brevity.limit=4", "hardware.device=cpu", "log.progress=false"]
+    asked = [*chosen, *(f"method.{one}" for one in small), *limits, f"run_dir={tmp_path / 'run'}"]
+    python(tmp_path / "site", "-m", "rlpipe", *asked)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "ok"
+    assert result["cost"]["steps"] == 2
+    assert {"before/brevity/short", "after/brevity/short"} <= set(result["metrics"])
+
+
+def test_the_plugins_of_the_page_are_short_and_take_all_from_the_package_itself():
+    found = modules(PLUGINS)
+    lengths = {name: sum(bool(line.strip()) for line in text.splitlines()) for name, text in found.items()}
+    most = {"raft": 25, "brief": 20, "letters": 15, "brevity": 25}
+    assert {name: lengths[name] for name in most if lengths[name] > most[name]} == {}
+    text = PLUGINS.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:from|import) (rlpipe[\w.]*)", text)) == {"rlpipe", "rlpipe.testing"}
+    for names in re.findall(r"from rlpipe import (.+)", text):
+        assert set(names.split(", ")) <= set(rlpipe.__all__)
+    groups = {f"rlpipe.{kind}" for kind in (*plugins.KINDS, "conf")}
+    deeper = set(re.findall(r"rlpipe\.[\w.]+", text)) - groups - {"rlpipe.testing", "rlpipe.Problem", "rlpipe.__all__"}
+    assert not deeper
