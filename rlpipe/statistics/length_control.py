@@ -40,12 +40,13 @@ def length_controlled_win_rate(scores: Sequence[float], differences: Sequence[fl
         raise ValueError(f"{won.size} scores and {longer.size} differences in length are no examples")
     if not ((won >= 0) & (won <= 1)).all() or not np.isfinite(longer).all():
         raise ValueError("scores lie between 0 and 1, and differences are finite")
-    from scipy.special import expit
-
     if not longer.any():
         return float(won.mean())
     if (longer == longer[0]).all():
         return None
+
+    from scipy.special import expit
+
     features = np.stack([np.ones_like(longer), np.tanh(longer / longer.std(ddof=1))], axis=1)
     return float(expit(fit(features, won)[0]))
 
@@ -67,8 +68,8 @@ def fit(features: Floats, targets: Floats, variance: float = PRIOR_VARIANCE) -> 
         return np.asarray(-(features * (p * (1 - p))[:, None]).T @ features - np.eye(len(beta)) / variance)
 
     found = root(gradient, np.zeros(features.shape[1]), jac=curvature, tol=1e-12)
-    # Near the root the solver may stop at rounding errors and call that no success: the gradient itself tells. The prior
-    # curves by 1 / variance at least, so that no coefficient is further off than variance times this.
+    # Near the root the solver may stop at rounding errors and call that no success: the gradient itself tells. The
+    # prior curves by 1 / variance at least, so that no coefficient is further off than variance times this.
     if not np.abs(gradient(found.x)).max() < PRECISION:
         raise RuntimeError(f"the logistic regression of {len(targets)} scores has not converged: {found.message}")
     return np.asarray(found.x)
