@@ -160,10 +160,8 @@ class Accuracy(Evaluation):
         """
         from rlpipe.statistics import intervals
 
-        scores = [row["score"] for row in rows]
-        whole = all(score in (0.0, 1.0) for score in scores)
-        found = intervals.share(sum(scores), len(scores)) if whole else intervals.mean(scores)
-        numbers = {"accuracy": found.estimate, "accuracy_low": found.low, "accuracy_high": found.high}
+        found = intervals.mean([row["score"] for row in rows])
+        numbers = {"accuracy": found.estimate, **found.ends("accuracy_")}
         for k in rows[0].get("pass", {}):
             numbers[f"pass@{k}"] = _mean([row["pass"][k] for row in rows])
         if "score_without_tool" in rows[0]:

@@ -64,7 +64,7 @@ def numbers(rows: Sequence[Row]) -> dict[str, float]:
 
     scores = [row["score"] for row in rows]
     found = intervals.mean(scores)
-    summed = {"win_rate": found.estimate, "win_rate_low": found.low, "win_rate_high": found.high}
+    summed = {"win_rate": found.estimate, **found.ends("win_rate_")}
     summed |= {name: fmean(row["verdict"] == name for row in rows) for name in SCORES}
     for part in rows[0]["parts"]:
         summed[part] = fmean(row["parts"][part] for row in rows)

@@ -22,8 +22,9 @@ Research on how language models are fine-tuned. The numbers above are all that w
 safety, bias or truthfulness, and the model has no safeguards beyond those of the model that it was made from."""
 
 HOW_INTERVALS = """\
-Intervals are 95 % percentile bootstraps of the mean change of the same held-out examples (resampled over examples, one
-seed). "Not separable" means that the interval holds 0."""
+Intervals are 95 % paired intervals of the mean change of the same held-out examples (Student's t with a correction for
+skewed scores; one seed: how far other seeds would differ is not in them). "Not separable" means that the interval
+holds 0."""
 
 
 def card(

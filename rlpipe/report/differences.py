@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rlpipe.report.comparison import ArmMean, SeedMean
 from rlpipe.report.pairing import Measured, matrix
-from rlpipe.statistics import crossed
-from rlpipe.statistics.crossed import Array, Parts
+from rlpipe.statistics import crossed, intervals
+from rlpipe.statistics.intervals import Interval
 from rlpipe.statistics.power import Components, components
 
 ONE_SEED = "one seed: holds for these models; how far seeds matter is not known"
@@ -48,16 +48,11 @@ def arm_mean(label: str, runs: Sequence[Measured]) -> ArmMean:
     n = scores.shape[1]
     if n == 0:
         return ArmMean(label, None, None, None, 0, seeds, "no example with a number in every seed")
-    value = float(scores.mean())
-    if n == 1:
-        return ArmMean(label, value, None, None, 1, seeds, "one example: no interval")
-    parts = crossed.one_arm(scores, crossed.SHARE if crossed.binary(scores) else None)
-    if _all_same(parts, scores):
-        return ArmMean(label, value, None, None, n, seeds, "all scores are equal: no interval")
-    low, high = (float(end) for end in crossed.limits(parts))
-    if crossed.binary(scores):
-        low, high = max(low, 0.0), min(high, 1.0)
-    return ArmMean(label, value, low, high, n, seeds, ONE_SEED if len(runs) == 1 else "")
+    found = intervals.mean(scores)
+    note = ONE_SEED if len(runs) == 1 else ""
+    if found.low is None:
+        note = "one example: no interval" if n == 1 else "all scores are equal: no interval"
+    return ArmMean(label, found.estimate, found.low, found.high, n, seeds, note)
 
 
 def arm_numbers(label: str, runs: Sequence[SeedMean]) -> ArmMean:
@@ -68,11 +63,10 @@ def arm_numbers(label: str, runs: Sequence[SeedMean]) -> ArmMean:
     value = sum(found) / len(found)
     if len(found) == 1:
         return ArmMean(label, value, None, None, 0, list(runs), "one seed and no examples: no interval")
-    parts = crossed.only_seeds(np.array(found))
-    if _all_same(parts, np.array(found)):
-        return ArmMean(label, value, None, None, 0, list(runs), "all seeds are equal: no interval")
-    low, high = (float(end) for end in crossed.limits(parts))
-    return ArmMean(label, value, low, high, 0, list(runs), "")
+    numbers = np.array(found, dtype=float)
+    sure = intervals.of_parts(crossed.only_seeds(numbers), numbers)
+    note = "all seeds are equal: no interval" if sure.low is None else ""
+    return ArmMean(label, value, sure.low, sure.high, 0, list(runs), note)
 
 
 def contrast(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Contrast:
@@ -98,14 +92,10 @@ def contrast(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Contrast:
     n = scores.shape[1]
     if n == 0:
         return Contrast(None, None, None, math.nan, 0, k, "", None, "no example has a number in every run")
-    value = float(a.mean() - b.mean())
+    found = intervals.change(b, a) if pairs else intervals.unpaired(a, b)
     if n == 1:
-        return Contrast(value, None, None, math.nan, 1, k, paired, None, ONE_EXAMPLE)
-    pseudo = crossed.DIFFERENCE if crossed.binary(a, b) else None
-    parts = crossed.one_arm(a - b, pseudo) if pairs else crossed.two_arms(a, b, pseudo)
-    variances = components(a - b) if pairs else None
-    found = Contrast(value, None, None, math.nan, n, k, paired, variances, note)
-    return _interval(parts, found, scores, shares=pseudo is not None)
+        return Contrast(found.estimate, None, None, math.nan, 1, k, paired, None, ONE_EXAMPLE)
+    return _contrast(found, n, k, paired, components(a - b) if pairs else None, note)
 
 
 def contrast_numbers(ours: Sequence[SeedMean], theirs: Sequence[SeedMean]) -> Contrast:
@@ -113,34 +103,29 @@ def contrast_numbers(ours: Sequence[SeedMean], theirs: Sequence[SeedMean]) -> Co
     a, b = ({run.seed: run.mean for run in runs if run.mean is not None} for runs in (ours, theirs))
     if not a or not b:
         return NOTHING
+    numbers = np.array([*a.values(), *b.values()], dtype=float)
     common = [seed for seed in a if seed in b]
     if len(common) > 1:
         differences = np.array([a[seed] - b[seed] for seed in common], dtype=float)
-        found = Contrast(float(differences.mean()), None, None, math.nan, 0, len(common), "seeds", None, "")
-        return _interval(crossed.only_seeds(differences), found, np.array([*a.values(), *b.values()], dtype=float))
-    value = float(np.mean(list(a.values())) - np.mean(list(b.values())))
+        sure = intervals.of_parts(crossed.only_seeds(differences), numbers)
+        return _contrast(sure, 0, len(common), "seeds", None, "")
+    ours_alone, theirs_alone = numbers[: len(a)], numbers[len(a) :]
     k = min(len(a), len(b))
     if k == 1:
+        value = float(ours_alone.mean() - theirs_alone.mean())
         return Contrast(value, None, None, math.nan, 0, 1, "", None, "one seed and no examples: nothing to test")
-    parts = crossed.seeds_of_two(np.array(list(a.values()), dtype=float), np.array(list(b.values()), dtype=float))
-    found = Contrast(value, None, None, math.nan, 0, k, "", None, UNPAIRED)
-    return _interval(parts, found, np.array([*a.values(), *b.values()], dtype=float))
+    sure = intervals.of_parts(crossed.seeds_of_two(ours_alone, theirs_alone), numbers)
+    return _contrast(sure, 0, k, "", None, UNPAIRED)
 
 
-def _interval(parts: Parts, found: Contrast, numbers: Array, shares: bool = False) -> Contrast:
-    """Add interval and p, where the differences of `numbers` differ at all; `shares` are bounded by 1."""
-    if _all_same(parts, numbers):
-        same = "every number is the same in both" if found.value == 0 else "every difference is the same: no interval"
-        return replace(found, note=same)
-    low, high = (float(end) for end in crossed.limits(parts))
-    if shares:
-        low, high = max(low, -1.0), min(high, 1.0)
-    return replace(found, low=low, high=high, p=float(crossed.p_value(parts)))
-
-
-def _all_same(parts: Parts, numbers: Array) -> bool:
-    """Return whether nothing differs but by rounding."""
-    return float(parts.variance) <= (1e-12 * float(np.abs(numbers).max())) ** 2
+def _contrast(
+    found: Interval, examples: int, seeds: int, paired: str, variances: Components | None, note: str
+) -> Contrast:
+    """Put an interval into a contrast; where there is none, the note says why."""
+    if found.low is None:
+        same = found.estimate == 0
+        note = "every number is the same in both" if same else "every difference is the same: no interval"
+    return Contrast(found.estimate, found.low, found.high, found.p, examples, seeds, paired, variances, note)
 
 
 def _seed_pairs(ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[tuple[Measured, Measured]]:

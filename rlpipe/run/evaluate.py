@@ -184,4 +184,4 @@ def _change(name: str, start: Sequence[Row], rows: Sequence[Row]) -> dict[str, f
         say(f"evaluation {name}: some scores are no finite numbers, so its change has no interval")
         return {}
     found = intervals.change(before, after)
-    return {"score": found.estimate, "low": found.low, "high": found.high}
+    return {"score": found.estimate, **found.ends()}

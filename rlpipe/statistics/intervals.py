@@ -1,90 +1,117 @@
-"""How sure a number is, given that other examples might have been drawn.
+"""How sure a mean over examples and seeds is: one interval for a run's own change, and for comparisons of runs.
 
-Examples are resampled with replacement; where the same examples were measured twice, both measurements
-of one stay together (the paired bootstrap). Intervals are the bootstrap's percentiles (Efron and
-Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13). The same numbers give the same
-interval: resampling has a seed of its own.
+Scores are arrays [k, n], k seeds on the same n examples; a row [n] is a single seed. Intervals are those of `crossed`,
+which knows where their width comes from. With one seed, what varies is the examples alone: the interval is Student's
+paired t, bent for skewed scores; scores of right and wrong have pseudo-examples in its place, and a single arm's share
+is Wilson's. With one seed nothing is said about how far other seeds would differ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-RESAMPLES = 10_000
-CELLS = 2**22
-"""At most this many counts at once."""
-NORMAL = 1.959963984540054
-"""The standard normal distribution's quantile of 0.975."""
+from rlpipe.statistics import crossed
+from rlpipe.statistics.crossed import Array, Parts
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, and the interval that covers the truth in 95 % of all draws of examples."""
+    """An estimate, and the 95 % interval around it."""
 
     estimate: float
-    low: float
-    high: float
+    low: float | None
+    """None, as `high`, where there is no interval: a single example, or numbers that do not vary at all."""
+    high: float | None
+    p: float
+    """Two-sided, of a true value of 0; NaN where there is no interval."""
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether 0 lies outside."""
-        return self.low > 0 or self.high < 0
+    def ends(self, prefix: str = "") -> dict[str, float]:
+        """Return `low` and `high` as metrics, their names after a prefix; nothing where there is no interval."""
+        if self.low is None or self.high is None:
+            return {}
+        return {f"{prefix}low": self.low, f"{prefix}high": self.high}
 
 
-def change(before: Sequence[float], after: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the mean change of examples' scores, `before` and `after` in the same order, with its interval.
+def change(before: ArrayLike, after: ArrayLike) -> Interval:
+    """Return the mean of `after` − `before` with its interval; examples, and seeds, are the same in both.
 
-    Raises ValueError for no examples, different numbers of them, or scores that are no finite numbers.
+    `before` and `after` have the shape [k, n], or [n] for one seed. Raises ValueError for other shapes, no examples,
+    and anything that is no finite number.
     """
-    if len(before) != len(after):
-        raise ValueError(f"{len(before)} scores before and {len(after)} after are not those of the same examples")
-    return mean(np.asarray(after, dtype=float) - np.asarray(before, dtype=float), resamples, seed)
+    start, end = _scores(before), _scores(after)
+    if start.shape != end.shape:
+        raise ValueError(f"scores {start.shape} before and {end.shape} after are not those of the same examples")
+    if end.shape[1] == 1:
+        return _unsure(float((end - start).mean()))
+    both_binary = crossed.binary(start, end)
+    parts = crossed.one_arm(end - start, crossed.DIFFERENCE if both_binary else None)
+    return of_parts(parts, np.stack([start, end]), bounds=(-1.0, 1.0) if both_binary else None)
 
 
-def mean(values: Sequence[float] | NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the mean of examples' numbers with its percentile interval.
+def unpaired(ours: ArrayLike, theirs: ArrayLike) -> Interval:
+    """Return the mean of `ours` − `theirs`, [k, n] and [l, n], on the same examples but with seeds of their own.
 
-    Raises ValueError for no examples, and for anything that is no finite number.
+    Raises ValueError as `change` does, and for an arm of a single seed.
     """
-    array = np.asarray(values, dtype=float)
-    if not array.size:
+    one, other = _scores(ours), _scores(theirs)
+    if one.shape[1] != other.shape[1]:
+        raise ValueError(f"scores {one.shape} and {other.shape} are not those of the same examples")
+    if one.shape[1] == 1:
+        return _unsure(float(one.mean() - other.mean()))
+    both_binary = crossed.binary(one, other)
+    parts = crossed.two_arms(one, other, crossed.DIFFERENCE if both_binary else None)
+    return of_parts(parts, np.concatenate([one, other]), bounds=(-1.0, 1.0) if both_binary else None)
+
+
+def mean(scores: ArrayLike) -> Interval:
+    """Return the mean of scores [k, n], or [n], with its interval. Raises ValueError as `change` does."""
+    array = _scores(scores)
+    if array.shape[1] == 1:
+        return _unsure(float(array.mean()))
+    if array.shape[0] == 1 and bool(np.isin(array, (0.0, 1.0)).all()):
+        return share(int(array.sum()), array.shape[1])
+    shares = crossed.binary(array)
+    parts = crossed.one_arm(array, crossed.SHARE if shares else None)
+    return of_parts(parts, array, bounds=(0.0, 1.0) if shares else None)
+
+
+def share(right: int, count: int) -> Interval:
+    """Return a share of `count` examples with Wilson's score interval, which has a width where none or all are right.
+
+    Its p is NaN: a share is not held against 0. Raises ValueError where `right` is not from 0 to `count`.
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(right, count).proportion_ci(crossed.LEVEL, method="wilson")
+    return Interval(right / count, float(found.low), float(found.high), math.nan)
+
+
+def of_parts(parts: Parts, numbers: Array, bounds: tuple[float, float] | None = None) -> Interval:
+    """Return the interval of a mean with these parts of its variance; none where `numbers` vary only by rounding."""
+    value = float(parts.value)
+    if float(parts.variance) <= (1e-12 * float(np.abs(numbers).max())) ** 2:
+        return _unsure(value)
+    low, high = (float(end) for end in crossed.limits(parts))
+    if bounds is not None:
+        low, high = max(low, bounds[0]), min(high, bounds[1])
+    return Interval(value, low, high, float(crossed.p_value(parts)))
+
+
+def _unsure(value: float) -> Interval:
+    return Interval(value, None, None, math.nan)
+
+
+def _scores(values: ArrayLike) -> Array:
+    array = np.atleast_2d(np.asarray(values, dtype=float))
+    if array.ndim != 2 or not array.size:
         raise ValueError("there are no examples")
     if not np.isfinite(array).all():
         raise ValueError("not every score is a finite number")
-    means = np.concatenate(list(_resampled(array, resamples, seed)))
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(array.mean()), float(low), float(high))
-
-
-def _resampled(values: NDArray[np.float64], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the means of resamples, in portions.
-
-    How often each distinct value is drawn is multinomial, which needs no list of draws.
-    """
-    distinct, counts = np.unique(values, return_counts=True)
-    random = np.random.default_rng(seed)
-    portion = max(1, CELLS // len(distinct))
-    for start in range(0, resamples, portion):
-        size = min(portion, resamples - start)
-        yield random.multinomial(values.size, counts / values.size, size=size) @ distinct / values.size
-
-
-def share(right: float, count: int) -> Interval:
-    """Return a share of `count` examples with Wilson's score interval (doi:10.1080/01621459.1927.10502953).
-
-    Unlike the bootstrap's it has a width where none or all are right.
-    """
-    if count < 1 or not 0 <= right <= count:
-        raise ValueError(f"{right} of {count} is no share")
-    z2, portion = NORMAL**2, right / count
-    middle = (portion + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(z2 * (portion * (1 - portion) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return Interval(portion, max(0.0, middle - half), min(1.0, middle + half))
+    return array
 
 
 def pass_at_k(count: int, right: int, k: int) -> float:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 PRIOR_VARIANCE = 100.0
-ITERATIONS = 200
+PRECISION = 1e-9
+"""The gradient that counts as none."""
 
 
 def length_controlled_win_rate(scores: Sequence[float], differences: Sequence[float]) -> float | None:
@@ -43,34 +44,32 @@ def length_controlled_win_rate(scores: Sequence[float], differences: Sequence[fl
         return float(won.mean())
     if (longer == longer[0]).all():
         return None
+
+    from scipy.special import expit
+
     features = np.stack([np.ones_like(longer), np.tanh(longer / longer.std(ddof=1))], axis=1)
-    return float(_logistic(fit(features, won)[0]))
+    return float(expit(fit(features, won)[0]))
 
 
 def fit(features: Floats, targets: Floats, variance: float = PRIOR_VARIANCE) -> Floats:
     """Return the coefficients [K] of a logistic regression of `targets` [N] in 0 … 1 on `features` [N, K].
 
-    Those that maximise Σ y·log p + (1 − y)·log(1 − p) − |β|² / (2·variance), by Newton's method with halved steps.
+    Those that maximise Σ y·log p + (1 − y)·log(1 − p) − |β|² / (2·variance): the one root of its gradient, which falls
+    strictly. Raises RuntimeError where SciPy does not find it.
     """
-    beta = np.zeros(features.shape[1])
-    loss = _loss(beta, features, targets, variance)
-    for _ in range(ITERATIONS):
-        p = _logistic(features @ beta)
-        gradient = features.T @ (targets - p) - beta / variance
-        curvature = (features * (p * (1 - p))[:, None]).T @ features + np.eye(len(beta)) / variance
-        step = np.linalg.solve(curvature, gradient)
-        while (new := _loss(beta + step, features, targets, variance)) > loss and np.abs(step).max() > 1e-12:
-            step = step / 2
-        beta, loss = beta + step, new
-        if np.abs(step).max() < 1e-10:
-            break
-    return np.asarray(beta)
+    from scipy.optimize import root
+    from scipy.special import expit
 
+    def gradient(beta: Floats) -> Floats:
+        return np.asarray(features.T @ (targets - expit(features @ beta)) - beta / variance)
 
-def _loss(beta: Floats, features: Floats, targets: Floats, variance: float) -> float:
-    logits = features @ beta
-    return float(np.sum(np.logaddexp(0, logits) - targets * logits) + beta @ beta / (2 * variance))
+    def curvature(beta: Floats) -> Floats:
+        p = expit(features @ beta)
+        return np.asarray(-(features * (p * (1 - p))[:, None]).T @ features - np.eye(len(beta)) / variance)
 
-
-def _logistic(logits: Floats) -> Floats:
-    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+    found = root(gradient, np.zeros(features.shape[1]), jac=curvature, tol=1e-12)
+    # Near the root the solver may stop at rounding errors and call that no success: the gradient itself tells. The
+    # prior curves by 1 / variance at least, so that no coefficient is further off than variance times this.
+    if not np.abs(gradient(found.x)).max() < PRECISION:
+        raise RuntimeError(f"the logistic regression of {len(targets)} scores has not converged: {found.message}")
+    return np.asarray(found.x)

@@ -17,8 +17,6 @@ import numpy as np
 from rlpipe.statistics.crossed import Array, Parts, SeedPart, quantile
 
 POWER = 0.8
-_Z_POWER = 0.8416212335729143
-"""The standard normal distribution's quantile of 0.8."""
 MOST_EXAMPLES = 1_000_000
 MOST_SEEDS = 200
 """More than these settle nothing in practice."""
@@ -93,6 +91,8 @@ def settling(difference: float, parts: Components, level: float = 0.05) -> Settl
 
 
 def _settles(difference: float, parts: Components, seeds: int, examples: int, level: float) -> bool:
+    from scipy.special import ndtri
+
     of_seeds = parts.seed / seeds + parts.rest / (seeds * examples)
     zero = np.zeros(())
     planned = Parts(
@@ -104,7 +104,7 @@ def _settles(difference: float, parts: Components, seeds: int, examples: int, le
         examples,
         examples - 1,
     )
-    reach = float(quantile(planned, np.array(level), 1.0)) + _Z_POWER
+    reach = float(quantile(planned, np.array(level), 1.0)) + ndtri(POWER)
     return abs(difference) >= reach * math.sqrt(float(planned.variance))
 
 

@@ -15,6 +15,8 @@ from rlpipe.datasets.forms import Chat
 from rlpipe.datasets.load import load
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.records.record import Record, Status
+from rlpipe.records.runs import find
+from rlpipe.report.compare import compare
 from rlpipe.run import evaluate
 from rlpipe.trackers.none import NoTracker
 
@@ -172,3 +174,13 @@ def test_evaluations_that_bring_their_own_examples_need_no_dataset(record):
     splits = build.data(config, NoTraining(MethodConfig(name="none")), record)
     assert (splits.train.examples, splits.test.native) == ([], [])
     assert config.dataset.source == "hub"
+
+
+@pytest.mark.parametrize("after", [[1.0, 1.0, 0.0, 1.0] * 30, [0.2, 0.9, 0.35, 1.0] * 30], ids=["shares", "numbers"])
+def test_a_report_of_the_run_gives_the_interval_that_the_run_gives(record, after):
+    numbers = measured(record, Notebook(), [0.0, 1.0] * 60, after)
+    record.finish(Status.ok, "evaluate", metrics=numbers)
+    [difference] = compare(find([record.run_dir])).evaluations[0].differences
+    assert difference.baseline == "before"
+    shown = (difference.value, difference.low, difference.high)
+    assert shown == pytest.approx(tuple(numbers[f"change/fixed/{end}"] for end in ("score", "low", "high")), rel=1e-9)

@@ -41,6 +41,16 @@ def test_intervals_cover_the_truth_in_a_quick_look(kind, k):
     assert 93 - slack <= covered(one_arm(found.ours - found.theirs, difference), truth) <= 97 + slack
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [20, 50, 256])
+def test_a_runs_own_change_covers_the_truth(kind, n):
+    """One seed, as before → after of a single run."""
+    count = 4000
+    found = studies(kind, count, 1, n, 0.0, 0.5)
+    parts = one_arm(found.ours - found.theirs, DIFFERENCE if found.binary else None)
+    assert 93 - margin(count) <= covered(parts, found.our_truth - found.their_truth) <= 97 + margin(count)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", SEEDS)

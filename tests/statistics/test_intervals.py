@@ -1,4 +1,4 @@
-"""Intervals: they cover the truth as often as they say, and depend on nothing but the numbers."""
+"""Intervals: with one seed they are Student's and Wilson's, they need no luck, and what has none has none."""
 
 from __future__ import annotations
 
@@ -6,72 +6,93 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from rlpipe.statistics import intervals
-
-DATASETS = 1500
-
-
-def test_the_paired_interval_covers_the_true_change():
-    """256 tasks, solved with chances that differ by task and rise by 0.08 on average: both runs are correlated."""
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(DATASETS):
-        chance = random.uniform(0, 0.84, 256)
-        before = random.random(256) < chance
-        after = random.random(256) < chance + 0.08
-        found = intervals.change(before.astype(float), after.astype(float), resamples=2000)
-        covered += found.low <= 0.08 <= found.high
-    assert 0.93 <= covered / DATASETS <= 0.97
+from rlpipe.statistics import crossed, intervals
 
 
-@pytest.mark.slow
-def test_the_interval_of_no_change_excludes_0_as_rarely_as_it_says():
-    random = np.random.default_rng(1)
-    wrong = 0
-    for _ in range(DATASETS):
-        before, after = random.normal(-2, 1, (2, 100))
-        wrong += intervals.change(before, after, resamples=1000).excludes_zero
-    assert 0.03 <= wrong / DATASETS <= 0.07
+def test_with_one_seed_and_no_skewness_it_is_students_paired_interval():
+    """Each score stands beside its mirror image, so that differences are not skewed: Hall's bend is none."""
+    half = np.random.default_rng(0).normal(0, 1, 40)
+    before = np.random.default_rng(1).normal(-2, 1, 80)
+    after = before + 0.3 + np.concatenate([half, -half])
+    found = intervals.change(before, after)
+    theirs = stats.ttest_rel(after, before)
+    low, high = theirs.confidence_interval(0.95)
+    assert (found.estimate, found.low, found.high) == pytest.approx(((after - before).mean(), low, high), rel=1e-9)
+    assert found.p == pytest.approx(theirs.pvalue, rel=1e-6)
+
+
+def test_skewed_differences_bend_it_towards_their_tail():
+    differences = np.random.default_rng(2).exponential(1, 50)
+    found = intervals.change(np.zeros(50), differences)
+    assert found.high - found.estimate > 1.1 * (found.estimate - found.low)
+
+
+def test_the_chance_of_a_greater_change_by_luck_fits_the_interval():
+    """p is 0.05 where an end of the interval is 0."""
+    before, after = np.random.default_rng(3).normal(0, 1, (2, 60))
+    found = intervals.change(before, after)
+    shifted = intervals.change(before, after - found.low)
+    assert shifted.low == pytest.approx(0, abs=1e-9)
+    assert shifted.p == pytest.approx(0.05, abs=1e-6)
+
+
+def test_seeds_and_examples_are_those_of_the_crossed_design():
+    start, end = np.random.default_rng(4).normal(0, 1, (2, 3, 30))
+    low, high = crossed.limits(crossed.one_arm(end - start))
+    found = intervals.change(start, end)
+    assert (found.low, found.high) == (float(low), float(high))
+    low, high = crossed.limits(crossed.two_arms(end, start))
+    found = intervals.unpaired(end, start)
+    assert (found.low, found.high) == (float(low), float(high))
+
+
+@pytest.mark.parametrize("count", [20, 256])
+def test_none_right_before_and_after_has_a_width(count):
+    found = intervals.change(np.zeros(count), np.zeros(count))
+    assert found.low < 0 < found.high
+    assert found.p > 0.99
+    assert intervals.change(np.zeros(4), np.ones(4)).high == 1.0
+
+
+def test_a_share_is_wilsons():
+    """Against the numbers of a table: none and all right have a width too."""
+    right = np.arange(256) < 0
+    found = intervals.mean(right)
+    assert (found.low, found.high) == (0.0, pytest.approx(0.0148, abs=1e-4))
+    assert intervals.mean(~right).low == pytest.approx(1 - 0.0148, abs=1e-4)
+    assert intervals.mean([1.0, 0.0]) == intervals.share(1, 2)
 
 
 @pytest.mark.parametrize(("truth", "count"), [(0.05, 256), (0.3, 64), (0.5, 256)])
 def test_wilsons_interval_covers_the_true_share(truth, count):
-    right = np.random.default_rng(2).binomial(count, truth, 4000)
-    found = [intervals.share(int(number), count) for number in right]
-    assert 0.93 <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.97
+    chances = stats.binom.pmf(np.arange(count + 1), count, truth)
+    likely = np.flatnonzero(chances > 1e-8)
+    covers = [(found := intervals.share(int(right), count)).low <= truth <= found.high for right in likely]
+    assert 0.93 <= chances[likely] @ covers <= 0.97
 
 
-def test_it_is_the_bootstrap_of_drawn_examples():
-    """Multinomial counts of distinct values and plain draws with replacement agree."""
-    values = np.random.default_rng(3).choice([-1.0, 0.0, 1.0, 0.37], 50)
-    draws = np.random.default_rng(4).integers(0, 50, (50_000, 50))
-    low, high = np.quantile(values[draws].mean(1), [0.025, 0.975])
-    found = intervals.mean(values, resamples=50_000)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+def test_ties_count_as_half_and_stay_within_bounds():
+    found = intervals.mean([1.0] * 10 + [0.5])
+    assert 0.5 < found.low < found.estimate < found.high <= 1.0
 
 
-def test_the_same_numbers_give_the_same_interval_in_any_order(monkeypatch):
-    before, after = np.random.default_rng(5).random((2, 200))
-    whole = intervals.change(before, after)
-    assert whole == intervals.change(before, after)
-    backwards = intervals.change(before[::-1], after[::-1])
+def test_the_order_of_examples_does_not_count_and_pairing_does():
+    before, after = np.random.default_rng(5).normal(0, 1, (2, 200))
+    whole, backwards = intervals.change(before, after), intervals.change(before[::-1], after[::-1])
     assert (whole.low, whole.high) == pytest.approx((backwards.low, backwards.high), abs=1e-12)
-    monkeypatch.setattr(intervals, "CELLS", 200 * 7)
-    portioned = intervals.change(before, after)
-    assert (whole.low, whole.high) == pytest.approx((portioned.low, portioned.high), abs=1e-12)
+    broken = intervals.change(before, before[::-1])
+    paired = intervals.change(before, before + 0.01 * after)
+    assert paired.high - paired.low < (broken.high - broken.low) / 50
 
 
-def test_pairing_counts():
-    before = np.arange(100) % 2.0
-    assert intervals.change(before, before + 0.01) == intervals.Interval(
-        pytest.approx(0.01), pytest.approx(0.01), pytest.approx(0.01)
-    )
-
-
-def test_none_right_has_a_width():
-    assert intervals.share(0, 256).high == pytest.approx(0.0148, abs=1e-4)
-    assert intervals.share(256, 256).low == pytest.approx(1 - 0.0148, abs=1e-4)
+@pytest.mark.parametrize(("before", "after"), [([0.3], [0.7]), ([0.1, 0.2], [0.3, 0.4])], ids=["one example", "same"])
+def test_where_nothing_varies_there_is_no_interval(before, after):
+    found = intervals.change(before, after)
+    assert found.estimate == pytest.approx(after[0] - before[0])
+    assert (found.low, found.high, found.ends()) == (None, None, {})
+    assert math.isnan(found.p)
 
 
 @pytest.mark.parametrize(

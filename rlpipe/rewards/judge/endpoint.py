@@ -1,4 +1,9 @@
-"""Asking a chat endpoint that speaks OpenAI's protocol: retries with back-off, and words for what went wrong."""
+"""Asking a chat endpoint that speaks OpenAI's protocol: retries with back-off, and words for what went wrong.
+
+By `httpx2` and not the `openai` client: a reward endpoint's answer is no chat completion by the letter (its `message`
+is a list), a request has to end at its time limit also where the answer trickles, each try is paid from a budget, and
+that client's back-off draws from Python's global generator, whose state belongs to training.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,12 @@ import os
 import random
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import httpx2
+    from tenacity import RetryCallState
 
 Read = TypeVar("Read")
 
@@ -26,7 +32,7 @@ LARGEST = 2**24
 class Unanswered(Exception):
     """No usable answer. `passing` says whether asking again may help."""
 
-    def __init__(self, what: str, passing: bool, after: float | None = None):
+    def __init__(self, what: str, passing: bool, after: float = 0.0):
         super().__init__(what)
         self.passing = passing
         self.after = after
@@ -45,9 +51,13 @@ class Endpoint:
     """One chat endpoint. Safe to use from several threads; `stop` ends all waiting."""
 
     def __init__(self, url: str, key_env: str | None, timeout: float, retries: int, first_wait: float = 1.0):
+        import httpx2
+
         self.url = f"{url.rstrip('/')}/chat/completions"
         self.key_env, self.timeout, self.retries, self.first_wait = key_env, timeout, retries, first_wait
         self.stop = threading.Event()
+        # How many connections there are is how many threads ask.
+        self._client = httpx2.Client(timeout=timeout, limits=httpx2.Limits(max_connections=None))
         self._random = random.Random()  # not the global one, whose state belongs to training
 
     def ask(self, body: dict[str, Any], spend: Callable[[], None], read: Callable[[str], Read]) -> tuple[str, Read]:
@@ -58,45 +68,66 @@ class Endpoint:
         ask all at once. `spend` is called before each request. Raises Unanswered (Unreadable where the
         last reply was refused).
         """
-        for attempt in range(self.retries + 1):
+        from tenacity import Retrying, retry_if_exception, sleep_using_event, stop_after_attempt, stop_when_event_set
+
+        def once() -> tuple[str, Read]:
             spend()
+            text = self._post(body)
             try:
-                text = self._post(body)
-                try:
-                    return text, read(text)
-                except ValueError as error:
-                    raise Unreadable(str(error), text) from None
-            except Unanswered as error:
-                if not error.passing or attempt == self.retries:
-                    raise
-                longest = min(LONGEST_WAIT, self.first_wait * 2**attempt)
-                wait = self._random.uniform(longest / 2, longest)
-                if self.stop.wait(min(LONGEST_WAIT, max(wait, error.after or 0.0))):
-                    raise
-        raise AssertionError("unreachable")
+                return text, read(text)
+            except ValueError as error:
+                raise Unreadable(str(error), text) from None
+
+        tries = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, Unanswered) and error.passing),
+            stop=stop_after_attempt(self.retries + 1) | stop_when_event_set(self.stop),
+            wait=self._wait,
+            sleep=sleep_using_event(self.stop),
+            before=self._ended,
+            reraise=True,
+        )
+        return tries(once)
+
+    def _wait(self, tries: RetryCallState) -> float:
+        """Return the seconds to wait after a failure."""
+        longest = min(LONGEST_WAIT, self.first_wait * 2.0 ** min(tries.attempt_number - 1, 64))
+        error = tries.outcome.exception() if tries.outcome is not None else None
+        asked = error.after if isinstance(error, Unanswered) else 0.0
+        return min(LONGEST_WAIT, max(self._random.uniform(longest / 2, longest), asked))
+
+    def _ended(self, tries: RetryCallState) -> None:
+        """Keep a wait that `stop` has ended from being followed by a request."""
+        if tries.attempt_number > 1 and self.stop.is_set():
+            raise Unanswered("the waiting was ended", passing=False)
 
     def _post(self, body: dict[str, Any]) -> str:
+        import httpx2
+
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key_env is not None:
-            headers["Authorization"] = f"Bearer {os.environ.get(self.key_env, '')}"
-        request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
+            headers["Authorization"] = f"Bearer {os.environ.get(self.key_env, '').strip()}"
         deadline = time.monotonic() + self.timeout
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                return _content(_read(response, deadline))
-        except urllib.error.HTTPError as error:
-            with error:
-                passing = error.code >= 500 or error.code in LATER
-                said = error.read(300).decode("utf-8", "replace").strip()
-                raise Unanswered(f"HTTP {error.code} {error.reason}: {said}", passing, _after(error)) from None
-        except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
-            raise Unanswered(f"{type(error).__name__}: {getattr(error, 'reason', error)}", passing=True) from None
+            with self._client.stream("POST", self.url, content=json.dumps(body), headers=headers) as response:
+                answer = _read(response, deadline)
+        except (httpx2.LocalProtocolError, UnicodeEncodeError):  # their text would show the header, and so the key
+            raise Unanswered(f"the key in {self.key_env} has signs that no header may have", passing=False) from None
+        except httpx2.InvalidURL as error:
+            raise Unanswered(f"this is no address: {error}", passing=False) from None
+        except (httpx2.HTTPError, OSError) as error:
+            raise Unanswered(f"{type(error).__name__}: {error}", passing=True) from None
+        if not response.is_success:
+            passing = response.is_server_error or response.status_code in LATER
+            said = answer[:300].decode("utf-8", "replace").strip()
+            what = f"HTTP {response.status_code} {response.reason_phrase}: {said}"
+            raise Unanswered(what, passing, _after(response.headers.get("Retry-After", "")))
+        return _content(answer)
 
 
-def _read(response: Any, deadline: float) -> bytes:
-    """Read an answer as a whole; the socket's own time limit starts anew with every packet."""
+def _read(response: httpx2.Response, deadline: float) -> bytes:
+    """Read an answer as a whole; the client's own time limit starts anew with every packet."""
     found = bytearray()
-    while chunk := response.read1(65536):
+    for chunk in response.iter_bytes():
         found += chunk
         if len(found) > LARGEST:
             raise Unanswered("the answer is endless", passing=True)
@@ -107,7 +138,10 @@ def _read(response: Any, deadline: float) -> bytes:
 
 def _content(answer: bytes) -> str:
     try:
-        content = json.loads(answer)["choices"][0]["message"]["content"]
+        message = json.loads(answer)["choices"][0]["message"]
+        if isinstance(message, list):  # hosted reward models: a list of messages, of which the last is the reply
+            message = message[-1]
+        content = message["content"]
         if isinstance(content, list):  # some endpoints return the message as a list of parts
             content = "".join(part["text"] for part in content)
         content.encode()  # half a surrogate pair cannot be kept
@@ -118,7 +152,6 @@ def _content(answer: bytes) -> str:
     return content
 
 
-def _after(error: urllib.error.HTTPError) -> float | None:
+def _after(value: str) -> float:
     """Return the seconds of a `Retry-After` header; its form as a date is left to the back-off."""
-    value = error.headers.get("Retry-After") or ""
-    return float(value) if value.isascii() and value.isdecimal() else None
+    return float(value) if value.isascii() and value.isdecimal() else 0.0

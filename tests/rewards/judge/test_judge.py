@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -125,6 +128,16 @@ def test_a_message_in_parts_is_joined(server, judge, finished):
     assert values(judge(), [finished("a")]) == [0.9]
 
 
+@pytest.mark.parametrize("content", ["reward:-3.2", [{"type": "text", "text": "reward:-3.2"}]], ids=["text", "parts"])
+def test_a_list_of_messages_ends_with_the_reply(server, judge, finished, content):
+    message = {"role": "assistant", "content": content}
+    server.script = [(200, json.dumps({"choices": [{"message": [message]}]}).encode())]
+    assert values(judge(mode=JudgeMode.reward), [finished("So.")]) == [-3.2]
+    server.script = [(200, json.dumps({"choices": [{"message": []}]}).encode())]
+    with pytest.raises(TrainingError, match="this is no chat completion"):
+        values(judge(mode=JudgeMode.reward, retries=0), [finished("No.")])
+
+
 def test_questions_go_out_together_in_order_and_equal_ones_once(server, judge, finished):
     server.delay = 0.05
     server.script = [lambda body: (200, chat(f"Score: {body['messages'][0]['content'][-1]}"))]
@@ -155,6 +168,28 @@ def test_the_key_comes_from_the_environment_and_is_written_nowhere(server, judge
     assert "HTTP 401 Unauthorized: wrong key" in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert len(server.asked) == 2, "a refused key is not tried again"
+
+
+@pytest.mark.parametrize("key", ["s3c\nret", "s3cr€t"])
+def test_a_key_that_cannot_be_sent_is_not_shown(server, judge, finished, monkeypatch, key):
+    monkeypatch.setenv("JUDGE_KEY", key)
+    with pytest.raises(TrainingError, match="the key in JUDGE_KEY") as caught:
+        values(judge(key_env="JUDGE_KEY"), [finished("a")])
+    assert "s3c" not in str(caught.value)
+    assert server.asked == []
+
+
+def test_waiting_leaves_the_generator_of_training_alone(server, judge, finished):
+    server.script = [(503, b""), GOOD]
+    before = random.getstate()
+    assert values(judge(), [finished("a")]) == [0.5]
+    assert random.getstate() == before
+
+
+def test_importing_the_judge_loads_no_client():
+    code = "import sys, rlpipe.rewards.judge.judge; print({'httpx2', 'openai', 'tenacity', 'torch'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
 
 
 GOOD = (200, chat("Score: 5"))
