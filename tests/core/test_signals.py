@@ -10,8 +10,6 @@ import pytest
 
 from rlpipe.core.signals import stop_requests
 from rlpipe.records import checkpoints
-from rlpipe.training import callbacks
-from tests.training.tiny_training import Never, trainer, weights
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +126,9 @@ class Asked:
 
 
 def test_training_saves_at_the_step_boundary_and_goes_on_exactly(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import Never, trainer, weights
+
     straight = trainer(tmp_path / "straight")
     callbacks.train(straight, None)
     box = []
@@ -145,6 +146,9 @@ def test_training_saves_at_the_step_boundary_and_goes_on_exactly(tmp_path):
 
 
 def test_asked_in_the_last_step_the_training_is_finished_not_stopped(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     box = []
     box.append(trainer(tmp_path, stop=Asked(box, 12)))
     callbacks.train(box[0], None)
@@ -152,6 +156,9 @@ def test_asked_in_the_last_step_the_training_is_finished_not_stopped(tmp_path):
 
 
 def test_two_ctrl_cs_in_a_real_training_end_it_at_once(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     with stop_requests(patience=0.0) as stop:
         made = trainer(tmp_path, stop=stop, save_steps=100, max_steps=100)
 

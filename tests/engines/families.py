@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import torch
-from transformers import AutoModelForCausalLM as AutoModel
-from transformers import (
-    DeepseekV3Config,
-    Gemma2Config,
-    Gemma3TextConfig,
-    GemmaConfig,
-    Lfm2Config,
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
-    SmolLM3Config,
-)
+from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.models.base import Loaded
 from rlpipe.models.blank import TOKENIZER
 from rlpipe.models.chat_template import prepare
 from rlpipe.models.pretrained import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 WINDOW = 6
 """Shorter than any prompt, and than most completions."""
@@ -36,42 +22,42 @@ SHAPE: dict[str, Any] = {
     "pad_token_id": 0,
 }  # fmt: skip
 HALF = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
-FAMILIES: dict[str, Any] = {
-    "llama": lambda: LlamaConfig(**SHAPE),
-    "smollm": lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True),
-    "smollm3": lambda: SmolLM3Config(**SHAPE, no_rope_layers=[1, 0]),
-    "qwen2": lambda: Qwen2Config(**SHAPE, tie_word_embeddings=True),
-    "qwen2_window": lambda: Qwen2Config(**SHAPE, use_sliding_window=True, **HALF),
-    "qwen3": lambda: Qwen3Config(**SHAPE, head_dim=16),
-    "deepseek": lambda: DeepseekV3Config(
-        **SHAPE | {"num_key_value_heads": 4},
-        q_lora_rank=16,
-        kv_lora_rank=16,
-        qk_rope_head_dim=8,
-        qk_nope_head_dim=8,
-        v_head_dim=12,
-        n_routed_experts=4,
-        n_group=1,
-        topk_group=1,
-        num_experts_per_tok=2,
-        moe_intermediate_size=16,
-    ),
-    "lfm2_convolutions": lambda: Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"]),
-    "mistral_window": lambda: MistralConfig(**SHAPE, sliding_window=WINDOW),
-    "gemma": lambda: GemmaConfig(**SHAPE, head_dim=8, tie_word_embeddings=False),
-    "gemma2_window": lambda: Gemma2Config(
-        **SHAPE, head_dim=8, query_pre_attn_scalar=8, tie_word_embeddings=False, **HALF
-    ),
-    "gemma3_window": lambda: Gemma3TextConfig(
-        **SHAPE, head_dim=8, query_pre_attn_scalar=8, tie_word_embeddings=False, **HALF
-    ),
-}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "smollm": ("Llama", {"tie_word_embeddings": True}),
+    "smollm3": ("SmolLM3", {"no_rope_layers": [1, 0]}),
+    "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
+    "qwen2_window": ("Qwen2", {"use_sliding_window": True, **HALF}),
+    "qwen3": ("Qwen3", {"head_dim": 16}),
+    "deepseek": ("DeepseekV3", {
+        "num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+        "v_head_dim": 12, "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    }),
+    "lfm2_convolutions": ("Lfm2", {"layer_types": ["conv", "full_attention"]}),
+    "mistral_window": ("Mistral", {"sliding_window": WINDOW}),
+    "gemma": ("Gemma", {"head_dim": 8, "tie_word_embeddings": False}),
+    "gemma2_window": ("Gemma2", {"head_dim": 8, "query_pre_attn_scalar": 8, "tie_word_embeddings": False, **HALF}),
+    "gemma3_window": ("Gemma3Text", {"head_dim": 8, "query_pre_attn_scalar": 8, "tie_word_embeddings": False, **HALF}),
+}  # fmt: skip
+"""By the family's name: what transformers calls its config, and what it has beyond the common shape."""
+
+
+def config_of(name: str) -> PreTrainedConfig:
+    """Make the config of a family."""
+    import transformers
+
+    prefix, settings = FAMILIES[name]
+    return getattr(transformers, f"{prefix}Config")(**{**SHAPE, **settings})
 
 
 def loaded(config: PreTrainedConfig, **arguments: Any) -> Loaded:
     """Make a model with random weights, large enough ones that what it says next depends on what was said."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModel.from_config(config, **arguments)
+    model = AutoModelForCausalLM.from_config(config, **arguments)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1:
@@ -85,4 +71,4 @@ def loaded(config: PreTrainedConfig, **arguments: Any) -> Loaded:
 @functools.cache
 def family(name: str) -> Loaded:
     """Return a family's model; tests share it and leave it as it is."""
-    return loaded(FAMILIES[name]())
+    return loaded(config_of(name))

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from rlpipe.models.base import Loaded
 
 
 @contextmanager
 def script(one: Loaded, prompt: list[int], ids: list[int]) -> Iterator[None]:
     """Make the model say `ids` after a prompt, whatever it reads; beyond their end, an end of turn."""
+    import torch
 
     def force(module: Any, arguments: Any, named: dict[str, Any], output: Any) -> Any:
         place = int(named["position_ids"][0, -1]) + 1 - len(prompt)

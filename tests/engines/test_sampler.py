@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from transformers import MambaConfig
 
 from rlpipe.core.errors import ConfigError, DataError, ModelError, TrainingError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.draw import keep
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
 from rlpipe.engines.sampler import Sampler
-from rlpipe.engines.shared_attention import NAME
-from tests.engines.families import FAMILIES, family, loaded
+from tests.engines.families import FAMILIES, config_of, family, loaded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXTS = [
     "Make 24 of 3 and 8.",
@@ -29,8 +29,12 @@ PROMPTS = [Prompt(f"train/{number}", [{"role": "user", "content": text}]) for nu
 SETTINGS = SamplingConfig(temperature=0.8, top_k=200, top_p=0.95, min_p=0.001, max_tokens=20)
 
 
-def plain_logps(model, rollout: Rollout, sampling: SamplingConfig) -> torch.Tensor:
+def plain_logps(model, rollout: Rollout, sampling: SamplingConfig) -> Tensor:
     """Score a rollout by one forward pass over all of it, without a cache."""
+    import torch
+
+    from rlpipe.engines.draw import keep
+
     ids = torch.tensor([rollout.prompt_ids + rollout.ids])
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits[0, len(rollout.prompt_ids) - 1 : -1].float()
@@ -41,6 +45,8 @@ def plain_logps(model, rollout: Rollout, sampling: SamplingConfig) -> torch.Tens
 @pytest.mark.parametrize("name", FAMILIES)
 def test_recorded_log_probabilities_are_those_of_a_plain_forward(name: str) -> None:
     """In every family: padded prompts, shared prompts, windows shorter than a prompt, rows that left."""
+    import torch
+
     one = family(name)
     # A filter may keep or leave out a token at its border by rounding, so the plain settings stand for all families.
     sampling = SamplingConfig(temperature=0.8, max_tokens=20)
@@ -56,6 +62,8 @@ def test_recorded_log_probabilities_are_those_of_a_plain_forward(name: str) -> N
 
 
 def test_log_probabilities_are_those_after_the_filters() -> None:
+    import torch
+
     one = family("llama")
     for rollout in Sampler(one, SETTINGS).sample(PROMPTS[:1], 4, seed=1)[0]:
         expected = plain_logps(one.model, rollout, SETTINGS)
@@ -64,6 +72,8 @@ def test_log_probabilities_are_those_after_the_filters() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_greedy_is_generate_token_by_token(name: str) -> None:
+    import torch
+
     one = family(name)
     for prompt, (rollout,) in zip(
         PROMPTS, Sampler(one, SamplingConfig(temperature=0, max_tokens=16)).sample(PROMPTS, 1, 0), strict=True
@@ -132,7 +142,9 @@ def test_finished_rows_leave_the_batch() -> None:
 
 def test_half_precision_and_autocast_are_sampled_as_they_are_trained() -> None:
     """Close to a plain forward in the same precision, for bfloat16 weights and for float32 weights under autocast."""
-    half = loaded(FAMILIES["qwen2"](), dtype=torch.bfloat16)
+    import torch
+
+    half = loaded(config_of("qwen2"), dtype=torch.bfloat16)
     mixed = copy.copy(family("qwen2"))
     mixed.autocast = True
     sampling = SamplingConfig(max_tokens=20)
@@ -146,9 +158,10 @@ def test_half_precision_and_autocast_are_sampled_as_they_are_trained() -> None:
 
 
 def test_adapters_count_and_the_frozen_base_stays_frozen() -> None:
+    import torch
     from peft import LoraConfig, get_peft_model
 
-    one = loaded(FAMILIES["llama"]())
+    one = loaded(config_of("llama"))
     model = get_peft_model(one.model, LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.5))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -172,7 +185,11 @@ def test_adapters_count_and_the_frozen_base_stays_frozen() -> None:
 
 def test_the_model_comes_back_as_it_was() -> None:
     """Modes of single modules, attention, and weights that can be trained on, also after an error."""
-    one = loaded(FAMILIES["llama"]())
+    import torch
+
+    from rlpipe.engines.shared_attention import NAME
+
+    one = loaded(config_of("llama"))
     one.model.train()
     one.model.model.layers[0].eval()
     one.model.gradient_checkpointing_enable()
@@ -194,6 +211,8 @@ def test_the_model_comes_back_as_it_was() -> None:
 
 
 def test_sampling_leaves_the_global_random_state_alone() -> None:
+    import torch
+
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -202,7 +221,7 @@ def test_sampling_leaves_the_global_random_state_alone() -> None:
 
 
 def test_every_end_token_ends_a_completion() -> None:
-    one = loaded(FAMILIES["llama"]())
+    one = loaded(config_of("llama"))
     first = Sampler(one, SamplingConfig(max_tokens=8)).sample(PROMPTS[:1], 1, 0)[0][0]
     one.model.generation_config.eos_token_id = [first.ids[3]]
     ended = Sampler(one, SamplingConfig(max_tokens=8)).sample(PROMPTS[:1], 1, 0)[0][0]
@@ -245,6 +264,8 @@ def test_settings_out_of_range_are_all_named() -> None:
 
 
 def test_a_model_without_keys_and_values_is_refused() -> None:
+    from transformers import MambaConfig
+
     one = loaded(MambaConfig(vocab_size=943, hidden_size=32, num_hidden_layers=1, state_size=4))
     with pytest.raises(ModelError, match="MambaForCausalLM keeps no keys and values"):
         Sampler(one, SETTINGS).sample(PROMPTS, 1, 0)

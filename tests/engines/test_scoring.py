@@ -6,7 +6,6 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 from rlpipe.config.kinds import EvaluationConfig, Head
 from rlpipe.datasets.forms import Choice, Completion, Preference
@@ -35,6 +34,8 @@ def completions(pairs) -> list[Completion]:
 
 def by_transformers(loaded, prompt, completion) -> tuple[float, int]:
     """The summed log-probability from the model's own loss on the lone, unpadded sequence."""
+    import torch
+
     tokenizer = loaded.tokenizer
     whole = tokenizer.apply_chat_template(prompt + completion, return_dict=True, return_tensors="pt")["input_ids"]
     start = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]

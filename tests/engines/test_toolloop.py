@@ -20,7 +20,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
 from rlpipe.tools.base import Tool
 from rlpipe.tools.calculator import Calculator
-from tests.engines.families import FAMILIES, loaded
+from tests.engines.families import config_of, loaded
 from tests.engines.scripted import script
 
 ASK: list[Message] = [{"role": "user", "content": "What is 12*3? <calc>1+1</calc> <tool_call>{}</tool_call>"}]
@@ -42,7 +42,7 @@ def answer(text: str) -> Message:
 
 def roomy(name: str) -> Loaded:
     """Make a model with room for the description of a tool."""
-    config = FAMILIES[name]()
+    config = config_of(name)
     config.max_position_embeddings = 1024
     return loaded(config)
 

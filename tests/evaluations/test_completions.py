@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Head, ModelConfig
@@ -28,6 +27,8 @@ def stories(shared_dir, tmp_path_factory) -> Loaded:
 @pytest.mark.slow
 def test_a_real_models_greedy_completions_are_generates_token_by_token(stories):
     """Prompts of different lengths, together and in float32; `generate` gets each alone, unpadded."""
+    import torch
+
     prompts = [Prompt(str(n), [{"role": "user", "content": WORDS * n + "Then"}]) for n in (1, 3, 2, 5)]
     drawn = complete(stories, prompts, SamplingConfig(temperature=0.0, max_tokens=40))
     for prompt, (rollout,) in zip(prompts, drawn, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
 from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Completion
@@ -39,6 +38,8 @@ def measured(loaded, folder, monkeypatch, **settings):
 
 
 def by_transformers(loaded, context: str, answer: str) -> float:
+    import torch
+
     tokenizer = loaded.tokenizer
     head, tail = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (context, answer))
     labels = torch.tensor([[-100] * len(head) + tail])

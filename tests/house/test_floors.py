@@ -6,6 +6,7 @@ The code is read, not run, so that imports inside functions and under TYPE_CHECK
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ FLOORS = (  # from the ground up; a file imports from its own room and from lowe
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Return every module of the package by its dotted name."""
     found = {}
@@ -57,19 +59,22 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
-KNOWN = modules()
-ARROWS = {module: list(imports(module, file, KNOWN)) for module, file in KNOWN.items()}
+@functools.cache
+def arrows() -> dict[str, list[tuple[str, int]]]:
+    """Return what each module imports from the package, with the lines."""
+    known = modules()
+    return {module: list(imports(module, file, known)) for module, file in known.items()}
 
 
 def test_every_room_has_a_floor():
-    assert {room(module) for module in KNOWN if module != "rlpipe"} == set(LEVEL)
+    assert {room(module) for module in modules() if module != "rlpipe"} == set(LEVEL)
 
 
 def test_no_import_runs_upward():
     upward = [
         f"{module}:{line} imports {target}"
-        for module, arrows in ARROWS.items()
-        for target, line in arrows
+        for module, found in arrows().items()
+        for target, line in found
         if "rlpipe" not in (module, target)
         if room(target) != room(module) and LEVEL[room(target)] >= LEVEL[room(module)]
     ]
@@ -77,7 +82,7 @@ def test_no_import_runs_upward():
 
 
 def test_files_do_not_import_each_other_in_circles():
-    graph = {module: {target for target, _ in arrows if target != module} for module, arrows in ARROWS.items()}
+    graph = {module: {target for target, _ in found if target != module} for module, found in arrows().items()}
     assert list(circles(graph)) == []
 
 
@@ -122,11 +127,11 @@ ODD = {
 
 def test_what_is_odd_is_known():
     users = defaultdict(set)
-    for module, arrows in ARROWS.items():
-        for target, _ in arrows:
+    for module, imported in arrows().items():
+        for target, _ in imported:
             users[target].add(module)
     found: dict[str, set[str]] = {kind: set() for kind in ODD}
-    for module, file in KNOWN.items():
+    for module, file in modules().items():
         text = file.read_text(encoding="utf-8")
         lines = text.count("\n")
         if lines > 450:

@@ -3,19 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
-from peft import PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlpipe.config.kinds import Head, LoraConfig
 from rlpipe.models import export
 from rlpipe.models.export import save
 
-IDS = torch.tensor([[1, 20, 30, 40, 2]])
+IDS = [[1, 20, 30, 40, 2]]
 
 
 def shaken(model):
     """Change every weight that is trained, as training would."""
+    import torch
+
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
@@ -25,12 +24,15 @@ def shaken(model):
 
 
 def test_plain_transformers_reloads_it(make, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     loaded = make()
     shaken(loaded.model)
     save(loaded, tmp_path / "model", "# A card\n")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
-    assert torch.equal(model(IDS).logits, loaded.model(IDS).logits)
+    assert torch.equal(model(torch.tensor(IDS)).logits, loaded.model(torch.tensor(IDS)).logits)
     assert (tmp_path / "model" / "README.md").read_text() == "# A card\n"
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi."}], add_generation_prompt=True, return_tensors="pt"
@@ -43,19 +45,23 @@ def test_plain_transformers_reloads_it(make, tmp_path):
 
 @pytest.mark.parametrize("head", list(Head))
 def test_lora_is_saved_merged_and_as_an_adapter(make, tmp_path, head):
+    import torch
+    from peft import PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
     loaded = make(head=head, lora=LoraConfig(rank=4))
     trained = shaken(get_peft_model(loaded.model, loaded.peft))
-    want = trained(IDS).logits
+    want = trained(torch.tensor(IDS)).logits
     save(replace(loaded, model=trained), tmp_path / "model", "card")
-    assert torch.equal(trained(IDS).logits, want)  # saving left the trained model alone
+    assert torch.equal(trained(torch.tensor(IDS)).logits, want)  # saving left the trained model alone
     auto = AutoModelForSequenceClassification if head is Head.reward else AutoModelForCausalLM
     merged = auto.from_pretrained(tmp_path / "model")
-    assert torch.allclose(merged(IDS).logits, want, atol=1e-5)
+    assert torch.allclose(merged(torch.tensor(IDS)).logits, want, atol=1e-5)
     assert not any("lora" in name for name, _ in merged.named_parameters())
     arguments = {"num_labels": 1} if head is Head.reward else {}
     base = auto.from_pretrained(loaded.path, **arguments)
     adapted = PeftModel.from_pretrained(base, tmp_path / "model" / "adapter")
-    assert torch.equal(adapted(IDS).logits, want)
+    assert torch.equal(adapted(torch.tensor(IDS)).logits, want)
     assert merged.config.pad_token_id == loaded.tokenizer.pad_token_id
 
 

@@ -7,13 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from rlpipe.core.errors import RecordError, TrainingError
 from rlpipe.records import checkpoints
-from rlpipe.training import callbacks
-from tests.training import tiny_training
-from tests.training.tiny_training import trainer, weights
 
 
 def make(folder, step, content=b"weights"):
@@ -84,6 +80,11 @@ def test_before_training_goes_on_what_is_newer_goes(tmp_path):
 
 
 def test_a_trainer_leaves_whole_checkpoints_and_goes_on_exactly(tmp_path):
+    import torch
+
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer, weights
+
     straight = trainer(tmp_path / "a")
     callbacks.train(straight, None)
     assert names(tmp_path / "a") == ["checkpoint-9", "checkpoint-12"]
@@ -101,6 +102,11 @@ def test_a_trainer_leaves_whole_checkpoints_and_goes_on_exactly(tmp_path):
 
 
 def test_a_trained_model_is_not_trained_further(tmp_path):
+    import torch
+
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer, weights
+
     # 5 of the epoch's 12 steps: from such a checkpoint the trainer itself would do a sixth
     straight = trainer(tmp_path, max_steps=5, save_steps=5)
     callbacks.train(straight, None)
@@ -113,6 +119,12 @@ def test_a_trained_model_is_not_trained_further(tmp_path):
 
 @pytest.mark.parametrize("when", [1, 17])
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_path, when):
+    import torch
+
+    from rlpipe.training import callbacks
+    from tests.training import tiny_training
+    from tests.training.tiny_training import trainer
+
     data = tiny_training.rows(200)
     made = trainer(
         tmp_path, data=data, save_steps=2, max_steps=40, logging_steps=50, train_sampling_strategy="sequential"
@@ -129,6 +141,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tmp_p
 
 
 def test_a_weight_that_is_no_number_is_never_kept(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     made = trainer(tmp_path, max_steps=4, save_steps=2)
 
     class Break(callbacks.TrainerCallback):
@@ -143,6 +158,11 @@ def test_a_weight_that_is_no_number_is_never_kept(tmp_path):
 
 
 def test_a_full_disk_while_saving_keeps_what_there_was(tmp_path, monkeypatch):
+    import torch
+
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     made = trainer(tmp_path, max_steps=6, save_steps=2)
     save = torch.save
 
@@ -159,12 +179,17 @@ def test_a_full_disk_while_saving_keeps_what_there_was(tmp_path, monkeypatch):
 
 
 def test_no_printing_of_the_trainers_own(tmp_path, capfd):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     callbacks.train(trainer(tmp_path, max_steps=2), None)
     assert capfd.readouterr().out == ""
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path, monkeypatch):
+    import torch
+
     monkeypatch.chdir(Path(__file__).resolve().parents[1])
     printed = {}
     for kills in (0, 10):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlpipe.core.errors import ModelError, PluginError
 from rlpipe.rewards.perplexity import Mode, PerplexityReward
@@ -32,6 +30,9 @@ def started(reward, context):
 def test_a_reward_model_gives_its_head_s_number_for_the_whole_conversation(
     rollouts, reward_model, context, batch_tokens
 ):
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
     config = RewardModelReward.Config(name="reward_model", model=reward_model, batch_tokens=batch_tokens)
     reward = started(RewardModelReward(config), context)
     tokenizer = AutoTokenizer.from_pretrained(reward_model)
@@ -45,6 +46,8 @@ def test_a_reward_model_gives_its_head_s_number_for_the_whole_conversation(
 
 
 def per_token(model, tokenizer, context: str, answer: str) -> float:
+    import torch
+
     before, after = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (context, answer))
     with torch.no_grad():
         logps = model(torch.tensor([before + after])).logits[0].log_softmax(-1)
@@ -54,6 +57,8 @@ def per_token(model, tokenizer, context: str, answer: str) -> float:
 
 @pytest.mark.parametrize("mode", Mode)
 def test_perplexity_is_the_reference_s_mean_log_likelihood(rollouts, language_model, context, mode):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     config = PerplexityReward.Config(name="perplexity", mode=mode, cue="\nSo:", verifier_weight=0.5)
     # Without a model of its own it takes the policy as it was at the start.
     reward = started(PerplexityReward(config), dataclasses.replace(context, policy=language_model))

@@ -12,9 +12,6 @@ from rlpipe.core.progress import TrainingProgress
 from rlpipe.core.terminal import count, duration, say, show
 from rlpipe.records.changes import cost
 from rlpipe.run.summary import before_after, next_commands, summary
-from rlpipe.training import callbacks
-from tests.training import tiny_training
-from tests.training.tiny_training import trainer
 
 
 def plain(**options):
@@ -22,6 +19,9 @@ def plain(**options):
 
 
 def test_off_a_terminal_each_log_is_one_line(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     out = plain()
     callbacks.train(trainer(tmp_path, progress=TrainingProgress(on=out), max_steps=6, logging_steps=2), None)
     lines = out.file.getvalue().splitlines()
@@ -34,6 +34,9 @@ def test_off_a_terminal_each_log_is_one_line(tmp_path):
 
 
 def test_on_a_terminal_a_bar_is_redrawn_and_taken_away(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     out = plain(force_terminal=True)
     callbacks.train(trainer(tmp_path, progress=TrainingProgress(on=out), max_steps=4), None)
     text = out.file.getvalue()
@@ -42,6 +45,10 @@ def test_on_a_terminal_a_bar_is_redrawn_and_taken_away(tmp_path):
 
 
 def test_the_bar_is_gone_after_an_error(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training import tiny_training
+    from tests.training.tiny_training import trainer
+
     out = plain(force_terminal=True)
     progress = TrainingProgress(on=out)
     with pytest.raises(TrainingError):
@@ -50,6 +57,9 @@ def test_the_bar_is_gone_after_an_error(tmp_path):
 
 
 def test_it_can_be_switched_off(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     out = plain()
     callbacks.train(trainer(tmp_path, progress=TrainingProgress(enabled=False, on=out), max_steps=2), None)
     assert out.file.getvalue() == ""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -38,6 +37,8 @@ def continuous(count: int, k: int, n: int, seed_spread: float, skewed: bool, rng
 
 def right_and_wrong(count: int, k: int, n: int, seed_spread: float, rng: int, gap: float = 0.5) -> Studies:
     """Scores 1 where a normal number with those effects is above 0; examples are from easy to hard."""
+    from scipy.special import ndtr
+
     draw = np.random.default_rng(rng)
     level = draw.uniform(-1.5, 1.5, count) + np.array([[gap], [0.0]])
     seeds = draw.normal(size=(2, count, k, 1)) * seed_spread

@@ -19,8 +19,6 @@ from rlpipe.statistics.crossed import (
     two_arms,
 )
 
-stats = pytest.importorskip("scipy.stats")
-
 DRAW = np.random.default_rng(0)
 
 
@@ -31,6 +29,8 @@ def symmetric(shape):
 
 
 def test_one_seed_and_even_scores_give_students_interval_and_p():
+    from scipy import stats
+
     scores = symmetric((1, 30)) + 0.3
     found = stats.ttest_1samp(scores[0], 0.0)
     parts = one_arm(scores)
@@ -39,6 +39,8 @@ def test_one_seed_and_even_scores_give_students_interval_and_p():
 
 
 def test_numbers_of_seeds_alone_give_students_interval_and_p():
+    from scipy import stats
+
     means = DRAW.normal(0.5, 1, 4)
     found = stats.ttest_1samp(means, 0.0)
     assert np.allclose(limits(only_seeds(means)), found.confidence_interval(0.95))
@@ -46,6 +48,8 @@ def test_numbers_of_seeds_alone_give_students_interval_and_p():
 
 
 def test_two_arms_of_seeds_alone_are_welchs_test():
+    from scipy import stats
+
     ours, theirs = DRAW.normal(0.5, 1, 4), DRAW.normal(0, 3, 3)
     found = stats.ttest_ind(ours, theirs, equal_var=False)
     parts = seeds_of_two(ours, theirs)

@@ -13,8 +13,6 @@ from rlpipe.trackers.base import RunIdentity, Tracker
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.none import NoTracker
 from rlpipe.trackers.wandb import Mode
-from rlpipe.training import callbacks
-from tests.training.tiny_training import trainer
 
 
 class Fragile(Tracker):
@@ -129,6 +127,9 @@ def test_no_tracker_does_nothing(identity):
 
 
 def test_training_logs_to_record_and_tracker_and_resumes_without_gap_or_repeat(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
     inner = Fragile()
     record = Record.open(tmp_path / "run", {"seed": 0})
     guarded = Guarded(inner, record.logged_until)

@@ -5,8 +5,6 @@ import struct
 import time
 from pathlib import Path
 
-from wandb.proto import wandb_internal_pb2
-
 _BLOCK = 32768
 
 
@@ -36,6 +34,8 @@ def records(run_folder: Path, finished: bool = True):
 
 
 def _records(run_folder: Path):
+    from wandb.proto import wandb_internal_pb2
+
     [file] = run_folder.glob("run-*.wandb")
     found, whole = [], b""
     for kind, chunk in _chunks(file.read_bytes()):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from unittest.mock import Mock
 
-from rlpipe.training import samples
-from rlpipe.training.samples import LogSamples
-
 
 def test_samples_are_logged_every_so_many_steps(training, small_model, tmp_path, monkeypatch):
+    from rlpipe.training import samples
+    from rlpipe.training.samples import LogSamples
+
     said: list[str] = []
     monkeypatch.setattr(samples, "say", said.append)
     record, tracker = Mock(), Mock()

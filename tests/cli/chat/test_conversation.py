@@ -14,7 +14,7 @@ from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
 from rlpipe.tools.calculator import Calculator
-from tests.engines.families import FAMILIES, loaded
+from tests.engines.families import config_of, loaded
 from tests.engines.scripted import script
 
 DRAWN = SamplingConfig(temperature=0.8, max_tokens=12)
@@ -23,7 +23,7 @@ CALL = 'So\n<tool_call>\n{"name": "calculator", "arguments": {"expression": "12*
 
 @pytest.fixture(scope="module")
 def one() -> Loaded:
-    config = FAMILIES["llama"]()
+    config = config_of("llama")
     config.max_position_embeddings = 1024
     return loaded(config)
 

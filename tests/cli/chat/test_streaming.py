@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from rlpipe.cli.chat.streaming import UNFINISHED, Pieces, Stream
 from rlpipe.engines.rollout import Finish, ToolCall
 from rlpipe.engines.sampler import Row
+from rlpipe.models.blank import TOKENIZER
 from rlpipe.models.pretrained import load_tokenizer
-from tests.engines.families import TOKENIZER
 
-OWN = load_tokenizer(TOKENIZER)
+
+@functools.cache
+def own():
+    return load_tokenizer(TOKENIZER)
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +33,17 @@ def pieces_of(tokenizer, ids: list[int]) -> list[str]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.integers(0, len(OWN) - 1), max_size=40))
+@given(st.deferred(lambda: st.lists(st.integers(0, len(own()) - 1), max_size=40)))
 def test_pieces_of_any_tokens_are_their_text(ids):
-    assert "".join(pieces_of(OWN, ids)) == OWN.decode(ids, skip_special_tokens=True)
+    assert "".join(pieces_of(own(), ids)) == own().decode(ids, skip_special_tokens=True)
 
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=60))
 def test_pieces_of_a_text_are_whole_characters(text):
-    ids = OWN(text, add_special_tokens=False)["input_ids"]
-    *pieces, rest = pieces_of(OWN, ids)
-    assert "".join(pieces) + rest == OWN.decode(ids, skip_special_tokens=True)
+    ids = own()(text, add_special_tokens=False)["input_ids"]
+    *pieces, rest = pieces_of(own(), ids)
+    assert "".join(pieces) + rest == own().decode(ids, skip_special_tokens=True)
     if UNFINISHED not in text:
         assert not any(UNFINISHED in piece for piece in pieces)
 
@@ -63,9 +67,9 @@ def grown(row: Row, ids: list[int], written: bool) -> Row:
 
 def test_a_result_is_told_once_as_part_of_its_call():
     told: list[str | ToolCall] = []
-    stream = Stream(OWN, told.append, told.append)
+    stream = Stream(own(), told.append, told.append)
     row = Row(0, 0, 100)
-    encode = lambda text: OWN(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    encode = lambda text: own()(text, add_special_tokens=False)["input_ids"]  # noqa: E731
     for token in encode("I compute 2*3."):
         stream(grown(row, [token], True))
     row.calls.append(ToolCall("calculator", {"expression": "2*3"}, "6", False, len(row.ids)))
@@ -81,11 +85,11 @@ def test_a_result_is_told_once_as_part_of_its_call():
 
 
 def test_half_a_character_at_the_end_is_shown_when_nothing_follows():
-    half = OWN("é", add_special_tokens=False)["input_ids"][:1]
+    half = own()("é", add_special_tokens=False)["input_ids"][:1]
     told: list[str] = []
-    stream = Stream(OWN, told.append, lambda call: None)
+    stream = Stream(own(), told.append, lambda call: None)
     row = grown(Row(0, 0, 100), half, True)
     stream(row)
     row.finish = Finish.length
     stream(row)
-    assert "".join(told) == OWN.decode(half)
+    assert "".join(told) == own().decode(half)

@@ -9,15 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from peft import PeftModel
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlpipe.cli.exits import exit_code
 from rlpipe.cli.export import folder
 from rlpipe.cli.export import main as command
-from rlpipe.cli.export.verify import verify
 from rlpipe.core.errors import ModelError, RecordError
 from rlpipe.core.files import hashes
 from rlpipe.records.runs import Run
@@ -25,7 +20,7 @@ from rlpipe.stages.named import run_named
 
 pytestmark = pytest.mark.slow
 
-IDS = torch.tensor([[5, 20, 30, 40, 7]])
+IDS = [[5, 20, 30, 40, 7]]
 
 
 def export(capsys, *arguments: object) -> tuple[int, str]:
@@ -61,34 +56,45 @@ def test_plain_transformers_loads_the_runs_own_weights(trained_run, tmp_path, ca
 
 @pytest.mark.slow
 def test_a_fresh_process_gets_the_same_logits(trained_run, tmp_path, capsys):
+    import torch
+    from transformers import AutoModelForCausalLM
+
     assert export(capsys, trained_run, tmp_path / "out")[0] == 0
     program = (
         "import sys, torch; from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline\n"
         "model = AutoModelForCausalLM.from_pretrained(sys.argv[1]); AutoTokenizer.from_pretrained(sys.argv[1])\n"
-        f"torch.save(model(torch.tensor({IDS.tolist()})).logits, sys.argv[2])\n"
+        f"torch.save(model(torch.tensor({IDS})).logits, sys.argv[2])\n"
         "said = pipeline('text-generation', sys.argv[1])([{'role': 'user', 'content': 'Hi'}], max_new_tokens=4)\n"
         "assert said[0]['generated_text'][-1]['role'] == 'assistant'\n"
     )
     line = [sys.executable, "-c", program, str(tmp_path / "out"), str(tmp_path / "logits.pt")]
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    want = AutoModelForCausalLM.from_pretrained(trained_run / "model")(IDS).logits
+    want = AutoModelForCausalLM.from_pretrained(trained_run / "model")(torch.tensor(IDS)).logits
     assert torch.equal(torch.load(tmp_path / "logits.pt"), want)
 
 
 def test_a_lora_run_is_exported_merged(lora_run, tmp_path, capsys):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
     assert export(capsys, lora_run, tmp_path / "out")[0] == 0
     assert not (tmp_path / "out" / "adapter").exists()
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     base = AutoModelForCausalLM.from_pretrained(folder.adapter_base(lora_run / "model"))
     adapted = PeftModel.from_pretrained(base, lora_run / "model" / "adapter")
-    before = merged(IDS).logits
-    assert torch.allclose(before, adapted(IDS).logits, atol=1e-4)
+    before = merged(torch.tensor(IDS)).logits
+    assert torch.allclose(before, adapted(torch.tensor(IDS)).logits, atol=1e-4)
     with adapted.disable_adapter():
-        assert not torch.allclose(before, adapted(IDS).logits, atol=1e-3), "training changed nothing"
+        assert not torch.allclose(before, adapted(torch.tensor(IDS)).logits, atol=1e-3), "training changed nothing"
 
 
 def test_the_adapter_alone_names_its_base(lora_run, small_model, tmp_path, capsys):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     assert export(capsys, lora_run, tmp_path / "out", "--adapter", "--base", small_model)[0] == 0
     named = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert named["base_model_name_or_path"] == str(small_model)
@@ -96,7 +102,7 @@ def test_the_adapter_alone_names_its_base(lora_run, small_model, tmp_path, capsy
     assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(small_model), tmp_path / "out")
     own = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(small_model), lora_run / "model" / "adapter")
-    assert torch.equal(model(IDS).logits, own(IDS).logits)
+    assert torch.equal(model(torch.tensor(IDS)).logits, own(torch.tensor(IDS)).logits)
 
 
 def test_an_adapter_without_a_base_that_others_have_is_refused(lora_run, tmp_path, capsys):
@@ -108,6 +114,8 @@ def test_an_adapter_without_a_base_that_others_have_is_refused(lora_run, tmp_pat
 
 def test_an_adapter_on_another_base_is_refused(lora_run, trained_run, tmp_path, capsys):
     """A base of the same size whose weights differ in one number."""
+    from safetensors.torch import load_file, save_file
+
     other = tmp_path / "other"
     shutil.copytree(folder.adapter_base(lora_run / "model"), other)
     weights = load_file(other / "model.safetensors")
@@ -122,9 +130,12 @@ def test_an_adapter_on_another_base_is_refused(lora_run, trained_run, tmp_path, 
 
 
 def test_a_reward_model_is_exported_as_one(reward_run, tmp_path, capsys):
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
     assert export(capsys, reward_run, tmp_path / "out")[0] == 0
-    got = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")(IDS).logits
-    want = AutoModelForSequenceClassification.from_pretrained(reward_run / "model")(IDS).logits
+    got = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")(torch.tensor(IDS)).logits
+    want = AutoModelForSequenceClassification.from_pretrained(reward_run / "model")(torch.tensor(IDS)).logits
     assert torch.equal(got, want)
     assert got.shape == (1, 1)
     assert "pipeline_tag: text-classification" in (tmp_path / "out" / "README.md").read_text()
@@ -140,6 +151,10 @@ def test_nothing_of_this_machine_goes_along(trained_run, lora_run, tmp_path, cap
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer_config.json", "generation_config.json"])
 def test_a_broken_copy_does_not_pass(trained_run, tmp_path, file):
+    from safetensors.torch import load_file, save_file
+
+    from rlpipe.cli.export.verify import verify
+
     wanted = folder.check(run_named(str(trained_run)), adapter=False, base=None, force=False)
     folder.write(wanted, tmp_path / "out", None)
     assert "bit for bit" in verify(wanted, tmp_path / "out")

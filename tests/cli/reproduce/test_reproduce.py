@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from rlpipe.cli.exits import exit_code
 from rlpipe.cli.reproduce import main as command
@@ -266,6 +265,8 @@ def test_a_folder_that_holds_something_is_refused(run, tmp_path, capsys):
 
 
 def test_weights_that_differ_say_by_how_much(run, tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
     weights = load_file(run / "model" / "model.safetensors")
     weights["model.norm.weight"][3] += 0.25
     save_file(weights, run / "model" / "model.safetensors", {"format": "pt"})

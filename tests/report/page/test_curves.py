@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 
 from rlpipe.records.runs import Run, Standing
@@ -47,6 +46,8 @@ def test_a_short_log_is_drawn_as_it_is(tmp_path: Path):
 
 
 def test_seeds_give_their_mean_and_a_band_from_the_lowest_to_the_highest(tmp_path: Path):
+    import pandas
+
     logs = [a_log(seed, 40) for seed in range(3)]
     found = curves([[a_run(tmp_path / str(seed), log) for seed, log in enumerate(logs)]])
     frame = pandas.concat([pandas.DataFrame(log) for log in logs]).groupby("step")["loss"]
@@ -65,6 +66,8 @@ def test_a_seed_that_ended_early_counts_as_long_as_it_goes(tmp_path: Path, recwa
 
 
 def test_a_long_log_is_thinned_to_means_and_a_spike_stays_in_the_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import pandas
+
     monkeypatch.setattr(module, "MOST_POINTS", 100)
     log = a_log(0, 999)
     log[500]["loss"] = 1e6

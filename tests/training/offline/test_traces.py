@@ -17,7 +17,7 @@ from rlpipe.tools.calculator import Calculator
 from rlpipe.tools.protocols import choose
 from rlpipe.tools.tool_calls import with_calls
 from rlpipe.training.offline.traces import tokenize_traces
-from tests.engines.families import FAMILIES, loaded
+from tests.engines.families import config_of, loaded
 
 GSM8K = "She sold 48/2 = <<48/2=24>>24 clips, and 1/3 = <<1/3=.33>>.33 more.\nSo 48+24=<<48+24=72>>72.\n#### 72"
 TRACE = "<think>\n19 + 35 = 54, no.\n(2 + 3) * 4 = 20\n7 = 7, 1 + 1 = 3, x1 + 2 = 3, 6 / 2 = 3 + 0\n</think>"
@@ -73,7 +73,7 @@ def test_what_has_nothing_by_hand_stays_as_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def one() -> Loaded:
-    return loaded(FAMILIES["llama"]())
+    return loaded(config_of("llama"))
 
 
 def check(tokenizer: Any, protocol_name: ProtocolName) -> tuple[str, str]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.training.online.forward import forward
 from rlpipe.training.online.packing import Costs, MicroBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 VOCABULARY = 61
 WINDOW = 5
@@ -47,6 +46,7 @@ ALL = Costs(share=True, call=1e6)
 
 
 def build(family: str, **more: Any) -> Any:
+    import torch
     import transformers
 
     name, settings = FAMILIES[family]
@@ -78,6 +78,8 @@ def some(seed: int = 0, groups: int = 3) -> list[Rollout]:
 
 def plain(model: Any, each: Rollout, temperature: float) -> tuple[Tensor, Tensor]:
     """Score one rollout with the model's public forward."""
+    import torch
+
     ids = torch.tensor([each.prompt_ids + each.ids])
     logits = model(input_ids=ids).logits[0, len(each.prompt_ids) - 1 : -1].float() / temperature
     logps = logits.log_softmax(-1)
@@ -85,11 +87,15 @@ def plain(model: Any, each: Rollout, temperature: float) -> tuple[Tensor, Tensor
 
 
 def weights(rollouts: list[Rollout]) -> list[Tensor]:
+    import torch
+
     torch.manual_seed(1)
     return [torch.randn(len(each.ids)) for each in rollouts]
 
 
 def gradient(model: nn.Module) -> Tensor:
+    import torch
+
     parts = [p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in model.parameters()]
     model.zero_grad()
     return torch.cat(parts)
@@ -97,6 +103,10 @@ def gradient(model: nn.Module) -> Tensor:
 
 def backward(model: Any, batches: list[MicroBatch], scale: list[Tensor], temperature: float = 1.0) -> dict[int, Tensor]:
     """Score batches, back-propagate the weighted sum, and return log-probabilities by the rollout's index."""
+    import torch
+
+    from rlpipe.training.online.forward import forward
+
     found = {}
     for batch in batches:
         scored = forward(model, batch, temperature)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from torch import nn
 
 from rlpipe.core.errors import TrainingError
-from rlpipe.training.online import logprobs, shared_prefix
-from rlpipe.training.online.forward import Scored, forward, sequence_logps
 from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
 from tests.training.online.scoring import (
     ALL,
@@ -28,9 +24,16 @@ from tests.training.online.scoring import (
     weights,
 )
 
+if TYPE_CHECKING:
+    from rlpipe.training.online.forward import Scored
+
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_values_and_gradients_equal_one_row_per_rollout(family: str) -> None:
+    import torch
+
+    from rlpipe.training.online import shared_prefix
+
     model, rollouts = build(family), some()
     scale, temperature = weights(rollouts), 0.7
     assert shared_prefix.supports_shared_prefix(model)[0], shared_prefix.supports_shared_prefix(model)[1]
@@ -60,11 +63,15 @@ def one_batch() -> MicroBatch:
 
 @pytest.fixture
 def scored(llama: Any, one_batch: MicroBatch) -> Iterator[Scored]:
+    from rlpipe.training.online.forward import forward
+
     yield forward(llama, one_batch, 1.0, hidden=True)
     llama.zero_grad()
 
 
 def test_entropies_and_places(llama: Any, one_batch: MicroBatch, scored: Scored) -> None:
+    import torch
+
     wanted = torch.cat([plain(llama, each, 1.0)[1] for each in one_batch.rollouts])
     assert close(scored.entropies, wanted)
     assert not scored.entropies.requires_grad
@@ -73,6 +80,10 @@ def test_entropies_and_places(llama: Any, one_batch: MicroBatch, scored: Scored)
 
 
 def test_hidden_states_are_what_the_head_takes(llama: Any, one_batch: MicroBatch, scored: Scored) -> None:
+    import torch
+
+    from rlpipe.training.online.forward import forward
+
     assert scored.hidden is not None
     targets = torch.tensor([token for each in one_batch.rollouts for token in each.ids])
     again = llama.lm_head(scored.hidden).log_softmax(-1).gather(-1, targets[:, None])[:, 0]
@@ -83,6 +94,8 @@ def test_hidden_states_are_what_the_head_takes(llama: Any, one_batch: MicroBatch
 
 
 def test_tool_results_are_scored_too(llama: Any) -> None:
+    from rlpipe.training.online.forward import forward
+
     given = rollout([1, 2], [3, 4, 5])
     given.written = [True, False, True]
     (batch,) = micro_batches([given], 100, ALL)
@@ -92,6 +105,9 @@ def test_tool_results_are_scored_too(llama: Any) -> None:
 def test_chunks_that_are_computed_again_change_nothing(
     llama: Any, one_batch: MicroBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from rlpipe.training.online import logprobs
+    from rlpipe.training.online.forward import forward
+
     whole = forward(llama, one_batch, 1.0)
     whole.logps.square().sum().backward()
     exact = gradient(llama)
@@ -110,6 +126,11 @@ def test_chunks_that_are_computed_again_change_nothing(
 
 
 def test_forbidden_tokens_give_no_nan() -> None:
+    import torch
+    from torch import nn
+
+    from rlpipe.training.online import logprobs
+
     logits = torch.tensor([[0.0, 1.0, float("-inf")]], requires_grad=True)
     logps, entropies = logprobs.token_logps(nn.Identity(), 3, logits, torch.tensor([1]), 1.0)
     logps.sum().backward()
@@ -131,6 +152,10 @@ def test_gradient_checkpointing() -> None:
 
 
 def test_autocast(llama: Any, one_batch: MicroBatch) -> None:
+    import torch
+
+    from rlpipe.training.online.forward import forward
+
     exact = forward(llama, one_batch, 1.0).logps
     with torch.autocast("cpu", torch.bfloat16):
         found = forward(llama, one_batch, 1.0).logps
@@ -143,6 +168,10 @@ def test_autocast(llama: Any, one_batch: MicroBatch) -> None:
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_bfloat16_weights(family: str) -> None:
+    import torch
+
+    from rlpipe.training.online.forward import forward
+
     model = build(family).to(torch.bfloat16)
     rollouts = some(groups=1)
     (batch,) = micro_batches(rollouts, 10**6, ALL)
@@ -151,7 +180,10 @@ def test_bfloat16_weights(family: str) -> None:
 
 
 def test_adapters() -> None:
+    import torch
     from peft import LoraConfig, get_peft_model
+
+    from rlpipe.training.online.forward import sequence_logps
 
     rollouts = some()
     batches, scale = micro_batches(rollouts, 60, ALL), weights(rollouts)
@@ -169,7 +201,8 @@ def test_adapters() -> None:
 
 
 def test_processes_exchange_gradients(tmp_path: Path) -> None:
-    from torch import distributed
+    import torch
+    from torch import distributed, nn
 
     rollouts = some()
     batches, scale = micro_batches(rollouts, 10**6, ALL), weights(rollouts)
@@ -198,6 +231,8 @@ def test_processes_exchange_gradients(tmp_path: Path) -> None:
 
 
 def test_sequence_logps_come_in_order_without_dropout() -> None:
+    from rlpipe.training.online.forward import sequence_logps
+
     model, rollouts = build("llama", attention_dropout=0.5).train(), some()
     found = sequence_logps(model, rollouts, 0.5, 40)
     assert model.training
@@ -210,11 +245,15 @@ def test_sequence_logps_come_in_order_without_dropout() -> None:
 
 
 def test_temperature_zero_is_refused(llama: Any, one_batch: MicroBatch) -> None:
+    from rlpipe.training.online.forward import forward
+
     with pytest.raises(TrainingError, match="temperature 0"):
         forward(llama, one_batch, 0)
 
 
 def test_only_completion_tokens_reach_the_head(llama: Any, one_batch: MicroBatch) -> None:
+    from rlpipe.training.online.forward import forward
+
     rows: list[int] = []
     watched = llama.lm_head.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
     forward(llama, one_batch, 1.0)
@@ -223,6 +262,8 @@ def test_only_completion_tokens_reach_the_head(llama: Any, one_batch: MicroBatch
 
 
 def test_the_prompt_goes_through_once(llama: Any) -> None:
+    from rlpipe.training.online.forward import forward
+
     (batch,) = micro_batches(some(groups=1), 10**6, ALL)
     seen: list[int] = []
     watched = llama.get_input_embeddings().register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].numel()))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from rlpipe.core.errors import ModelError
-from rlpipe.training.online import decoder, shared_prefix
-from rlpipe.training.online.forward import forward, sequence_logps
 from rlpipe.training.online.packing import micro_batches
 from tests.training.online.scoring import ALL, VOCABULARY, WINDOW, build, close, plain, some
 
 
 def test_recurrent_layers_go_one_row_per_rollout() -> None:
+    import torch
     from transformers import MambaConfig, MambaForCausalLM
+
+    from rlpipe.training.online import shared_prefix
+    from rlpipe.training.online.forward import forward, sequence_logps
 
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "num_attention_heads": 1}
@@ -32,7 +33,10 @@ def test_recurrent_layers_go_one_row_per_rollout() -> None:
 
 def test_position_biases_are_found_out() -> None:
     """ALiBi counts distance along the row, not in positions."""
+    import torch
     from transformers import BloomConfig, BloomForCausalLM
+
+    from rlpipe.training.online import shared_prefix
 
     torch.manual_seed(0)
     model = BloomForCausalLM(
@@ -43,6 +47,8 @@ def test_position_biases_are_found_out() -> None:
 
 
 def test_a_window_that_is_not_honoured_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlpipe.training.online import shared_prefix
+
     model, whole = build("gemma3"), shared_prefix.Rows.mask
     monkeypatch.setattr(shared_prefix.Rows, "mask", lambda laid, window: whole(laid, None))
     supported, reason = shared_prefix.supports_shared_prefix(model)
@@ -52,6 +58,11 @@ def test_a_window_that_is_not_honoured_is_found_out(monkeypatch: pytest.MonkeyPa
 
 
 def test_unknown_heads_use_the_models_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from rlpipe.training.online import decoder, shared_prefix
+    from rlpipe.training.online.forward import forward
+
     monkeypatch.setattr(decoder, "CAPS", ())
     model, rollouts = build("gemma2"), some(groups=1)
     supported, reason = shared_prefix.supports_shared_prefix(model)
@@ -65,6 +76,8 @@ def test_unknown_heads_use_the_models_own_logits(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_that_cannot_score_anything_is_named() -> None:
+    from rlpipe.training.online import shared_prefix
+
     model = build("llama")
     model.get_output_embeddings().weight.data[0, 0] = float("nan")
     with pytest.raises(ModelError, match="LlamaForCausalLM: the logits of a few tokens are not finite"):
@@ -76,6 +89,8 @@ def test_a_model_that_cannot_score_anything_is_named() -> None:
 
 
 def test_costs_follow_the_model() -> None:
+    from rlpipe.training.online import shared_prefix
+
     small, large = shared_prefix.costs(build("llama")), shared_prefix.costs(build("llama", intermediate_size=4800))
     assert small.share
     assert 0 < large.masked < small.masked

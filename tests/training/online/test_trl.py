@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from rlpipe.core.errors import PluginError
-from rlpipe.training.online.trl import audit
 
 
 @pytest.mark.parametrize("name", ["trl_rloo", pytest.param("trl_grpo", marks=pytest.mark.slow)])
 def test_trl_trains_on_our_rewards(training, small_model, tmp_path, name):
+    from rlpipe.training.online.trl import audit
+
     trainer = training.build(small_model, tmp_path, name, max_steps=2)
     before = training.digest(trainer.model)
     found = audit(trainer, training.load(small_model), training.method(name))
