@@ -28,7 +28,7 @@ def test_importing_every_plugin_is_light():
 
 
 def test_a_heavy_module_is_named(monkeypatch):
-    monkeypatch.setattr(testing, "HEAVY", ("omegaconf",))
+    monkeypatch.setattr("rlpipe.testing.config.HEAVY", ("omegaconf",))
     with pytest.raises(AssertionError, match=r"rlpipe.config.schema imports omegaconf: move the import"):
         testing.check_light(["rlpipe.config.schema"])
 
@@ -36,7 +36,7 @@ def test_a_heavy_module_is_named(monkeypatch):
 @pytest.fixture
 def light(monkeypatch):
     """Leave the subprocess out: one test stands for all modules."""
-    monkeypatch.setattr(testing, "check_light", lambda modules: None)
+    monkeypatch.setattr("rlpipe.testing.plugins.check_light", lambda modules: None)
 
 
 @pytest.mark.usefixtures("light")

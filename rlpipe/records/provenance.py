@@ -44,7 +44,7 @@ _LOGIN_IN_URL = re.compile(r"(://)[^/\s:@]+:[^/\s@]+@")
 
 
 def is_secret(name: str) -> bool:
-    """Return whether a key or environment variable of this name holds a secret (special tokens of a vocabulary do not)."""
+    """Return whether a name is that of a secret: a key or a variable, but no special token of a vocabulary."""
     return bool(_SECRET.search(name)) and not _VOCABULARY.search(name)
 
 
