@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlpipe.cli.exits import DONE, UNWELL, leave
+from rlpipe.core.errors import advice
 
 if TYPE_CHECKING:
     from rlpipe.stages.stored import Stored
@@ -34,7 +35,7 @@ def _command(arguments: argparse.Namespace) -> int:
 
     store = store_dir(arguments.store)
     if not store.is_dir() and arguments.command != "explain" and (arguments.store or arguments.command):
-        raise StageError(f"{store}: there is no such store\n    → name one with --store DIR, or set $RLPIPE_STORE")
+        raise StageError(store, "there is no such store", "name one with --store DIR, or set $RLPIPE_STORE")
     stages = list(all_stored(store))
     match arguments.command:
         case "verify":
@@ -69,7 +70,7 @@ def _verify(stages: list[Stored], repair: bool) -> int:
                 print(f"    moved to {move_aside(stage)}; the next run that needs it builds it anew")
     print(f"{len(stages) - len(wrong)} of {len(stages)} stages are whole or unfinished, {len(wrong)} damaged")
     if wrong and not repair:
-        print("    → verify --repair moves damaged ones aside; the next run that needs them builds them anew")
+        print(advice("verify --repair moves damaged ones aside; the next run that needs them builds them anew"))
     return DONE if repair or not wrong else UNWELL
 
 

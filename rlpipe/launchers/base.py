@@ -92,7 +92,7 @@ def backend_of(sweep: Sweep) -> Backend:
     """Return where a sweep's jobs run. Raises LaunchError for a launcher that this rlpipe does not have."""
     name = sweep.data["launcher"]
     if name not in BACKENDS:
-        raise LaunchError(f"{sweep.folder}: its launcher '{name}' is none of rlpipe's; {guess(name, BACKENDS)}")
+        raise LaunchError(sweep.folder, f"its launcher '{name}' is none of rlpipe's", guess(name, BACKENDS))
     module, _, cls = BACKENDS[name].partition(":")
     backend: Backend = getattr(importlib.import_module(module), cls)(sweep)
     return backend
