@@ -32,7 +32,7 @@ def test_make_hands_the_config_over():
 
 
 def test_an_unknown_name_gets_a_guess():
-    with pytest.raises(PluginError, match=r"no method plugin 'dop'; did you mean 'dpo'\?"):
+    with pytest.raises(PluginError, match=r"no method plugin 'dop'\n    → did you mean 'dpo'\?"):
         plugins.load("method", "dop")
 
 
@@ -100,7 +100,7 @@ def test_a_plain_error_of_a_plugin_is_attributed_to_it():
 
 
 @pytest.mark.usefixtures("_theirs")
-@pytest.mark.parametrize("error", [DataError("rows"), Stopped("stopped"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [DataError("", "rows", ""), Stopped("", "stopped", ""), KeyboardInterrupt()])
 def test_what_is_nobodys_fault_passes(error):
     def fail() -> None:
         with plugins.blame("method", "theirs"):
