@@ -100,7 +100,7 @@ def test_the_plugins_page_passes_its_own_tests(tmp_path):
 def test_the_plugins_of_the_page_train_and_measure_together(tmp_path):
     installed(tmp_path / "site", PLUGINS)
     chosen = ["method=raft", "dataset=halves", "reward=brief", "tool=letters", "evaluation=brevity", "model=blank"]
-    small = ["max_steps=2", "batch_size=4", "group_size=2", "max_length=256", "sampling.max_tokens=8"]
+    small = ["max_steps=2", "batch_size=4", "group_size=2", "max_length=512", "sampling.max_tokens=8"]
     limits = ["dataset.sample_size=64", "evaluation.brevity.limit=4", "hardware.device=cpu", "log.progress=false"]
     asked = [*chosen, *(f"method.{one}" for one in small), *limits, f"run_dir={tmp_path / 'run'}"]
     python(tmp_path / "site", "-m", "rlpipe", *asked)
