@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE, UNWELL
+from rlpipe.core.errors import advice
 
 if TYPE_CHECKING:
     from rlpipe.stages.stored import Stored
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise StageError("prune: does not know what may go\n    → say --older-than 30d, --larger-than 50GB, or both")
     store = store_dir(arguments.store)
     if not store.is_dir() and arguments.command != "explain" and (arguments.store or arguments.command):
-        raise StageError(f"{store}: there is no such store\n    → name one with --store DIR, or set $RLPIPE_STORE")
+        raise StageError(store, "there is no such store", "name one with --store DIR, or set $RLPIPE_STORE")
     stages = list(all_stored(store))
     match arguments.command:
         case "verify":

@@ -191,7 +191,7 @@ def logs(sweep: Sweep, launcher: Launcher, keys: Sequence[str], lines: int, go_o
     """Print the end of jobs' logs, and go on with one job's as it grows."""
     jobs = [one.job for one in _chosen(look(sweep, launcher), keys)]
     if go_on and len(jobs) != 1:
-        raise LaunchError("logs --follow: follows one job\n    → name it: logs JOB --follow")
+        raise LaunchError("logs --follow", "follows one job", "name it: logs JOB --follow")
     for job in jobs:
         if len(jobs) > 1:
             print(f"==> {job.key} <==")
@@ -233,6 +233,6 @@ def _chosen(now: Sequence[Standing], keys: Sequence[str]) -> list[Standing]:
     known = [one.job.key for one in now]
     unknown = [key for key in keys if key not in known]
     if unknown:
-        said = "\n".join(f"'{key}' is no job of this sweep; {guess(key, known)}" for key in unknown)
-        raise LaunchError(said)
+        named = ", ".join(f"'{key}'" for key in unknown)
+        raise LaunchError("", f"{named} is no job of this sweep", guess(unknown[0], known))
     return [one for one in now if not keys or one.job.key in keys]

@@ -165,7 +165,7 @@ def load(kind: str, name: str) -> Any:
     """Return the class of a plugin. Raises PluginError for a name that is unknown or failed to import."""
     plugin = table()[kind].get(name)
     if plugin is None:
-        raise PluginError(f"{kind}.name: there is no {kind} plugin '{name}'; {guess(name, table()[kind])}")
+        raise PluginError(f"{kind}.name", f"there is no {kind} plugin '{name}'", guess(name, table()[kind]))
     if plugin.cls is None:
         raise PluginError(
             f"{GROUPS[kind]}={name}: the plugin of package '{plugin.origin}' cannot be used: {plugin.error}\n"
@@ -191,6 +191,7 @@ def blame(kind: str, name: str) -> Iterator[None]:
         if plugin is None or plugin.origin == "rlpipe":
             raise
         raise PluginError(
-            f"{kind}={name} (package '{plugin.origin}') failed: {type(error).__name__}: {error}\n"
-            "    → the traceback stands in the run's log.txt; report it to the plugin's authors"
+            f"{kind}={name} (package '{plugin.origin}')",
+            f"failed: {type(error).__name__}: {error}",
+            "the traceback stands in the run's log.txt; report it to the plugin's authors",
         ) from error

@@ -13,19 +13,19 @@
 
     Stopped                     not an error: the run was asked to stop, has saved, and can go on
 
-A message says what is wrong, where (a dotted path, or a file and a row), and what to do.
-Plugin authors raise plain Python errors; `plugins.blame` attributes them to the plugin in one place.
+An error is data: `where` (a dotted path, or a file and a row), `what` is wrong, and the `fix`. Only here it becomes
+text, and nothing reads that text back. Plugin authors raise plain Python errors; `plugins.blame` attributes them to the
+plugin in one place.
 """
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-
-class RlpipeError(Exception):
-    """The base of all errors that a user can mend."""
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,77 @@ class Problem:
     """One thing that is wrong: where (dotted path or file), what, and what to do about it."""
 
     where: str
+    """Empty where `what` says it already."""
     what: str
     fix: str
+    """Empty only where nothing can be done."""
     fatal: bool = True
     """False for something worth saying that does not stop the run."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}\n    → {self.fix}"
+        return f"{self.headline}\n{advice(self.fix)}" if self.fix else self.headline
+
+    @property
+    def headline(self) -> str:
+        """Where and what, without the fix."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+def advice(fix: str) -> str:
+    """Return the line that says what to do, as it stands below what is wrong."""
+    return f"    → {fix}"
+
+
+class _Told(Exception):
+    """An exception that carries a Problem, and is copied and pickled with all of its attributes."""
+
+    def __init__(self, where: str | Path, what: str, fix: str):
+        self.where = str(where)
+        super().__init__(self.where, what, fix)
+        self.what = what
+        self.fix = fix
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong, as data: one Problem, and several only of a ConfigError."""
+        return [Problem(self.where, self.what, self.fix)]
+
+    @property
+    def headline(self) -> str:
+        """Where and what, without the fix."""
+        return "; ".join(problem.headline for problem in self.problems)
+
+    def at(self, where: str) -> Problem:
+        """Return this error as one Problem of a place of the config; a place that it names itself goes into `what`."""
+        what = self.what if self.where == where else self.headline
+        return Problem(where, what, "; ".join(problem.fix for problem in self.problems if problem.fix))
+
+    def __str__(self) -> str:
+        return str(Problem(self.where, self.what, self.fix))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without calling `__init__`, whose parameters a subclass chooses.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class RlpipeError(_Told):
+    """The base of all errors that a user can mend: where (may be ""), what is wrong, and what to do (may be "")."""
 
 
 class ConfigError(RlpipeError):
     """A config with problems; carries all of them."""
 
     def __init__(self, problems: Iterable[Problem]):
-        self.problems = list(problems)
-        count = len(self.problems)
+        self._problems = list(problems)
+        count = len(self._problems)
         title = "1 problem" if count == 1 else f"{count} problems"
-        listed = "\n".join(f"  {i}. {problem}" for i, problem in enumerate(self.problems, 1))
-        super().__init__(f"{title} found before anything was started:\n{listed}")
+        listed = "\n".join(f"  {i}. {problem}" for i, problem in enumerate(self._problems, 1))
+        super().__init__("", f"{title} found before anything was started:\n{listed}", "")
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All that is wrong with the config."""
+        return self._problems
 
 
 class DataError(RlpipeError):
@@ -85,8 +138,8 @@ class SweepFailed(RlpipeError):
     """Arms of a sweep that have failed, after all arms are over."""
 
 
-class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+class Stopped(_Told):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state; says what it saved, and how to go on."""
 
 
 def guess(word: str, known: Iterable[str]) -> str:

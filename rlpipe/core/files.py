@@ -33,16 +33,18 @@ def explained(path: Path, doing: str = "write", setting: str = "run_dir") -> Ite
     except OSError as error:
         if error.errno in _FULL:
             raise RecordError(
-                f"{path}: no space left to {doing} it ({error.strerror}); what was there before is untouched\n"
-                "    → free some space and give the same command again with the same run_dir: the run goes on"
+                path,
+                f"no space left to {doing} it ({error.strerror}); what was there before is untouched",
+                "free some space and give the same command again with the same run_dir: the run goes on",
             ) from error
         if error.errno in _READ_ONLY:
             raise RecordError(
-                f"{path}: not allowed to {doing} it ({error.strerror})\n"
-                f"    → choose a folder that you can write to, with {setting}=…"
+                path,
+                f"not allowed to {doing} it ({error.strerror})",
+                f"choose a folder that you can write to, with {setting}=…",
             ) from error
         raise RecordError(
-            f"{path}: cannot {doing} it ({error.strerror or error})\n    → choose another folder with {setting}=…"
+            path, f"cannot {doing} it ({error.strerror or error})", f"choose another folder with {setting}=…"
         ) from error
 
 
@@ -102,7 +104,7 @@ def read_json(path: Path) -> Row | None:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise RecordError(f"{path}: damaged ({error})\n    → delete it or name another run_dir") from error
+            raise RecordError(path, f"damaged ({error})", "delete it or name another run_dir") from error
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -139,7 +141,7 @@ def read_lines(path: Path) -> list[Row]:
             if number == len(lines):
                 break
             raise RecordError(
-                f"{path}, line {number}: not JSON ({error})\n    → mend or delete that line, or use another run_dir"
+                f"{path}, line {number}", f"not JSON ({error})", "mend or delete that line, or use another run_dir"
             ) from error
     return rows
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rlpipe.core.errors import guess
+from rlpipe.core.errors import DataError, guess
 from rlpipe.datasets.base import Dataset, Row, Rows
 from rlpipe.datasets.forms import (
     Chat,
@@ -24,7 +24,6 @@ from rlpipe.datasets.forms import (
     apply,
     with_columns,
 )
-from rlpipe.datasets.trouble import BadData
 
 MOST_REASONS = 20
 """Further reasons are counted together: a plugin that puts the row's text into its message must not fill the report."""
@@ -183,19 +182,19 @@ class Cleaner:
 
 
 def require_columns(dataset: Dataset, where: str, present: Iterable[str]) -> None:
-    """Raise BadData when a required column is not there at all; `present` names those of one row."""
+    """Raise DataError when a required column is not there at all; `present` names those of one row."""
     here = list(present)
     rename = dataset.config.columns
     for ours, theirs in rename.items():
         if theirs not in here:
             what = f"there is no column '{theirs}' in {where}"
-            raise BadData(f"dataset.columns.{ours}", what, guess(theirs, here))
+            raise DataError(f"dataset.columns.{ours}", what, guess(theirs, here))
     missing = [column for column in dataset.columns if column not in here and column not in rename]
     if missing:
         names = ", ".join(f"'{column}'" for column in missing)
         what = f"{dataset.config.name} needs the column{'s'[: len(missing) - 1]} {names}: not there"
         fix = f"if it is called otherwise, say +dataset.columns.{missing[0]}=NAME; {guess(missing[0], here)}"
-        raise BadData(where, what, fix)
+        raise DataError(where, what, fix)
 
 
 def identity(examples: Iterable[Example]) -> str:

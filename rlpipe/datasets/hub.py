@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Row, Rows
-from rlpipe.datasets.trouble import BadData
 from rlpipe.hub.files import cache_only, reach
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ class HubRows(Rows):
 def read_splits(config: DatasetConfig) -> tuple[Rows, Rows | None]:
     """Return the train and test rows of a hub dataset; None for a test split that is to be held out.
 
-    Raises BadData for a hub that cannot be reached and whose dataset is not in the cache, and for an
+    Raises DataError for a hub that cannot be reached and whose dataset is not in the cache, and for an
     unknown id, subset, revision or split.
     """
     if not config.hub:
-        raise BadData("dataset.hub", "no hub id is given", "set dataset.hub, or dataset.source to a file or folder")
+        raise DataError("dataset.hub", "no hub id is given", "set dataset.hub, or dataset.source to a file or folder")
     if Path(config.hub).exists():
         what = f"a local folder '{config.hub}' hides the hub's dataset of that name"
-        raise BadData("dataset.hub", what, f"start from another folder, or say dataset.source={config.hub}")
+        raise DataError("dataset.hub", what, f"start from another folder, or say dataset.source={config.hub}")
     unreachable = reach()
     with cache_only(unreachable is not None):
         train = _read(config, config.train_split, "train_split", unreachable)
@@ -80,18 +80,20 @@ def _revision(config: DatasetConfig, table: datasets.Dataset, unreachable: str |
     return "cache" if unreachable else config.revision or "main"
 
 
-def _explained(config: DatasetConfig, split: str, setting: str, unreachable: str | None, error: Exception) -> BadData:
+def _explained(config: DatasetConfig, split: str, setting: str, unreachable: str | None, error: Exception) -> DataError:
     import datasets
 
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, ValueError) and "Unknown split" in text:
-        return BadData(f"dataset.{setting}", f"{config.hub} has no split '{split}'", text)
+        return DataError(f"dataset.{setting}", f"{config.hub} has no split '{split}'", text)
     if isinstance(error, ValueError) and "onfig" in text and "Available" in text.title():
-        return BadData("dataset.subset", f"{config.hub} has no subset {config.subset!r}", text)
+        return DataError("dataset.subset", f"{config.hub} has no subset {config.subset!r}", text)
     if unreachable:
         what = f"{config.hub} is not in the cache, and the hub cannot be reached ({unreachable})"
-        return BadData("dataset.source", what, CHOICES)
+        return DataError("dataset.source", what, CHOICES)
     if isinstance(error, datasets.exceptions.DatasetNotFoundError):
         what = f"{text} (private and gated datasets need `hf auth login`)"
-        return BadData("dataset.hub", what, "correct dataset.hub or dataset.revision")
-    return BadData("dataset.hub", f"{config.hub} cannot be read from the hub: {type(error).__name__}: {text}", CHOICES)
+        return DataError("dataset.hub", what, "correct dataset.hub or dataset.revision")
+    return DataError(
+        "dataset.hub", f"{config.hub} cannot be read from the hub: {type(error).__name__}: {text}", CHOICES
+    )

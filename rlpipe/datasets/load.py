@@ -20,7 +20,6 @@ from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
 from rlpipe.datasets.clean import require_columns
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
 from rlpipe.datasets.splitting import both, hold_out
-from rlpipe.datasets.trouble import BadData
 
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
@@ -32,7 +31,7 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
     if found is None:
         wanted = " or ".join(form_name(form) for form in takes) or "nothing"
         what = f"{dataset.config.name} gives {form_name(dataset.form)} examples, which cannot become {wanted}"
-        raise BadData("dataset", what, "choose a dataset or a method that fits")
+        raise DataError("dataset", what, "choose a dataset or a method that fits")
     form, steps = found
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
     train_rows, test_rows = read(dataset, seed)
@@ -72,9 +71,9 @@ def _sample(dataset: Dataset, split: str, count: int) -> Rows:
 
 
 def _look(dataset: Dataset, rows: Rows) -> None:
-    """Raise BadData for a split without rows, or in which a required column never appears."""
+    """Raise DataError for a split without rows, or in which a required column never appears."""
     if not len(rows.rows):
-        raise BadData(rows.source, f"the split '{rows.split}' is empty", "choose another split, or give data")
+        raise DataError(rows.source, f"the split '{rows.split}' is empty", "choose another split, or give data")
     present: dict[str, None] = {}
     for row in rows.take(range(min(len(rows.rows), 100))):
         present.update(dict.fromkeys(row))
@@ -117,10 +116,8 @@ def data_problems(dataset: Dataset) -> list[Problem]:
         for split, role in splits:
             file, row = local.first_row(dataset, source, split, role)
             require_columns(dataset, str(file), row)
-    except BadData as error:
-        problems.append(error.problem)
     except DataError as error:
-        problems.append(Problem("dataset.source", str(error), "give data that can be read"))
+        problems += error.problems
     return problems
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, Row, Rows
 from rlpipe.datasets.rows import SUFFIXES, read_rows, suffix_of
-from rlpipe.datasets.trouble import BadData
 
 Role = Literal["train", "test"]
 
@@ -33,7 +33,7 @@ def find(source: Path, subset: str | None, split: str, role: Role) -> Found:
     """Return the files of a split in a folder.
 
     Looked for in the folder, its `data/`, and both under `subset`: `SPLIT.jsonl` (or another ending),
-    shards `SPLIT-00000-of-00003.parquet`, and a folder `SPLIT/`. Raises BadData where none or more
+    shards `SPLIT-00000-of-00003.parquet`, and a folder `SPLIT/`. Raises DataError where none or more
     than one set of files fits, listing what is there.
     """
     setting = f"dataset.{role}_split"
@@ -46,12 +46,12 @@ def find(source: Path, subset: str | None, split: str, role: Role) -> Found:
         return Found(name, files, [f"the folder has no split '{split}'; its '{name}' stands for it"])
     if aliases:
         what = f"no files of split '{split}' in {source}, and several that may stand for it: {', '.join(aliases)}"
-        raise BadData(setting, what, f"say which: {setting}={next(iter(aliases))}")
+        raise DataError(setting, what, f"say which: {setting}={next(iter(aliases))}")
     what = f"no files of split '{split}' in {source}; it holds: {_listing(source)}"
     fix = f"set {setting} to a split that is there"
     if role == "test":
         fix += ", or dataset.test_split=null to hold out a share of the train split"
-    raise BadData(setting, what, fix)
+    raise DataError(setting, what, fix)
 
 
 def _named(source: Path, subset: str | None, split: str) -> list[Path]:
@@ -68,8 +68,8 @@ def _named(source: Path, subset: str | None, split: str) -> list[Path]:
         sets = [[path] for path in whole] + [files for files in (shards, inside) if files]
         if len(sets) > 1:
             names = ", ".join(files[0].name for files in sets)
-            raise BadData(
-                str(folder), f"split '{split}' is there more than once: {names}", "keep one, or name the file itself"
+            raise DataError(
+                folder, f"split '{split}' is there more than once: {names}", "keep one, or name the file itself"
             )
         if sets:
             _check_whole(sets[0])
@@ -80,9 +80,7 @@ def _named(source: Path, subset: str | None, split: str) -> list[Path]:
 def _check_whole(files: list[Path]) -> None:
     match = re.search(r"-of-(\d+)", files[0].name)
     if match and len(files) != int(match[1]):
-        raise BadData(
-            str(files[0].parent), f"{len(files)} of {int(match[1])} shards are there", "fetch the missing ones"
-        )
+        raise DataError(files[0].parent, f"{len(files)} of {int(match[1])} shards are there", "fetch the missing ones")
 
 
 def _listing(folder: Path) -> str:
@@ -92,11 +90,11 @@ def _listing(folder: Path) -> str:
 
 
 def existing(source: str) -> Path:
-    """Return `dataset.source` as a path that is there. Raises BadData."""
+    """Return `dataset.source` as a path that is there. Raises DataError."""
     path = Path(source).expanduser()
     if not path.exists():
         what = f"'{source}' is neither 'hub' nor 'sample', and no file or folder of that name exists"
-        raise BadData("dataset.source", what, "give hub, sample, or the path of a file or folder")
+        raise DataError("dataset.source", what, "give hub, sample, or the path of a file or folder")
     return path
 
 

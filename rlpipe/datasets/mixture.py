@@ -89,7 +89,7 @@ class Mixture(Dataset):
             try:
                 part = self._part(name)
             except RlpipeError as error:
-                yield Problem(where, str(error), "name a dataset that is there")
+                yield error.at(where)
                 continue
             if isinstance(part, Mixture) or route(part.form, CONVERSATIONS) is None:
                 what = f"{form_name(part.form)} examples of '{name}' cannot become conversations"

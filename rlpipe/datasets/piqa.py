@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Choice
 from rlpipe.datasets.samples import piqa as samples
-from rlpipe.datasets.trouble import BadData
 
 
 @dataclass
@@ -55,10 +55,10 @@ class Piqa(Dataset):
         labels = labels_file.read_text("utf-8", errors="replace").split()
         if len(labels) < len(rows) or (whole and len(labels) > len(rows)):
             what = f"{len(labels)} labels for the {len(rows)} rows of {file.name}"
-            raise BadData(str(labels_file), what, "give one label a line, in the order of the rows")
+            raise DataError(labels_file, what, "give one label a line, in the order of the rows")
         for number, (row, label) in enumerate(zip(rows, labels, strict=False), 1):
             if label not in ("0", "1"):
-                raise BadData(f"{labels_file}, line {number}", f"'{label}' is neither 0 nor 1", "mend the label")
+                raise DataError(f"{labels_file}, line {number}", f"'{label}' is neither 0 nor 1", "mend the label")
             row["label"] = int(label)
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Row
-from rlpipe.datasets.trouble import BadData
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".csv.gz", ".parquet")
 
@@ -28,22 +28,22 @@ def suffix_of(path: Path) -> str | None:
 def read_rows(path: Path, first_only: bool = False) -> list[Row]:
     """Return the rows of a file, or its first row alone (which leaves the rest unread).
 
-    Raises BadData for a file that is missing, empty, not UTF-8 or malformed, naming the line.
+    Raises DataError for a file that is missing, empty, not UTF-8 or malformed, naming the line.
     """
     if suffix_of(path) is None:
-        raise BadData(str(path), "not a kind of file that holds rows", f"give one of {', '.join(SUFFIXES)}")
+        raise DataError(path, "not a kind of file that holds rows", f"give one of {', '.join(SUFFIXES)}")
     try:
         rows = list(_iterate(path, first_only))
     except FileNotFoundError as error:
-        raise BadData(str(path), "no such file", "correct the path") from error
+        raise DataError(path, "no such file", "correct the path") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadData(str(path), f"damaged gzip data ({error})", "fetch the file again") from error
+        raise DataError(path, f"damaged gzip data ({error})", "fetch the file again") from error
     except OSError as error:
-        raise BadData(
-            str(path), f"cannot be read ({error.strerror or error})", "check the file and its permissions"
+        raise DataError(
+            path, f"cannot be read ({error.strerror or error})", "check the file and its permissions"
         ) from error
     if not rows:
-        raise BadData(str(path), "the file holds no rows", "give a file with data, or another split")
+        raise DataError(path, "the file holds no rows", "give a file with data, or another split")
     return rows
 
 
@@ -71,7 +71,9 @@ def _decode(path: Path, number: int, line: bytes) -> str:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         what = f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1} of the line)"
-        raise BadData(f"{path}, line {number}", what, "save the file as UTF-8 (iconv -f ORIGINAL -t UTF-8)") from error
+        raise DataError(
+            f"{path}, line {number}", what, "save the file as UTF-8 (iconv -f ORIGINAL -t UTF-8)"
+        ) from error
 
 
 def _jsonl(path: Path, file: IO[bytes]) -> Iterator[Row]:
@@ -82,7 +84,7 @@ def _jsonl(path: Path, file: IO[bytes]) -> Iterator[Row]:
         where = f"{path}, line {number}"
         row = _parse(where, text)
         if not isinstance(row, dict):
-            raise BadData(where, f"a row must be a JSON object, this is {_kind(row)}", "write one {…} a line")
+            raise DataError(where, f"a row must be a JSON object, this is {_kind(row)}", "write one {…} a line")
         yield row
 
 
@@ -92,12 +94,14 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Row]:
         return
     rows = _parse(str(path), "".join(lines))
     if not isinstance(rows, list):
-        raise BadData(
-            str(path), f"must hold a list of objects, this is {_kind(rows)}", "name it .jsonl if it has one row a line"
+        raise DataError(
+            path, f"must hold a list of objects, this is {_kind(rows)}", "name it .jsonl if it has one row a line"
         )
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
-            raise BadData(f"{path}, row {number}", f"a row must be a JSON object, this is {_kind(row)}", "mend the row")
+            raise DataError(
+                f"{path}, row {number}", f"a row must be a JSON object, this is {_kind(row)}", "mend the row"
+            )
         yield row
 
 
@@ -106,9 +110,9 @@ def _parse(where: str, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise BadData(where, f"malformed JSON: {error.msg} at {place}", "mend or delete this row") from error
+        raise DataError(where, f"malformed JSON: {error.msg} at {place}", "mend or delete this row") from error
     except (ValueError, RecursionError) as error:
-        raise BadData(where, f"JSON that cannot be read: {error}", "mend or delete this row") from error
+        raise DataError(where, f"JSON that cannot be read: {error}", "mend or delete this row") from error
 
 
 def _kind(value: Any) -> str:
@@ -124,18 +128,18 @@ def _csv(path: Path, file: IO[bytes]) -> Iterator[Row]:
         if header is None:
             return
         if len(set(header)) < len(header):
-            raise BadData(f"{path}, line 1", "two columns have the same name", "give every column its own name")
+            raise DataError(f"{path}, line 1", "two columns have the same name", "give every column its own name")
         for fields in reader:
             if not fields:
                 continue
             if len(fields) != len(header):
                 what = f"{len(fields)} fields where the header has {len(header)}"
-                raise BadData(
+                raise DataError(
                     f"{path}, line {reader.line_num}", what, 'put fields with commas or line ends into "quotes"'
                 )
             yield dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        raise BadData(f"{path}, line {reader.line_num}", f"malformed CSV: {error}", "mend this row") from error
+        raise DataError(f"{path}, line {reader.line_num}", f"malformed CSV: {error}", "mend this row") from error
     finally:
         csv.field_size_limit(before)
 
@@ -153,6 +157,6 @@ def _parquet(path: Path, first_only: bool) -> Iterator[Row]:
                 if first_only:
                     return
     except (pyarrow.ArrowException, OSError) as error:
-        raise BadData(
-            str(path), f"not a whole Parquet file ({str(error).splitlines()[0]})", "fetch the file again"
+        raise DataError(
+            path, f"not a whole Parquet file ({str(error).splitlines()[0]})", "fetch the file again"
         ) from error

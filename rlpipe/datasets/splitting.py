@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Split
 from rlpipe.datasets.clean import Cleaner, Kept, identity
 from rlpipe.datasets.forms import Converter
-from rlpipe.datasets.trouble import BadData
 
 HELD_OUT = "held out for testing"
 BEYOND = "beyond test_limit"
@@ -57,7 +57,7 @@ def _bound(places: list[float], fraction: float, scout: Cleaner) -> float:
     if len(distinct) < 2:
         count = f"{len(distinct)} usable row" + ("" if len(distinct) == 1 else "s")
         what = f"{count} among {scout.read}{_reasons(scout.dropped)}: nothing can be held out for testing"
-        raise BadData(
+        raise DataError(
             scout.rows.source, what, "give at least 2 different rows, or name a test split (dataset.test_split)"
         )
     if fraction <= distinct[0]:
@@ -94,7 +94,7 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
     rows = cleaner.rows
     if not kept:
         what = f"no usable row is left of the {cleaner.read} of split '{rows.split}'{_reasons(cleaner.dropped)}"
-        raise BadData(rows.source, what, "mend the rows, or give a dataset whose rows can be used")
+        raise DataError(rows.source, what, "mend the rows, or give a dataset whose rows can be used")
     repeated = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
     report = LoadReport(
         split=rows.split,

@@ -98,8 +98,9 @@ def load_for_reward(
     facts = local_facts(source)
     if head is Head.reward and facts is not None and not facts.reward_head:
         raise ModelError(
-            f"reward.{config.name}: {source} is a language model without a reward head: its numbers would be made up\n"
-            f"    → name a reward model, or the run that makes one: reward.{config.name}.stage=['method=reward_model']"
+            f"reward.{config.name}",
+            f"{source} is a language model without a reward head: its numbers would be made up",
+            f"name a reward model, or the run that makes one: reward.{config.name}.stage=['method=reward_model']",
         )
     return load_frozen(source, ModelConfig(name="pretrained", precision=config.precision), head, device, scratch)
 
@@ -177,8 +178,12 @@ def _same_words(source: Path, reference: Mapping[str, int], policy: Mapping[str,
         return
     differing = len(dict(reference).items() ^ dict(policy).items())
     raise ModelError(
-        f"method.reference: {source} has another vocabulary than the policy ({differing} entries differ), so their "
-        "log-probabilities cannot be compared\n    → name a reference with the policy's own tokenizer"
+        "method.reference",
+        (
+            f"{source} has another vocabulary than the policy ({differing} entries differ), so their "
+            "log-probabilities cannot be compared"
+        ),
+        "name a reference with the policy's own tokenizer",
     )
 
 
@@ -186,6 +191,7 @@ def _same_shapes(source: Path, reference: Any, policy: Any) -> None:
     shapes = [{name: tuple(weight.shape) for name, weight in one.named_parameters()} for one in (reference, policy)]
     if shapes[0] != shapes[1]:
         raise ModelError(
-            f"method.reference: {source} has another architecture than the policy, which cannot be moved into it\n"
-            "    → name a reference of the policy's architecture, or set method.sync_reference=0"
+            "method.reference",
+            f"{source} has another architecture than the policy, which cannot be moved into it",
+            "name a reference of the policy's architecture, or set method.sync_reference=0",
         )

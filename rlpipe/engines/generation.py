@@ -58,8 +58,12 @@ class Generation:
         logits = self._forward(ids, mask, positions)
         if not any(isinstance(one, ForkedLayer) and one.get_seq_length() == ids.shape[1] for one in self.cache.layers):
             raise ModelError(
-                f"{type(loaded.model).__name__} keeps no keys and values in transformers' cache, so it cannot be "
-                "sampled from\n    → choose a decoder that supports past_key_values"
+                "",
+                (
+                    f"{type(loaded.model).__name__} keeps no keys and values in transformers' cache, so it cannot be "
+                    "sampled from"
+                ),
+                "choose a decoder that supports past_key_values",
             )
         index = torch.tensor(of, device=self.device)
         self._groups = share(self.cache, of, room, self.device)

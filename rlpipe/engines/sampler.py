@@ -160,8 +160,12 @@ class Sampler:
             for place, (row, token, logp) in enumerate(zip(rows, drawn.tolist(), logps.tolist(), strict=True)):
                 if logp != logp:
                     raise TrainingError(
-                        f"the model's logits are not numbers after {len(row.ids)} tokens of a completion of prompt "
-                        f"{prompts[row.prompt].id}: its weights have diverged\n    → lower method.learning_rate"
+                        "",
+                        (
+                            f"the model's logits are not numbers after {len(row.ids)} tokens of a completion of "
+                            f"prompt {prompts[row.prompt].id}: its weights have diverged"
+                        ),
+                        "lower method.learning_rate",
                     )
                 row.take(token, logp)
                 row.finish = self._finish(row)

@@ -28,8 +28,9 @@ def room(loaded: Loaded, prompt_id: str, prompt_tokens: int, max_tokens: int) ->
         return max_tokens
     if prompt_tokens >= context:
         raise DataError(
-            f"prompt {prompt_id} has {prompt_tokens} tokens, and the model takes {context} with the completion\n"
-            "    → leave it out (method.max_length), or choose a model with a longer context"
+            "",
+            f"prompt {prompt_id} has {prompt_tokens} tokens, and the model takes {context} with the completion",
+            "leave it out (method.max_length), or choose a model with a longer context",
         )
     return min(max_tokens, context - prompt_tokens)
 

@@ -70,16 +70,17 @@ class Accuracy(Evaluation):
                 found.append(Problem("k", what, f"set samples to {max(k, 1)} or more, or drop {k}"))
         return found
 
-    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> str | None:
+    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> Problem | None:
         """Say that no verifier is known, or that prompts lack a column that it reads."""
         chosen = verifier(self.config.reward, config)
         if chosen is None:
-            return f"no reward tells right answers of dataset {config.dataset.name} from wrong ones"
+            return Problem("", _no_verifier(config), "")
         reward: Reward = plugins.make("reward", chosen)
         lacking = [] if columns is None else [column for column in reward.columns if column not in columns]
         if lacking:
-            return f"verifier {chosen.name} reads the column '{lacking[0]}', which prompts of this dataset lack"
-        return None if reward.verifies else f"reward {chosen.name} does not say what is right"
+            what = f"verifier {chosen.name} reads the column '{lacking[0]}', which prompts of this dataset lack"
+            return Problem("", what, "")
+        return None if reward.verifies else Problem("", f"reward {chosen.name} does not say what is right", "")
 
     def start(self, context: EvaluationContext) -> None:
         """Take the verifier, the tools and the lengths of the run."""
@@ -145,7 +146,7 @@ class Accuracy(Evaluation):
             around = self.context
             chosen = verifier(self.config.reward, around.config)
             if chosen is None:
-                raise PluginError(f"evaluation: {self.unfit(around.config, None)}; name one: evaluation.NAME.reward=…")
+                raise PluginError("evaluation", _no_verifier(around.config), "name one: evaluation.NAME.reward=…")
             rewards = Rewards({chosen.name: chosen})
             rewards.start(around.config, loaded.path, loaded.model.device.type, around.run_dir)
             self.verifier = (chosen.name, rewards)
@@ -207,3 +208,7 @@ def _completions(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
 
 def _mean(values: Sequence[Any]) -> float:
     return sum(values) / len(values)
+
+
+def _no_verifier(config: RunConfig) -> str:
+    return f"no reward tells right answers of dataset {config.dataset.name} from wrong ones"

@@ -71,10 +71,10 @@ class Evaluation(ABC):
         """Return what is wrong with the settings, each at its field's name. Cheap: imports nothing heavy."""
         return []
 
-    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> str | None:
+    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> Problem | None:
         """Return why it has nothing to measure in a run, None where nothing speaks against it. Cheap.
 
-        After a `→` it may say what to do about it.
+        The Problem's `where` stays empty, and so may its `fix`: leaving the evaluation out is always offered.
         `columns` are those that the examples bring as prompts, None where they are not known yet.
         """
         return None

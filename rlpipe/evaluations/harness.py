@@ -48,8 +48,9 @@ class Tasks:
         unsafe = [name for name, task in self.tasks.items() if getattr(task, "UNSAFE_CODE", False)]
         if unsafe:
             raise DataError(
-                f"evaluation: {', '.join(unsafe)} runs code that the model writes, which rlpipe never does\n"
-                "    → leave it out"
+                "evaluation",
+                f"{', '.join(unsafe)} runs code that the model writes, which rlpipe never does",
+                "leave it out",
             )
 
     def documents(self, limit: int | None) -> dict[str, int]:
@@ -99,13 +100,14 @@ def _load(manager: Any, name: str, unreachable: str | None) -> dict[str, Any]:
         return dict(manager.load([name]))
     except KeyError as error:
         hint = _near(name, manager.all_tasks)
-        raise UnknownTask(f"evaluation: the harness cannot build task '{name}' ({error}); {hint}") from error
+        raise UnknownTask("evaluation", f"the harness cannot build task '{name}' ({error})", hint) from error
     except Exception as error:  # tasks load data in every way there is, by functions of their own too
         said = " ".join(str(error).split())[:300]
         why = f" (the hub cannot be reached: {unreachable})" if unreachable else ""
         raise DataError(
-            f"evaluation: the data of task '{name}' cannot be had{why}: {type(error).__name__}: {said}\n"
-            "    → connect to the network once, or give a task that reads local files (include_path)"
+            "evaluation",
+            f"the data of task '{name}' cannot be had{why}: {type(error).__name__}: {said}",
+            "connect to the network once, or give a task that reads local files (include_path)",
         ) from error
 
 
@@ -152,8 +154,9 @@ def measure(
         context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
         why = str(error) or f"an answer is longer than the {context} tokens that the model takes"
         raise DataError(
-            f"evaluation: the harness cannot measure {', '.join(tasks.tasks)}: {why}\n"
-            "    → leave the task out, or take a model with a longer context"
+            "evaluation",
+            f"the harness cannot measure {', '.join(tasks.tasks)}: {why}",
+            "leave the task out, or take a model with a longer context",
         ) from error
     assert results is not None
     return dict(results["samples"])

@@ -33,7 +33,7 @@ def measure(
             new = _alone(evaluation, portion, loaded) if evaluation.whole else _shared(evaluation, portion, loaded)
             if len(new) != len(portion):
                 what = f"gave {len(new)} rows for {len(portion)} examples"
-                raise PluginError(f"evaluation.{name}: {what}\n    → `rows` must return one row an example, in order")
+                raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
             rows += new
             if len(rows) < len(examples) and distributed.is_main():
                 append(kept, "".join(map(json_line, new)))

@@ -10,7 +10,6 @@ from rlpipe.core.errors import DataError, Problem, guess
 from rlpipe.datasets.base import Row
 from rlpipe.datasets.forms import Prompt
 from rlpipe.datasets.rows import SUFFIXES, read_rows, suffix_of
-from rlpipe.datasets.trouble import BadData
 
 FIELDS = ("prompt", "turns", "messages", "instruction", "question", "text")
 """Where a prompt is looked for when no field is named; the first that the rows have counts."""
@@ -24,8 +23,8 @@ def problems(file: str | None, field: str | None) -> list[Problem]:
         return [Problem("field", "a field is named without a file", "name the file too")] if field is not None else []
     try:
         _field(Path(file).expanduser(), _rows(file, first_only=True), field)
-    except BadData as error:
-        return [Problem("file", f"{error.problem.where}: {error.problem.what}", error.problem.fix)]
+    except DataError as error:
+        return [error.at("file")]
     return []
 
 
@@ -47,7 +46,7 @@ def _rows(file: str, first_only: bool = False) -> list[Row]:
     if path.suffix == ".txt":
         return _lines(path)
     if path.is_file() and suffix_of(path) is None:
-        raise BadData(str(path), "not a kind of file that holds prompts", f"give one of .txt, {', '.join(SUFFIXES)}")
+        raise DataError(path, "not a kind of file that holds prompts", f"give one of .txt, {', '.join(SUFFIXES)}")
     return read_rows(path, first_only)
 
 
@@ -55,12 +54,12 @@ def _lines(path: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise BadData(str(path), "no such file", "correct the path") from error
+        raise DataError(path, "no such file", "correct the path") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise BadData(str(path), f"cannot be read ({error})", "give a text file in UTF-8") from error
+        raise DataError(path, f"cannot be read ({error})", "give a text file in UTF-8") from error
     rows: list[Row] = [{"prompt": line} for line in lines if line.strip()]
     if not rows:
-        raise BadData(str(path), "the file holds no prompts", "write one prompt a line")
+        raise DataError(path, "the file holds no prompts", "write one prompt a line")
     return rows
 
 
@@ -68,11 +67,11 @@ def _field(path: Path, rows: Sequence[Row], named: str | None) -> str:
     if named is not None:
         if named in rows[0]:
             return named
-        raise BadData(str(path), f"its rows have no field '{named}'", guess(named, rows[0]))
+        raise DataError(path, f"its rows have no field '{named}'", guess(named, rows[0]))
     found = next((field for field in FIELDS if field in rows[0]), None)
     if found is None:
         what = f"none of its fields ({', '.join(rows[0])}) is known to hold a prompt"
-        raise BadData(str(path), what, "name the one that does: evaluation.NAME.field=…")
+        raise DataError(path, what, "name the one that does: evaluation.NAME.field=…")
     return found
 
 
@@ -87,8 +86,9 @@ def _prompt(path: Path, number: int, row: Row, field: str) -> Prompt:
         if all(_is_message(one) for one in value) and value[-1]["role"] in ("user", "tool"):
             return Prompt(id, value, {"given": value})
     raise DataError(
-        f"{path}, row {number + 1}: its '{field}' is no prompt\n"
-        "    → write a text, a list of messages that ends with the user's, or a list of the user's turns"
+        f"{path}, row {number + 1}",
+        f"its '{field}' is no prompt",
+        "write a text, a list of messages that ends with the user's, or a list of the user's turns",
     )
 
 

@@ -84,4 +84,4 @@ class References:
             device = policy.model.device.type
             return load_frozen(str(source), settings, Head.causal_lm, device, self.folder / "model")
         except ModelError as error:
-            raise ModelError(f"evaluation: the reference model: {error}") from error
+            raise ModelError("evaluation", f"the reference model: {error.headline}", error.fix) from error

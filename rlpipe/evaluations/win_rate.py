@@ -97,26 +97,28 @@ class WinRate(Evaluation):
             found.append(Problem("revision", "belongs to a model, and none is named", "name the model too, or drop it"))
         return found
 
-    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> str | None:
+    def unfit(self, config: RunConfig, columns: Collection[str] | None) -> Problem | None:
         """Say that nobody judges, or that there is nothing to compare with."""
         own, judges = self.config, list(self._judges(config).values())
         names = " and ".join(node.name for node in judges)
         if not judges:
-            return "no reward says which response is better"
+            return Problem("", "no reward says which response is better", "")
         if own.pairwise and not _can_compare(judges):
-            return f"pairwise=true asks for a judge that compares two responses, and {names} does not"
+            what = f"pairwise=true asks for a judge that compares two responses, and {names} does not"
+            return Problem("", what, "")
         made = [plugins.make("reward", node) for node in judges]
         if own.reward is not None and own.reward not in config.reward and (bad := made[0].problems()):
-            return f"reward {own.reward} has no settings in this run: {bad[0].where} {bad[0].what}"
+            what = f"reward {own.reward} has no settings in this run: {bad[0].where} {bad[0].what}"
+            return Problem("", what, bad[0].fix)
         wanted = [column for reward in made for column in reward.columns]
         wanted += ["reference"] if own.against is Against.dataset else []
         lacking = [column for column in wanted if columns is not None and column not in columns]
         if lacking:
-            return f"prompts of this dataset lack the column '{lacking[0]}'"
+            return Problem("", f"prompts of this dataset lack the column '{lacking[0]}'", "")
         trains = bool(plugins.load("method", config.method.name).takes)
         if not trains and own.against is Against.model and own.model is None and not own.stage:
             fix = f"name another: evaluation.{own.name}.model=… or stage=[…], or against=dataset"
-            return f"nothing is trained, so the model would be compared with itself → {fix}"
+            return Problem("", "nothing is trained, so the model would be compared with itself", fix)
         return None
 
     def start(self, context: EvaluationContext) -> None:

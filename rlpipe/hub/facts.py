@@ -70,8 +70,9 @@ def weights_folder(folder: Path) -> Path:
         return folder
     if not (folder / "model" / "config.json").is_file():
         raise ModelError(
-            f"{folder}: is the folder of a run that has no trained model (no model/config.json)\n"
-            "    → give a run that has trained one, or the model that this run looked at"
+            folder,
+            "is the folder of a run that has no trained model (no model/config.json)",
+            "give a run that has trained one, or the model that this run looked at",
         )
     return folder / "model"
 
@@ -92,15 +93,16 @@ def check_files(folder: Path) -> None:
     read_tensors(folder)
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
         raise ModelError(
-            f"{folder}: has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt)\n"
-            "    → copy the tokenizer's files of the model that this one was made from into the folder"
+            folder,
+            "has no tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt)",
+            "copy the tokenizer's files of the model that this one was made from into the folder",
         )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return a folder's config.json. Raises ModelError when it is missing or not JSON."""
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: has no config.json\n    → give the folder that save_pretrained or the hub wrote")
+        raise ModelError(folder, "has no config.json", "give the folder that save_pretrained or the hub wrote")
     return _json(folder / "config.json")
 
 
@@ -116,8 +118,9 @@ def read_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing or not shards:
             raise ModelError(
-                f"{index}: names weights that are not there ({', '.join(missing) or 'none at all'})\n"
-                "    → fetch the missing files again"
+                index,
+                f"names weights that are not there ({', '.join(missing) or 'none at all'})",
+                "fetch the missing files again",
             )
         paths = [folder / shard for shard in shards]
     elif (folder / "model.safetensors").is_file():
@@ -126,8 +129,9 @@ def read_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
         pickled = sorted(path.name for path in folder.glob("*.bin"))
         hint = f" ({pickled[0]} is a pickle, which can run code when read: not loaded)" if pickled else ""
         raise ModelError(
-            f"{folder}: has no model.safetensors{hint}\n"
-            "    → give a folder with safetensors weights, as save_pretrained writes them"
+            folder,
+            f"has no model.safetensors{hint}",
+            "give a folder with safetensors weights, as save_pretrained writes them",
         )
     return {name: shape for path in paths for name, shape in _header(path).items()}
 
@@ -147,7 +151,7 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
             raise ValueError(f"it should have {end} bytes and has {size}")
         return {name: tuple(entry["shape"]) for name, entry in header.items()}
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: is damaged: {error}\n    → fetch or copy the file again") from error
+        raise ModelError(path, f"is damaged: {error}", "fetch or copy the file again") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -155,7 +159,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # covers UnicodeDecodeError and JSONDecodeError
-        raise ModelError(f"{path}: is damaged: {error}\n    → fetch or copy the file again") from error
+        raise ModelError(path, f"is damaged: {error}", "fetch or copy the file again") from error
     if not isinstance(loaded, dict):
-        raise ModelError(f"{path}: should hold a JSON object\n    → fetch or copy the file again")
+        raise ModelError(path, "should hold a JSON object", "fetch or copy the file again")
     return loaded

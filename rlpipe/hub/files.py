@@ -35,17 +35,19 @@ def locate(source: str, revision: str | None) -> tuple[Path, list[str]]:
     if folder.is_dir():
         if revision is not None:
             raise ModelError(
-                f"model.revision={revision}: {source} is a local folder, which has no revisions\n"
-                "    → leave model.revision out, or give a hub id as model.source"
+                f"model.revision={revision}",
+                f"{source} is a local folder, which has no revisions",
+                "leave model.revision out, or give a hub id as model.source",
             )
         inside = weights_folder(folder)
         return inside, [] if inside == folder else [f"{source}: a run's folder, whose model/ is taken"]
     if folder.exists():
-        raise ModelError(f"model.source={source}: is a file\n    → give the folder that holds config.json")
+        raise ModelError(f"model.source={source}", "is a file", "give the folder that holds config.json")
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise ModelError(
-            f"model.source={source}: there is no such folder, and a hub id looks like organisation/name\n"
-            "    → check the path"
+            f"model.source={source}",
+            "there is no such folder, and a hub id looks like organisation/name",
+            "check the path",
         )
     return _fetch(source, revision)
 
@@ -98,9 +100,12 @@ def _cached(source: str, revision: str | None, reason: str) -> tuple[Path, list[
         raise _refusal(source, revision, error) from error
     except LocalEntryNotFoundError as error:
         raise ModelError(
-            f"model.source={source}: {reason}, and the local cache has no copy\n"
-            "    → connect to the network, give a local folder (model.source=path), "
-            "or take a model that needs no download (model=tiny)"
+            f"model.source={source}",
+            f"{reason}, and the local cache has no copy",
+            (
+                "connect to the network, give a local folder (model.source=path), or take a model that needs no "
+                "download (model=tiny)"
+            ),
         ) from error
     return folder, [f"{source}: hub commit {folder.name}, from the local cache because {reason}"]
 
@@ -120,7 +125,7 @@ def _refusal(source: str, revision: str | None, error: Exception) -> ModelError:
         what, fix = f"the model has no revision '{revision}'", "give an existing branch, tag or commit: model.revision"
     elif isinstance(error, hub.HFValidationError):
         what, fix = "not a folder, and not a valid hub id", "a hub id looks like organisation/name"
-    return ModelError(f"model.source={source}: {what}\n    → {fix}")
+    return ModelError(f"model.source={source}", what, fix)
 
 
 REACH_SECONDS = 5.0

@@ -129,8 +129,9 @@ class Batch:
         missing = [row["prompt"] for row in told["rollouts"] if row["prompt"] not in prompts]
         if missing:
             raise RecordError(
-                f"{folder / TEXT}: the prompt {missing[0]!r} is not in the data any more\n"
-                "    → go on with the dataset that the run was started with"
+                folder / TEXT,
+                f"the prompt {missing[0]!r} is not in the data any more",
+                "go on with the dataset that the run was started with",
             )
         parts = [kept[name].split(kept["lengths"].tolist()) for name in ("ids", "logps", "written")]
         rollouts = [

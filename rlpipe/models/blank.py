@@ -52,15 +52,17 @@ class Blank(Model):
         config = self.config
         if config.source is not None or config.revision is not None:
             raise ModelError(
-                "model.source: model=blank makes its weights up and reads none\n"
-                "    → leave model.source and model.revision out, or load weights with model=hf"
+                "model.source",
+                "model=blank makes its weights up and reads none",
+                "leave model.source and model.revision out, or load weights with model=hf",
             )
         if source is not None:
             return Pretrained(config).load(source, head, seed, device, scratch)
         if config.quantize is not Quantize.none:
             raise ModelError(
-                f"model.quantize={config.quantize.value}: weights that are not trained yet cannot be quantised\n"
-                "    → model.quantize=none"
+                f"model.quantize={config.quantize.value}",
+                "weights that are not trained yet cannot be quantised",
+                "model.quantize=none",
             )
         tokenizer = load_tokenizer(TOKENIZER)
         model = self._build(head, seed, len(tokenizer))
@@ -101,16 +103,19 @@ class Blank(Model):
         sizes = ("hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "context")
         for name in sizes:
             if (getattr(config, name) or 0) < 1:
-                raise ModelError(
-                    f"model.{name}={getattr(config, name)}: must be 1 or more\n    → give a positive number"
-                )
+                raise ModelError(f"model.{name}={getattr(config, name)}", "must be 1 or more", "give a positive number")
         if config.hidden_size % (2 * config.heads):
             raise ModelError(
-                f"model.heads={config.heads}: model.hidden_size={config.hidden_size} is no even multiple of it "
-                "(rotary positions turn pairs of numbers)\n    → take heads so that hidden_size / heads is even"
+                f"model.heads={config.heads}",
+                (
+                    f"model.hidden_size={config.hidden_size} is no even multiple of it (rotary positions turn pairs "
+                    "of numbers)"
+                ),
+                "take heads so that hidden_size / heads is even",
             )
         if config.heads % config.kv_heads:
             raise ModelError(
-                f"model.kv_heads={config.kv_heads}: does not divide model.heads={config.heads}\n"
-                "    → take a divisor of model.heads"
+                f"model.kv_heads={config.kv_heads}",
+                f"does not divide model.heads={config.heads}",
+                "take a divisor of model.heads",
             )

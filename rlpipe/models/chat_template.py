@@ -91,9 +91,9 @@ def _chatml_end(tokenizer: PreTrainedTokenizerBase, frozen: bool) -> str:
         return END
     if tokenizer.eos_token is None:
         raise ModelError(
-            f"model.lora.rank: the vocabulary has neither {END} nor another end token, "
-            "and LoRA trains no new embeddings\n"
-            "    → train all weights (model.lora.rank=0), or start from a model that had this: after=sft"
+            "model.lora.rank",
+            f"the vocabulary has neither {END} nor another end token, and LoRA trains no new embeddings",
+            "train all weights (model.lora.rank=0), or start from a model that had this: after=sft",
         )
     return str(tokenizer.eos_token)
 
@@ -102,11 +102,11 @@ def _read(path: str) -> str:
     """Read a template file."""
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ModelError(f"model.chat_template={path}: there is no such file\n    → give '{CHATML}' or a Jinja file")
+        raise ModelError(f"model.chat_template={path}", "there is no such file", f"give '{CHATML}' or a Jinja file")
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ModelError(f"model.chat_template={path}: is not UTF-8 ({error})\n    → save it as UTF-8") from error
+        raise ModelError(f"model.chat_template={path}", f"is not UTF-8 ({error})", "save it as UTF-8") from error
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str) -> str | None:
@@ -121,13 +121,15 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str) -> str | None:
         text: Any = tokenizer.apply_chat_template(messages, tokenize=False)
     except (TemplateError, TypeError, KeyError, ValueError) as error:
         raise ModelError(
-            f"{where}: its chat template cannot write a user and an assistant turn: {error}\n"
-            f"    → mend it, or use rlpipe's own: model.chat_template={CHATML}"
+            where,
+            f"its chat template cannot write a user and an assistant turn: {error}",
+            f"mend it, or use rlpipe's own: model.chat_template={CHATML}",
         ) from error
     if PROBE not in text:
         raise ModelError(
-            f"{where}: its chat template leaves out what the assistant says\n"
-            f"    → mend it, or use rlpipe's own: model.chat_template={CHATML}"
+            where,
+            "its chat template leaves out what the assistant says",
+            f"mend it, or use rlpipe's own: model.chat_template={CHATML}",
         )
     after = text.rsplit(PROBE, 1)[1].lstrip()
     special = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import Head, LoraConfig
-from rlpipe.core.errors import ModelError, guess
+from rlpipe.core.errors import ModelError, Problem, guess
 
 if TYPE_CHECKING:
     import peft
@@ -17,28 +17,29 @@ HEADS = ("lm_head", "embed_out", "score")
 """Output heads: TRL computes losses from the head's plain weight, so an adapter on it would not be trained."""
 
 
-def target_error(targets: Iterable[str], modules: Iterable[str]) -> str | None:
-    """Say what is wrong with LoRA targets (what, then what to do), None when each fits some linear module.
+def target_error(targets: Iterable[str], modules: Iterable[str]) -> Problem | None:
+    """Return what is wrong with LoRA targets, None when each fits some linear module.
 
     A target fits a module whose dotted name it is or ends (`q_proj` fits `model.layers.0.self_attn.q_proj`).
     """
     targets, modules = list(targets), list(modules)
     where = "model.lora.target_modules"
     if not targets:
-        return f"{where}: is empty\n    → name linear layers, or [{ALL_LINEAR}]"
+        return Problem(where, "is empty", f"name linear layers, or [{ALL_LINEAR}]")
     if ALL_LINEAR in targets:
         if len(targets) == 1:
             return None
-        return f"{where}: '{ALL_LINEAR}' stands beside other names\n    → give it alone, or only names"
+        return Problem(where, f"'{ALL_LINEAR}' stands beside other names", "give it alone, or only names")
     for target in targets:
         if target.split(".")[-1] in HEADS:
-            return (
-                f"{where}: '{target}' is the output head, and TRL cannot train an adapter on it\n"
-                f"    → leave it out; [{ALL_LINEAR}] takes every other linear layer"
+            return Problem(
+                where,
+                f"'{target}' is the output head, and TRL cannot train an adapter on it",
+                f"leave it out; [{ALL_LINEAR}] takes every other linear layer",
             )
         if not any(name == target or name.endswith(f".{target}") for name in modules):
             short = {name.split(".")[-1] for name in modules}
-            return f"{where}: the model has no linear layer '{target}'\n    → {guess(target, short)}"
+            return Problem(where, f"the model has no linear layer '{target}'", guess(target, short))
     return None
 
 
@@ -61,8 +62,8 @@ def peft_config(config: LoraConfig, model: PreTrainedModel, head: Head) -> peft.
 
     modules = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
     error = target_error(config.target_modules, modules)
-    if error:
-        raise ModelError(error)
+    if error is not None:
+        raise ModelError(error.where, error.what, error.fix)
     return peft.LoraConfig(
         task_type="SEQ_CLS" if head is Head.reward else "CAUSAL_LM",
         r=config.rank,

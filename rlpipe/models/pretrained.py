@@ -35,7 +35,7 @@ class Pretrained(Model):
         """
         if source is None:
             raise ModelError(
-                "model.source: is not given\n    → give a hub id or a folder, for example model.source=path/to/model"
+                "model.source", "is not given", "give a hub id or a folder, for example model.source=path/to/model"
             )
         check_quantization(self.config)
         folder, notes = locate(source, self.config.revision)
@@ -69,8 +69,9 @@ class Pretrained(Model):
                 )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise ModelError(
-                f"{folder}: transformers {transformers.__version__} cannot load it: {error}\n"
-                "    → check model.source and model.attention; models that need code from their repository are refused"
+                folder,
+                f"transformers {transformers.__version__} cannot load it: {error}",
+                "check model.source and model.attention; models that need code from their repository are refused",
             ) from error
         return model, _check_loaded(folder, head, set(info["missing_keys"]))
 
@@ -110,7 +111,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
         raise ModelError(
-            f"{folder}: its tokenizer cannot be read: {error}\n    → fetch or copy the tokenizer's files again"
+            folder, f"its tokenizer cannot be read: {error}", "fetch or copy the tokenizer's files again"
         ) from error
 
 
@@ -134,8 +135,9 @@ def check_quantization(config: ModelConfig) -> None:
         missing.append("bitsandbytes is not installed (pip install 'rlpipe[quant]')")
     if missing:
         raise ModelError(
-            f"model.quantize={config.quantize.value}: {', and '.join(missing)}\n"
-            "    → use a machine with both, or model.quantize=none"
+            f"model.quantize={config.quantize.value}",
+            ", and ".join(missing),
+            "use a machine with both, or model.quantize=none",
         )
 
 
@@ -163,8 +165,9 @@ def _check_head(folder: Path, head: Head) -> None:
     architecture = (read_config(folder).get("architectures") or [""])[0]
     if head is Head.causal_lm and "SequenceClassification" in architecture:
         raise ModelError(
-            f"{folder}: holds a reward model ({architecture}), and this run needs one that writes text\n"
-            "    → give the model that the reward model was trained from"
+            folder,
+            f"holds a reward model ({architecture}), and this run needs one that writes text",
+            "give the model that the reward model was trained from",
         )
 
 
@@ -174,7 +177,8 @@ def _check_loaded(folder: Path, head: Head, missing: set[str]) -> list[str]:
     if missing - new_head:
         names = ", ".join(sorted(missing - new_head)[:5])
         raise ModelError(
-            f"{folder}: its files lack {len(missing - new_head)} weights of this architecture ({names} …)\n"
-            "    → the folder is incomplete, or config.json belongs to another model: fetch it again"
+            folder,
+            f"its files lack {len(missing - new_head)} weights of this architecture ({names} …)",
+            "the folder is incomplete, or config.json belongs to another model: fetch it again",
         )
     return ["reward head: new, from the seed"] if new_head else []

@@ -61,7 +61,11 @@ def tokenize(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ma
     elif isinstance(first, Preference):
         continued = [[example.chosen, example.rejected] for example in examples]  # type: ignore[attr-defined]
     else:
-        raise DataError(f"examples of the form {type(first).__name__} hold nothing to train on")
+        raise DataError(
+            "",
+            f"examples of the form {type(first).__name__} hold nothing to train on",
+            "choose a dataset that holds answers",
+        )
     return _continuations([example.prompt for example in examples], continued, tokenizer)  # type: ignore[attr-defined]
 
 
@@ -144,9 +148,15 @@ def _spoken_by_turns(conversations: list[list[Message]], tokenizer: PreTrainedTo
     for (row, turn), start, end in zip(turns, starts, ends, strict=True):
         if not (end.startswith(start) and texts[row].startswith(end)):
             raise ModelError(
-                f"the chat template shows turn {turn} of a conversation differently once more turns follow, so what "
-                "the assistant wrote cannot be told from the rest: put {% generation %} … {% endgeneration %} around "
-                "it in the template (model.chat_template), or train on everything (method.train_on=conversation)"
+                "",
+                (
+                    f"the chat template shows turn {turn} of a conversation differently once more turns follow, so "
+                    "what the assistant wrote cannot be told from the rest"
+                ),
+                (
+                    "put {% generation %} … {% endgeneration %} around it in the template (model.chat_template), or "
+                    "train on everything (method.train_on=conversation)"
+                ),
             )
         spans[row].append((len(start), len(end)))
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

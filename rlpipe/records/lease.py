@@ -25,7 +25,7 @@ class Taken(RecordError):
     """Another process, which is alive, has the right."""
 
     def __init__(self, folder: Path, owner: Owner):
-        super().__init__(f"{folder}: {owner} is {owner.doing}\n    → wait for it or stop it, or name another run_dir")
+        super().__init__(folder, f"{owner} is {owner.doing}", "wait for it or stop it, or name another run_dir")
         self.owner = owner
 
 
@@ -52,8 +52,9 @@ class Lease:
         successor = holder(self.folder)
         who = str(successor.owner) if successor else "another process"
         raise Lost(
-            f"{self.folder}: {who} took this over, for this process gave no sign of life for {heartbeat.LIMIT:.0f} s "
-            "(suspended?)\n    → nothing more is written from here; what was saved before serves the other one"
+            self.folder,
+            f"{who} took this over, for this process gave no sign of life for {heartbeat.LIMIT:.0f} s (suspended?)",
+            "nothing more is written from here; what was saved before serves the other one",
         )
 
     def release(self) -> None:

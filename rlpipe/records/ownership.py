@@ -41,8 +41,9 @@ def refuse_foreign(folder: Path) -> None:
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise RecordError(
-            f"{folder}: not empty ({', '.join(found[:3])}{more}) and no run's folder (it has no manifest.json)\n"
-            "    → name a new or empty folder with run_dir=…"
+            folder,
+            f"not empty ({', '.join(found[:3])}{more}) and no run's folder (it has no manifest.json)",
+            "name a new or empty folder with run_dir=…",
         )
 
 
@@ -55,6 +56,7 @@ def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, 
     there = {key: f"{before.get(key, '(absent)')} there, {after.get(key, '(absent)')} here" for key in keys}
     listed = "\n".join(f"    {key}: {values}" for key, values in there.items())
     raise RecordError(
-        f"{folder}: holds another run, which differs in\n{listed}\n"
-        "    → name another run_dir, or give the command of the run that is there"
+        folder,
+        f"holds another run, which differs in\n{listed}",
+        "name another run_dir, or give the command of the run that is there",
     )

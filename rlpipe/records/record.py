@@ -29,6 +29,7 @@ import yaml
 from rlpipe.config.relevance import differing
 from rlpipe.config.schema import Until
 from rlpipe.core import distributed
+from rlpipe.core.errors import RlpipeError
 from rlpipe.core.files import (
     Row,
     append,
@@ -212,8 +213,10 @@ class Record:
             if error is not None:
                 text = "".join(traceback.format_exception(error))
                 write_atomic(self.run_dir / "error.txt", provenance.hide(text))
-                message = provenance.hide(str(error))
-                result["error"] = {"type": type(error).__name__, "message": message, "traceback": "error.txt"}
+                told = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}
+                if isinstance(error, RlpipeError):
+                    told |= {"message": error.headline, "fix": error.at("").fix}
+                result["error"] = {key: provenance.hide(text) for key, text in told.items()}
             self._write_manifest()
             write_atomic(self.run_dir / "result.json", json_text(result))
         finally:

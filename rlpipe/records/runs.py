@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from rlpipe.core.errors import RecordError
+from rlpipe.core.errors import Problem, RecordError
 from rlpipe.core.files import Row, parse_lines
 from rlpipe.records import lease
 from rlpipe.records.record import When
@@ -146,11 +146,14 @@ class Run:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise RecordError(f"{path}: cannot be read ({error.strerror})\n    → check its rights") from error
+            raise RecordError(path, f"cannot be read ({error.strerror})", "check its rights") from error
         rows, damaged = parse_lines(data, still_going=self.standing is Standing.running)
         if damaged:
             self.damaged[str(path.relative_to(self.dir))] = damaged
         return rows
+
+
+NAME_ONE = "name a run's directory, a sweep's, or a folder above them"
 
 
 def find(paths: Iterable[Path | str]) -> list[Run]:
@@ -160,7 +163,7 @@ def find(paths: Iterable[Path | str]) -> list[Run]:
     all folders at once that are not there or hold no run.
     """
     runs: dict[Path, Run] = {}
-    wrong: list[str] = []
+    wrong: list[Problem] = []
     for path in paths:
         folder = Path(path).expanduser()
         found = list(_below(folder.resolve())) if folder.is_dir() else []
@@ -170,18 +173,21 @@ def find(paths: Iterable[Path | str]) -> list[Run]:
             known = runs.setdefault(run.dir, run)
             known.sweep = known.sweep or run.sweep
     if wrong:
-        raise RecordError("\n".join(wrong))
+        first, *more = wrong
+        if more:
+            raise RecordError("", "\n".join(map(str, wrong)), "")
+        raise RecordError(first.where, first.what, first.fix)
     return list(runs.values())
 
 
-def _no_run(folder: Path) -> str:
+def _no_run(folder: Path) -> Problem:
     if not folder.exists():
-        return f"{folder}: there is no such folder\n    → name a run's directory, a sweep's, or a folder above them"
+        return Problem(str(folder), "there is no such folder", NAME_ONE)
     if not folder.is_dir():
-        return f"{folder}: a file\n    → name the run's directory that it is in"
+        return Problem(str(folder), "a file", "name the run's directory that it is in")
     inside = next((outer for outer in folder.resolve().parents if (outer / "manifest.json").is_file()), None)
-    fix = f"it lies inside one: {inside}" if inside else "name a run's directory, a sweep's, or a folder above them"
-    return f"{folder}: holds no run (no manifest.json, in no folder below it either)\n    → {fix}"
+    fix = f"it lies inside one: {inside}" if inside else NAME_ONE
+    return Problem(str(folder), "holds no run (no manifest.json, in no folder below it either)", fix)
 
 
 def _below(folder: Path) -> Iterator[Run]:
@@ -203,7 +209,7 @@ def _arms(sweep: Path) -> Iterator[Run]:
         arms = json.loads((sweep / SWEEP_FILE).read_bytes()).get("arms", [])
     except (ValueError, AttributeError) as error:
         raise RecordError(
-            f"{sweep / SWEEP_FILE}: damaged ({error})\n    → move it away to see only the arms that have begun"
+            sweep / SWEEP_FILE, f"damaged ({error})", "move it away to see only the arms that have begun"
         ) from error
     for arm in sorted(arms, key=lambda arm: arm["num"]):
         folder = (sweep / arm["folder"]).resolve()

@@ -75,7 +75,7 @@ class Outcome:
     ended: Ended
     attempt: int = 1
     error: str | None = None
-    """The last line of what went wrong, or why it was cancelled."""
+    """What went wrong, in a line, or why it was cancelled."""
     traceback: str | None = None
     host: str = field(default_factory=platform.node)
     pid: int = field(default_factory=os.getpid)
@@ -101,8 +101,9 @@ class Sweep:
         folder = folder.expanduser().resolve()
         if cls(folder, study).exists:
             raise RecordError(
-                f"{folder}: holds a sweep already\n"
-                f"    → go on with it: rlpipe sweep {folder} resume; or name another hydra.sweep.dir"
+                folder,
+                "holds a sweep already",
+                f"go on with it: rlpipe sweep {folder} resume; or name another hydra.sweep.dir",
             )
         sweep = cls(folder, {**study, "created": time.time(), "jobs": [], "arms": []})
         sweep._write()
@@ -114,7 +115,7 @@ class Sweep:
         folder = Path(folder).expanduser().resolve()
         data = read_json(folder / SWEEP_FILE)
         if data is None:
-            raise RecordError(f"{folder}: no sweep's folder (it has no {SWEEP_FILE})\n    → name one under multirun/")
+            raise RecordError(folder, f"no sweep's folder (it has no {SWEEP_FILE})", "name one under multirun/")
         return cls(folder, data)
 
     @property

@@ -49,7 +49,7 @@ def compare(
     Raises RlpipeError for names that there are not, and for no runs.
     """
     if not runs:
-        raise RlpipeError("there are no runs to compare\n    → name folders that hold some")
+        raise RlpipeError("", "there are no runs to compare", "name folders that hold some")
     arms = group(runs) if arms is None else arms
     base = _baseline(arms, baseline)
     evaluations = []
@@ -71,7 +71,7 @@ def _baseline(arms: Sequence[Arm], asked: str | None) -> str:
         able = [arm.label for arm in arms if any(run.standing is Standing.ok for run in arm.runs)]
         return BEFORE if len(labels) == 1 else (able or labels)[0]
     if asked not in (*labels, BEFORE):
-        raise RlpipeError(f"baseline: no arm is called '{asked}'; {guess(asked, [*labels, BEFORE])}")
+        raise RlpipeError("baseline", f"no arm is called '{asked}'", guess(asked, [*labels, BEFORE]))
     return asked
 
 
@@ -80,7 +80,7 @@ def _names(runs: Sequence[Run], asked: str | None) -> list[str]:
     if asked is None:
         return list(known)
     if asked not in known and any(run.standing is Standing.ok for run in runs):
-        raise RlpipeError(f"evaluation: no run has rows of an evaluation '{asked}'; {guess(asked, known)}")
+        raise RlpipeError("evaluation", f"no run has rows of an evaluation '{asked}'", guess(asked, known))
     return [asked] if asked in known else []
 
 
@@ -95,8 +95,9 @@ def _refuse_field(runs: Sequence[Run], evaluation: str | None, score: str | None
     if known and asked is not None and asked not in known:
         where = f"evaluation {evaluation}" if evaluation else "no evaluation"
         raise RlpipeError(
-            f"metric: {where} has {'no ' if evaluation else ''}numbers under '{asked}'; {guess(asked, known)}\n"
-            "    → name one of these, or a number of the runs' results with its slashes (after/…/…)"
+            "metric",
+            f"{where} has {'no ' if evaluation else ''}numbers under '{asked}'; {guess(asked, known)}",
+            "name one of these, or a number of the runs' results with its slashes (after/…/…)",
         )
 
 
@@ -215,7 +216,7 @@ def _summaries(arms: Sequence[Arm], base: str, key: str, evaluation: str | None)
     runs = [run for arm in arms for run in arm.runs]
     known = dict.fromkeys(name for run in runs for name in run.summary)
     if key not in known and known:
-        raise RlpipeError(f"metric: no run has a number '{key}'; {guess(key, known)}")
+        raise RlpipeError("metric", f"no run has a number '{key}'", guess(key, known))
     numbers = {arm.label: _numbers(arm, key) for arm in arms}
     theirs = {arm.label: numbers[base] for arm in arms if arm.label != base} if base != BEFORE else {}
     if base == BEFORE and key.startswith("after/"):

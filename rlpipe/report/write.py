@@ -35,7 +35,7 @@ def _check(targets: Sequence[Path]) -> None:
     unknown = [str(target) for target in targets if target.suffix not in _WRITERS]
     if unknown:
         endings = ", ".join(_WRITERS)
-        raise RlpipeError(f"--output: {', '.join(unknown)}: no known ending\n    → name a file that ends in {endings}")
+        raise RlpipeError("--output", f"{', '.join(unknown)}: no known ending", f"name a file that ends in {endings}")
 
 
 def _write(target: Path, runs: list[Run], found: Comparison) -> None:

@@ -45,8 +45,9 @@ class Rewards:
             for column, name in wanted.items():
                 if column not in prompt.columns:
                     raise DataError(
-                        f"dataset, row {prompt.id}: lacks the column '{column}' that reward {name} reads\n"
-                        f"    → choose a reward that fits the dataset; {guess(column, prompt.columns)}"
+                        f"dataset, row {prompt.id}",
+                        f"lacks the column '{column}' that reward {name} reads",
+                        f"choose a reward that fits the dataset; {guess(column, prompt.columns)}",
                     )
 
     def score(self, rollouts: Sequence[Rollout]) -> None:
@@ -113,7 +114,7 @@ def validated(name: str, scores: Any, rollouts: Sequence[Rollout]) -> list[Score
 
 
 def _broken(name: str, what: str) -> PluginError:
-    return PluginError(f"reward.{name}: {what}; nothing was trained on it\n    → mend the reward, or choose another")
+    return PluginError(f"reward.{name}", f"{what}; nothing was trained on it", "mend the reward, or choose another")
 
 
 def _at_fault(name: str, reward: Reward, rollouts: Sequence[Rollout], error: Exception) -> PluginError:
@@ -136,9 +137,13 @@ def prove(name: str, reward: Reward) -> None:
     for case, score in zip(cases, scores, strict=True):
         if (score.value, score.parsed) != (case.value, case.parsed):
             raise PluginError(
-                f"reward.{name}: scores its own case wrong: {case.text!r:.120} gets {score.value}"
-                f"{'' if score.parsed else ' (unreadable)'} instead of {case.value}"
-                f"{'' if case.parsed else ' (unreadable)'}\n    → mend the reward before training on it"
+                f"reward.{name}",
+                (
+                    f"scores its own case wrong: {case.text!r:.120} gets "
+                    f"{score.value}{'' if score.parsed else ' (unreadable)'} instead of "
+                    f"{case.value}{'' if case.parsed else ' (unreadable)'}"
+                ),
+                "mend the reward before training on it",
             )
 
 
@@ -154,7 +159,7 @@ def summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
     with its parts beneath; `reward/<name>/unparsed` the share of completions without a readable answer.
     """
     if not rollouts:
-        raise TrainingError("there are no rollouts to sum up")
+        raise TrainingError("", "there are no rollouts to sum up", "give at least one")
     numbers = {"reward": _mean([one.reward for one in rollouts])}
     for name in rollouts[0].scores:
         scores = [one.scores[name] for one in rollouts]

@@ -81,9 +81,7 @@ class Guard:
             ready = None
         if ready is None:
             self.close()
-            raise PluginError(
-                f"{self.module}: its process did not start\n    → run `python -m {self.module}` to see why"
-            )
+            raise PluginError(self.module, "its process did not start", f"run `python -m {self.module}` to see why")
         return process
 
 

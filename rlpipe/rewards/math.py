@@ -64,7 +64,7 @@ class MathReward(Reward):
         """
         if importlib.util.find_spec("math_verify") is None:
             raise PluginError(
-                f"reward.{self.config.name}: math-verify is not installed\n    → pip install 'rlpipe[math]'"
+                f"reward.{self.config.name}", "math-verify is not installed", "pip install 'rlpipe[math]'"
             )
         return [self._score(one.text, str(one.prompt.columns[self.config.column])) for one in rollouts]
 

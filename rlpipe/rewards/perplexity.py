@@ -133,7 +133,8 @@ class PerplexityReward(Reward):
         reference = str(rollout.prompt.columns[self.config.column]).strip()
         if not reference:
             raise PluginError(
-                f"reward.{self.config.name}: row {rollout.prompt.id} has nothing in column '{self.config.column}'\n"
-                "    → leave such rows out of the dataset, or name another column"
+                f"reward.{self.config.name}",
+                f"row {rollout.prompt.id} has nothing in column '{self.config.column}'",
+                "leave such rows out of the dataset, or name another column",
             )
         return reference

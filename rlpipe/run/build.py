@@ -36,8 +36,9 @@ def hardware(config: RunConfig) -> str:
     torch.set_num_threads(config.hardware.threads)
     if config.hardware.device is Device.cuda and not torch.cuda.is_available():
         raise ModelError(
-            "hardware.device: cuda was asked for, and torch sees no GPU\n"
-            f"    → install a CUDA build of torch (this is {torch.__version__}), or set hardware.device=cpu"
+            "hardware.device",
+            "cuda was asked for, and torch sees no GPU",
+            f"install a CUDA build of torch (this is {torch.__version__}), or set hardware.device=cpu",
         )
     return str(PartialState(cpu=config.hardware.device is Device.cpu).device.type)
 

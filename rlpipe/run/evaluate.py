@@ -49,7 +49,7 @@ def plan(config: RunConfig, head: Head, held_out: Split, record: Record) -> list
         with plugins.blame("evaluation", node.name):
             fit, formless = _fit(name, evaluation, config, head, held_out, record)
         if isinstance(fit, str):
-            left_out.append(f"evaluation {name} is left out: {fit.partition('→')[0].strip()}")
+            left_out.append(f"evaluation {name} is left out: {fit}")
             continue
         planned.append(fit)
         if formless:
@@ -66,8 +66,8 @@ def _fit(
     if head not in evaluation.heads:
         return f"it does not measure a model with a {head.value} head", 0
     if not evaluation.takes:
-        if (reason := evaluation.unfit(config, None)) is not None:
-            return reason, 0
+        if (unfit := evaluation.unfit(config, None)) is not None:
+            return unfit.what, 0
         evaluation.start(context)
         return Planned(name, evaluation, evaluation.own_examples()), 0
     way = route(plugins.make("dataset", config.dataset).form, evaluation.takes)
@@ -76,8 +76,8 @@ def _fit(
     examples, formless = _examples(held_out, way[1], evaluation.config.limit)
     if not examples:
         return f"no held-out example of dataset {config.dataset.name} has anything to measure", 0
-    if (reason := evaluation.unfit(config, _columns(examples))) is not None:
-        return reason, 0
+    if (unfit := evaluation.unfit(config, _columns(examples))) is not None:
+        return unfit.what, 0
     evaluation.start(context)
     report = held_out.report
     rows = {"name": config.dataset.name, "split": report.split, "identity": report.identity}

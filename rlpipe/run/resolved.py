@@ -9,7 +9,7 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.schema import RunConfig
-from rlpipe.core.errors import ModelError, PluginError, Problem, RlpipeError
+from rlpipe.core.errors import ModelError, PluginError, Problem
 from rlpipe.datasets.base import Dataset
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.hub.facts import Facts, local_facts
@@ -73,12 +73,6 @@ class Subject:
 
 Rule = Callable[[Subject], Iterator[Problem]]
 """A small pure function: yields a Problem for each thing that is wrong."""
-
-
-def from_error(error: RlpipeError, where: str) -> Problem:
-    """Turn an error's text (`where: what`, then `→ what to do`) into a problem."""
-    what, _, fix = str(error).partition("→")
-    return Problem(where, what.strip(), fix.strip() or "mend it")
 
 
 def classes(kind: str) -> dict[str, type]:

@@ -165,5 +165,5 @@ def _objective(config: RunConfig, record: Record) -> float | None:
         return None
     metrics: Mapping[str, Any] = (record.result or {}).get("metrics", {})
     if metrics.get(config.objective) is None:
-        raise RlpipeError(f"objective: the run has no metric '{config.objective}'; {guess(config.objective, metrics)}")
+        raise RlpipeError("objective", f"the run has no metric '{config.objective}'", guess(config.objective, metrics))
     return float(metrics[config.objective])

@@ -102,8 +102,9 @@ def named(source: str, revision: str | None) -> str:
     """
     if not Path(source).expanduser().is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
         raise ModelError(
-            f"model.source={source}: there is no such folder here\n    → put the weights there, or work in the folder "
-            "that the run was started from"
+            f"model.source={source}",
+            "there is no such folder here",
+            "put the weights there, or work in the folder that the run was started from",
         )
     name = weights(source, revision)
     return name if name.startswith("hub:") else f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"

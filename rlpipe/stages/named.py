@@ -20,12 +20,11 @@ def run_named(name: str, store: str | None = None) -> Run:
     folder = Path(name).expanduser()
     if folder.is_dir():
         [found, *others] = find([folder])  # which says what is wrong with a folder that holds no run
-        raise RecordError(
-            f"{name}: holds {len(others) + 1} runs, not one\n    → name one of them, for example {found.dir}"
-        )
+        raise RecordError(name, f"holds {len(others) + 1} runs, not one", f"name one of them, for example {found.dir}")
     raise RecordError(
-        f"{name}: neither a run's folder nor a stage of the store ({store_dir(store)})\n"
-        f"    → check the path; of the store's stages, {guess(name, stage_names(store))}"
+        name,
+        f"neither a run's folder nor a stage of the store ({store_dir(store)})",
+        f"check the path; of the store's stages, {guess(name, stage_names(store))}",
     )
 
 
@@ -39,7 +38,7 @@ def look_up(name: str, store: str | None = None) -> Run | None:
         if (place / MANIFEST).is_file():
             [run] = find([place])
             if run.standing is Standing.damaged:
-                raise RecordError(f"{run.dir}: {run.error}\n    → restore {MANIFEST} and result.json, or run it anew")
+                raise RecordError(run.dir, str(run.error), f"restore {MANIFEST} and result.json, or run it anew")
             return run
     return None
 
@@ -68,4 +67,4 @@ def model_of(run: Run) -> Path:
             what = f"made no model (method={run.config['method']['name']}, until={run.config['until']})"
             looked_at = run.config["model"]["source"] or next(iter(run.manifest.get("parents", {})), None)
             fix = f"name the model that it looked at: {looked_at}" if looked_at else "name a run that trains one"
-    raise ModelError(f"{run.dir}: the run {what}\n    → {fix}")
+    raise ModelError(run.dir, f"the run {what}", fix)

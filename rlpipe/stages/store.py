@@ -50,8 +50,9 @@ def made(config: RunConfig, path: str) -> Path:
 def _there(stage: Stage, named: Sequence[str]) -> Path:
     if not is_built(stage):
         raise StageError(
-            f"{stage.folder}: the {stage.makes} of [{','.join(named)}] is not there\n"
-            "    → start the run with its command: it builds what it needs; rlpipe stages explain … says why"
+            stage.folder,
+            f"the {stage.makes} of [{','.join(named)}] is not there",
+            "start the run with its command: it builds what it needs; rlpipe stages explain … says why",
         )
     return stage.product
 
@@ -65,8 +66,12 @@ def is_built(stage: Stage) -> bool:
     state = stored.state()
     if state is State.damaged:
         raise StageError(
-            f"{stage.folder}: damaged: {stored.damage()}\n    → rlpipe stages --store {stage.folder.parent} "
-            f"verify --repair moves it aside; the next run that needs it builds it anew"
+            stage.folder,
+            f"damaged: {stored.damage()}",
+            (
+                f"rlpipe stages --store {stage.folder.parent} verify --repair moves it aside; the next run that "
+                "needs it builds it anew"
+            ),
         )
     return state is State.ok
 
@@ -117,7 +122,7 @@ class _Waiting:
                 if built or ours:
                     return ours, held
                 if distributed.any_rank(stop.asked):
-                    raise Stopped(f"stopped while waiting for {self.stage.name}\n    → the same command waits again")
+                    raise Stopped("", f"stopped while waiting for {self.stage.name}", "the same command waits again")
                 time.sleep(POLL)
 
     def _look(self) -> tuple[bool, Lease | None]:
@@ -148,10 +153,12 @@ class _Waiting:
         """Raise StageError when the process that was waited for has failed: the same again would fail again."""
         stored = Stored(self.stage.folder)
         if self._waited and stored.state(content=False, held=held) is State.failed:
-            told = stored.result.get("error", {}).get("message", "no reason is recorded")
+            told = stored.result.get("error", {})
+            mend = told.get("fix") or "mend it"
             raise StageError(
-                f"{stored.folder}: building the stage failed in another process: {told}\n"
-                f"    → {stored.folder / 'error.txt'} holds the traceback; mend it, and start the run again"
+                stored.folder,
+                f"building the stage failed in another process: {told.get('message', 'no reason is recorded')}",
+                f"{stored.folder / 'error.txt'} holds the traceback; {mend}, and start the run again",
             )
 
     def _tell(self, owner: lease.Owner) -> None:
@@ -175,12 +182,13 @@ def _build(stage: Stage, build: Build, held: Lease | None) -> bool:
         say(str(lost))
         return False
     except RlpipeError as error:
-        raise StageError(f"{stage.name}, which this run needs, was not built: {error}{_full(error, stage)}") from error
+        what = f"which this run needs, was not built: {error.headline}"
+        raise StageError(stage.name, what, "; ".join(filter(None, (error.at("").fix, _full(error, stage))))) from error
     finally:
         if held is not None:
             held.release()
     if distributed.is_main() and not is_built(stage):
-        raise StageError(f"{stage.folder}: the stage ran and did not come to its end\n    → read its log.txt")
+        raise StageError(stage.folder, "the stage ran and did not come to its end", "read its log.txt")
     say(f"built {stage.name}")
     return True
 
@@ -189,7 +197,7 @@ def _full(error: RlpipeError, stage: Stage) -> str:
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         store = stage.folder.parent
-        return f"\n    → stages that nobody uses: rlpipe stages --store {store} prune --older-than 30d --dry-run"
+        return f"stages that nobody uses: rlpipe stages --store {store} prune --older-than 30d --dry-run"
     return ""
 
 
@@ -202,7 +210,7 @@ def _writable(stage: Stage) -> None:
             stage.folder.mkdir(exist_ok=True)
     except OSError as error:
         raise StageError(
-            f"store: cannot write {store}: {error.strerror}\n    → set store=DIR or $RLPIPE_STORE"
+            "store", f"cannot write {store}: {error.strerror}", "set store=DIR or $RLPIPE_STORE"
         ) from error
 
 

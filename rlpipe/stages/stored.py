@@ -111,7 +111,7 @@ class Stored:
             recorded = self.manifest.get(RECORDED[self.makes])
             told = self.result
         except RecordError as error:
-            return str(error).partition("\n")[0]
+            return error.headline
         if not recorded or not told:
             return "its record names no files that it made"
         folder = self.folder / self.makes

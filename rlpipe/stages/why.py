@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlpipe.config.schema import RunConfig
-from rlpipe.core.errors import RecordError
+from rlpipe.core.errors import RecordError, advice
 from rlpipe.stages import identity
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import asked, needed
@@ -55,7 +55,7 @@ def _one(need: Need, stored: Sequence[Stored]) -> Iterator[str]:
             return
         case State.damaged:
             yield f"{head} is damaged: {found.damage()}"
-            yield f"    → rlpipe stages --store {stage.folder.parent} verify --repair"
+            yield advice(f"rlpipe stages --store {stage.folder.parent} verify --repair")
             return
         case State.building:
             yield f"{head} is being built by {found.builder}: step {found.step}; runs wait for it"

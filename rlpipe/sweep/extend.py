@@ -69,8 +69,9 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
     hidden = [key_of(one) for one in kept if provenance.HIDDEN in one]
     if hidden:
         raise LaunchError(
-            f"{', '.join(hidden)}: a secret, which the sweep's folder does not keep\n"
-            f"    → give it again: add … {' '.join(f'{key}=VALUE' for key in hidden)}"
+            ", ".join(hidden),
+            "a secret, which the sweep's folder does not keep",
+            f"give it again: add … {' '.join(f'{key}=VALUE' for key in hidden)}",
         )
     hydras = [one for one in sweep.data["hydra_overrides"] if key_of(one) not in ("hydra.sweep.dir", "hydra.mode")]
     extension = Extension(sweep)
@@ -90,8 +91,9 @@ def _refuse_other(sweep: Sweep) -> None:
     if sweep.data["sweeper"] not in LEARNS_NOTHING:
         name = sweep.data["sweeper"].rpartition(".")[2]
         raise LaunchError(
-            f"{sweep.folder}: {name} chooses its arms itself; values are added to grids\n"
-            "    → give the command again with more trials, a storage and the same study name"
+            sweep.folder,
+            f"{name} chooses its arms itself; values are added to grids",
+            "give the command again with more trials, a storage and the same study name",
         )
 
 

@@ -25,7 +25,7 @@ import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 
 from rlpipe.core import distributed
-from rlpipe.core.errors import LaunchError, Stopped
+from rlpipe.core.errors import LaunchError, RlpipeError, Stopped
 from rlpipe.core.files import write_atomic
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
@@ -60,8 +60,9 @@ def pickled(value: Any, what: str) -> bytes:
         return cloudpickle.dumps(value)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise LaunchError(
-            f"{what} cannot be written down for other processes ({error})\n"
-            "    → keep locks, files and processes out of what the task function refers to"
+            "",
+            f"{what} cannot be written down for other processes ({error})",
+            "keep locks, files and processes out of what the task function refers to",
         ) from error
 
 
@@ -130,11 +131,20 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
         return _ended(running, Ended.ok, DONE)
     if stopped:
         reason = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ else error
-        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=hide(str(reason)) or "interrupted")
+        said = hide(_headline(reason)) or "interrupted"
+        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=said)
     text = hide("".join(traceback.format_exception(error)))
     exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
     failed = _ended(running, Ended.failed, exit_code)
-    return dataclasses.replace(failed, error=text.strip().splitlines()[-1], traceback=text)
+    if isinstance(error, RlpipeError):
+        said = f"{type(error).__name__}: {hide(error.headline).splitlines()[0]}"
+    else:
+        said = text.strip().splitlines()[-1]
+    return dataclasses.replace(failed, error=said, traceback=text)
+
+
+def _headline(error: BaseException) -> str:
+    return error.headline if isinstance(error, (RlpipeError, Stopped)) else str(error)
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
@@ -152,9 +162,8 @@ def _picklable(returned: JobReturn) -> bytes:
         print(f"note: the job's {type(value).__name__} cannot be pickled ({error})", file=sys.stderr, flush=True)
         words = f"{type(value).__name__}: {value}"
         failed = returned.status is JobStatus.FAILED
-        frozen = cloudpickle.dumps(
-            dataclasses.replace(returned, _return_value=LaunchError(words) if failed else f"not picklable: {words}")
-        )
+        said = LaunchError("", words, "its traceback stands in the log.txt") if failed else f"not picklable: {words}"
+        frozen = cloudpickle.dumps(dataclasses.replace(returned, _return_value=said))
     return frozen
 
 

@@ -128,7 +128,9 @@ def _returned(sweep: Sweep, job: Job, standings: Sequence[Standing]) -> JobRetur
     if found is not None and (standing.state is State.done or found.status is JobStatus.FAILED):
         return found
     failed = JobReturn(overrides=list(job.overrides), status=JobStatus.FAILED)
-    failed.return_value = LaunchError(f"arm {job.key} {standing.state.value}: {standing.detail or 'it left no word'}")
+    failed.return_value = LaunchError(
+        "", f"arm {job.key} {standing.state.value}: {standing.detail or 'it left no word'}", ""
+    )
     return failed
 
 

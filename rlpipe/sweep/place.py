@@ -33,16 +33,17 @@ def refuse_taken(folder: Path) -> None:
     """Raise LaunchError before any work for a folder that cannot be written or holds a sweep already."""
     if Sweep(folder, {}).exists:
         raise LaunchError(
-            f"hydra.sweep.dir: {folder} holds a sweep already\n"
-            f"    → go on with it: rlpipe sweep {folder} resume; or name another hydra.sweep.dir"
+            "hydra.sweep.dir",
+            f"{folder} holds a sweep already",
+            f"go on with it: rlpipe sweep {folder} resume; or name another hydra.sweep.dir",
         )
     standing = folder
     while not standing.exists():
         standing = standing.parent
     if not standing.is_dir():
-        raise LaunchError(f"hydra.sweep.dir: {standing} is a file\n    → name a folder")
+        raise LaunchError("hydra.sweep.dir", f"{standing} is a file", "name a folder")
     if not os.access(standing, os.W_OK | os.X_OK):
-        raise LaunchError(f"hydra.sweep.dir: {standing} cannot be written\n    → name a folder that can be")
+        raise LaunchError("hydra.sweep.dir", f"{standing} cannot be written", "name a folder that can be")
 
 
 def refuse_used(arms: Sequence[Arm]) -> None:
@@ -57,9 +58,9 @@ def refuse_used(arms: Sequence[Arm]) -> None:
             elif arm.run is not None:
                 refuse_foreign(arm.run_dir)
         except RecordError as error:
-            used.append(str(error).splitlines()[0])
+            used.append(error.headline.splitlines()[0])
     if used:
-        raise LaunchError("\n".join(used) + "\n    → name another hydra.sweep.dir")
+        raise LaunchError("", "\n".join(used), "name another hydra.sweep.dir")
 
 
 def set_aside(folder: Path) -> None:

@@ -188,8 +188,7 @@ def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[P
             stages[needs] = plan(arm.run)
         arm.stages = stages[needs]
     except RlpipeError as error:
-        what, _, fix = str(error).partition("→")
-        yield Problem("stages", what.strip(), fix.strip() or "mend it")
+        yield error.at("stages")
 
 
 def _name_fields(app: App, arms: Sequence[Arm]) -> None:

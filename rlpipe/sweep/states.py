@@ -42,7 +42,7 @@ class Standing:
     job: Job
     state: State
     detail: str = ""
-    """Why it waits, how it failed (the error's last line), or why it was cancelled."""
+    """Why it waits, how it failed (the error in a line), or why it was cancelled."""
     hopeless: bool = False
     """It waits for what will never come."""
     step: int | None = None

@@ -42,7 +42,7 @@ class GridSweeper(Sweeper):
             returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
         failed = [one for batch in returns for one in batch if one.status is JobStatus.FAILED]
         if failed:
-            raise SweepFailed(f"{len(failed)} of {sum(map(len, returns))} arms failed")
+            raise SweepFailed("", f"{len(failed)} of {sum(map(len, returns))} arms failed", "")
         return returns
 
 

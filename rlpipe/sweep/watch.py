@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.live import Live
 
+from rlpipe.core.errors import advice
 from rlpipe.core.terminal import console, say, show
 from rlpipe.launchers.base import Launcher
 from rlpipe.records.sweep import Kind, Sweep
@@ -55,7 +56,7 @@ def look(sweep: Sweep, launcher: Launcher) -> list[Standing]:
 def come_back(sweep: Sweep) -> str:
     """Return what to type to see, watch or end a sweep."""
     command = f"rlpipe sweep {sweep.folder}"
-    return f"    → see how it gets on: {command} watch\n    → end it: {command} cancel"
+    return f"{advice(f'see how it gets on: {command} watch')}\n{advice(f'end it: {command} cancel')}"
 
 
 @contextmanager
@@ -90,17 +91,15 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
     for one in unwell:
         log = sweep.job_folder(one.job) / "log.txt"
         words = detail(one) or "it left no word"
-        say(f"{one.job.kind.value} {one.job.key} {one.state.value}: {words}\n    → its log: {log}")
+        say(f"{one.job.kind.value} {one.job.key} {one.state.value}: {words}\n{advice(f'its log: {log}')}")
     hopeless = [one.job.key for one in now if one.hopeless]
     if hopeless:
         say(f"hopeless: {', '.join(hopeless)} wait for what will never come\n{come_back(sweep)}")
     arms = [one for one in now if one.job.kind is Kind.arm]
     well = all(one.state is State.done for one in arms)
     if not well and all(one.state.over for one in now):
-        say(
-            f"not every arm is done ({summary(now)})\n"
-            f"    → run what is missing again: rlpipe sweep {sweep.folder} resume"
-        )
+        again = advice(f"run what is missing again: rlpipe sweep {sweep.folder} resume")
+        say(f"not every arm is done ({summary(now)})\n{again}")
     from rlpipe.report.page.own import write_sweep
 
     write_sweep(sweep.folder)

@@ -71,9 +71,12 @@ class Runner:
         self._abandoned = [one for one in (*self._abandoned, thread) if one.is_alive()]
         if len(self._abandoned) > MOST_ABANDONED:
             raise PluginError(
-                f"tool.{tool.config.name}: {len(self._abandoned)} calls are still running after "
-                f"{tool.config.timeout:g} s each; a call cannot be stopped from outside\n"
-                f"    → let the tool limit its own time, or raise tool.{tool.config.name}.timeout"
+                f"tool.{tool.config.name}",
+                (
+                    f"{len(self._abandoned)} calls are still running after {tool.config.timeout:g} s each; a call "
+                    "cannot be stopped from outside"
+                ),
+                f"let the tool limit its own time, or raise tool.{tool.config.name}.timeout",
             )
         return error(f"the call took more than {tool.config.timeout:g} s")
 
@@ -90,5 +93,5 @@ def _run(tool: Tool, arguments: dict[str, Any], outcome: list[Result | PluginErr
         if isinstance(text, str):
             outcome.append(Result(text[:LONGEST_RESULT]))
         else:
-            what = f"tool={tool.config.name} returned {type(text).__name__} instead of text"
-            outcome.append(PluginError(f"{what}\n    → mend the tool's `call`"))
+            what = f"returned {type(text).__name__} instead of text"
+            outcome.append(PluginError(f"tool={tool.config.name}", what, "mend the tool's `call`"))

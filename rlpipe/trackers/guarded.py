@@ -38,8 +38,9 @@ class Guarded(Tracker):
             raise
         except Exception as error:
             raise RlpipeError(
-                f"tracker={self.config.name}: cannot start: {_in_one_line(error)}\n"
-                "    → mend that, or run with tracker=none (the run's own record keeps all numbers)"
+                f"tracker={self.config.name}",
+                f"cannot start: {_in_one_line(error)}",
+                "mend that, or run with tracker=none (the run's own record keeps all numbers)",
             ) from error
         self.working = True
 

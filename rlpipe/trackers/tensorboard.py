@@ -37,8 +37,9 @@ class TensorBoard(Tracker):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise RlpipeError(
-                "tracker=tensorboard: the package 'tensorboard' is not installed\n"
-                "    → pip install 'rlpipe[tensorboard]', or run with tracker=none"
+                "tracker=tensorboard",
+                "the package 'tensorboard' is not installed",
+                "pip install 'rlpipe[tensorboard]', or run with tracker=none",
             ) from error
         self._hyperparameters = _scalars(config)
         self._writer = SummaryWriter(log_dir=str(run.run_dir / self.config.folder))

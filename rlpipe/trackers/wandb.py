@@ -59,7 +59,7 @@ class Wandb(Tracker):
             import wandb
         except ImportError as error:
             raise RlpipeError(
-                "tracker=wandb: the package 'wandb' is not installed\n    → pip install wandb, or run with tracker=none"
+                "tracker=wandb", "the package 'wandb' is not installed", "pip install wandb, or run with tracker=none"
             ) from error
         settings = wandb.Settings(
             silent=True,

@@ -87,7 +87,8 @@ def _module(method: Method, name: str, *functions: str) -> Any:
     missing = [function for function in functions if not callable(getattr(module, function, None))]
     if missing:
         raise PluginError(
-            f"method={method.config.name}: the module {name}, which runs it, has no {' and no '.join(missing)}\n"
-            "    → give it build(method, parts) and audit(trainer, loaded, method), or name one of rlpipe.training"
+            f"method={method.config.name}",
+            f"the module {name}, which runs it, has no {' and no '.join(missing)}",
+            "give it build(method, parts) and audit(trainer, loaded, method), or name one of rlpipe.training",
         )
     return module

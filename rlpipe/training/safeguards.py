@@ -87,8 +87,9 @@ def _bad_step(what: str, args: TrainingArguments, state: TrainerState) -> Traini
     good = [path for path in checkpoints.all_checkpoints(folder) if (path / checkpoints.SEAL).exists()]
     kept = f"the last good checkpoint is kept: {good[-1]}" if good else "no checkpoint had been made yet"
     return TrainingError(
-        f"step {state.global_step}: {what}, so training was stopped; {kept}\n"
-        "    → lower method.learning_rate or method.max_grad_norm, raise method.warmup, or use model.precision=float32"
+        "",
+        f"step {state.global_step}: {what}, so training was stopped; {kept}",
+        "lower method.learning_rate or method.max_grad_norm, raise method.warmup, or use model.precision=float32",
     )
 
 
@@ -115,6 +116,7 @@ def full_disk(error: BaseException, folder: Path) -> RecordError | None:
         checkpoints.clear_after(folder, whole[-1] if whole else None)
     kept = f"{whole[-1].name} is kept" if whole else "there was none before it"
     return RecordError(
-        f"{folder}: no space left for a checkpoint; {kept}\n"
-        "    → free some space and give the same command again with the same run_dir: the run goes on"
+        folder,
+        f"no space left for a checkpoint; {kept}",
+        "free some space and give the same command again with the same run_dir: the run goes on",
     )

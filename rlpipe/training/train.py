@@ -57,8 +57,9 @@ def train(trainer: Trainer, checkpoint: Path | None, config: RunConfig, record: 
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, callbacks.StopAtStepBoundary) and callback.stopped:
             raise Stopped(
-                f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}, everything is saved\n"
-                "    → the same command, given the same run_dir, goes on"
+                "",
+                f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}, everything is saved",
+                "the same command, given the same run_dir, goes on",
             )
 
 

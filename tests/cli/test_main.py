@@ -145,9 +145,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (DataError("rows.jsonl, row 3: not JSON"), exits.MENDABLE, "rlpipe: rows.jsonl, row 3: not JSON\n"),
+        (DataError("rows.jsonl, row 3", "not JSON", ""), exits.MENDABLE, "rlpipe: rows.jsonl, row 3: not JSON\n"),
         (
-            Stopped("stopped; go on with the same command"),
+            Stopped("", "stopped; go on with the same command", ""),
             exits.STOPPED,
             "rlpipe: stopped; go on with the same command\n",
         ),
@@ -172,7 +172,7 @@ def test_a_stop_ends_a_sweep(monkeypatch):
 
     def stop(config, overrides):
         ran.append(config.seed)
-        raise Stopped("stopped")
+        raise Stopped("", "stopped", "")
 
     monkeypatch.setattr(run, "run", stop)
     with pytest.raises(SystemExit) as leaving:

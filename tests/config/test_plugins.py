@@ -100,7 +100,7 @@ def test_a_plain_error_of_a_plugin_is_attributed_to_it():
 
 
 @pytest.mark.usefixtures("_theirs")
-@pytest.mark.parametrize("error", [DataError("rows"), Stopped("stopped"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [DataError("", "rows", ""), Stopped("", "stopped", ""), KeyboardInterrupt()])
 def test_what_is_nobodys_fault_passes(error):
     def fail() -> None:
         with plugins.blame("method", "theirs"):

@@ -25,7 +25,7 @@ def test_targets_that_fit(targets):
     ],
 )
 def test_targets_that_do_not(targets, told):
-    assert told in target_error(targets, MODULES)
+    assert told in str(target_error(targets, MODULES))
 
 
 def test_config_by_head(make):

@@ -111,7 +111,7 @@ def test_what_is_no_score_names_reward_and_row_and_changes_nothing(made, pair, g
 
 def test_errors_that_explain_themselves_pass(made, pair):
     def lost(rollouts):
-        raise ModelError("the model is gone")
+        raise ModelError("", "the model is gone", "")
 
     with pytest.raises(ModelError, match="the model is gone"):
         made(lost).score(pair)

@@ -86,7 +86,7 @@ def test_a_task_that_raises_keeps_its_whole_traceback(make_sweep: Make, capfd) -
         (SystemExit(3), Ended.failed, 3),
         (SystemExit(0), Ended.ok, 0),
         (SystemExit(75), Ended.stopped, 75),
-        (Stopped("saved at step 7"), Ended.stopped, 75),
+        (Stopped("", "saved at step 7", ""), Ended.stopped, 75),
         (KeyboardInterrupt(), Ended.stopped, 75),
         (MemoryError(), Ended.failed, 1),
     ],
@@ -101,7 +101,7 @@ def test_how_work_ends_decides_the_outcome(make_sweep: Make, error, ended, exit_
 
 def test_why_a_run_stopped_is_kept(make_sweep: Make) -> None:
     def work() -> None:
-        raise SystemExit(75) from Stopped("saved at step 7")
+        raise SystemExit(75) from Stopped("", "saved at step 7", "")
 
     assert run(make_sweep(), work).error == "saved at step 7"
 

@@ -66,8 +66,9 @@ class Conversation:
         tokens = len(prompt_ids(Prompt("chat", list(messages)), self.loaded.tokenizer, self.tools))
         if self.context is not None and tokens >= self.context:
             raise DataError(
-                f"the conversation has {tokens} tokens, and the model takes {self.context} with the answer\n"
-                "    → begin a new one (/reset), or say less"
+                "",
+                f"the conversation has {tokens} tokens, and the model takes {self.context} with the answer",
+                "begin a new one (/reset), or say less",
             )
 
 

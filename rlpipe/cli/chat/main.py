@@ -74,7 +74,7 @@ def _prompt(given: str | None) -> str | None:
         return None
     text = sys.stdin.read() if given is None or given == "-" else given
     if not text.strip():
-        raise RlpipeError("--prompt: there is nothing to say\n    → give some text, or start on a terminal to talk")
+        raise RlpipeError("--prompt", "there is nothing to say", "give some text, or start on a terminal to talk")
     return text.strip()
 
 

@@ -62,8 +62,9 @@ def _bare(name: str, device: str, scratch: Path) -> Subject:
         run_named(name)  # says that it holds no run, or several
     if not folder.exists() and name.count("/") != 1:
         raise ModelError(
-            f"{name}: no run's folder, no stage of the store, no model's folder, and no hub id (organisation/name)\n"
-            f"    → check the path; of the store's stages, {guess(name, stage_names())}"
+            name,
+            "no run's folder, no stage of the store, no model's folder, and no hub id (organisation/name)",
+            f"check the path; of the store's stages, {guess(name, stage_names())}",
         )
     precision = Precision.pure_bfloat16 if device == "cuda" else Precision.float32
     loaded = _load(ModelConfig(precision=precision), name, device, scratch)

@@ -45,8 +45,9 @@ def check(run: Run, adapter: bool, base: str | None, force: bool) -> Wanted:
     model = model_of(run)
     if run.standing is not Standing.ok and not force:
         raise RecordError(
-            f"{run.dir}: the run has not ended well ({run.standing.value}{f': {run.error}' if run.error else ''})\n"
-            "    → go on with it, or export what is there with --force: the card will say so"
+            run.dir,
+            f"the run has not ended well ({run.standing.value}{f': {run.error}' if run.error else ''})",
+            "go on with it, or export what is there with --force: the card will say so",
         )
     _check_whole(run, model)
     if adapter:
@@ -58,24 +59,26 @@ def _check_whole(run: Run, model: Path) -> None:
     """Raise RecordError when the model is not the one that the run has recorded."""
     recorded, found = run.manifest.get("model"), hashes(model)
     if recorded is None:
-        raise RecordError(f"{run.dir}: was ended while it saved its model\n    → go on with the run")
+        raise RecordError(run.dir, "was ended while it saved its model", "go on with the run")
     changed = [file for file in sorted(recorded | found) if recorded.get(file) != found.get(file)]
     if changed:
         raise RecordError(
-            f"{model}: changed since the run wrote it ({', '.join(changed)})\n"
-            "    → restore the files, or run it anew: a card that tells of other weights is worse than none"
+            model,
+            f"changed since the run wrote it ({', '.join(changed)})",
+            "restore the files, or run it anew: a card that tells of other weights is worse than none",
         )
 
 
 def _base_of(run: Run, model: Path) -> str:
     """Return the hub id of an adapter's base. Raises ModelError where there is no adapter, or no such base."""
     if not (model / ADAPTER / ADAPTER_CONFIG).is_file():
-        raise ModelError(f"{run.dir}: all weights were trained (model.lora.rank=0)\n    → leave --adapter out")
+        raise ModelError(run.dir, "all weights were trained (model.lora.rank=0)", "leave --adapter out")
     base, stands_on = hub_base(run.config), adapter_base(model)
     if base is None or run.manifest["parents"] or Path(stands_on).is_relative_to(run.dir):
         raise ModelError(
-            f"{run.dir}: its adapter stands on weights that only this machine has ({stands_on})\n"
-            "    → export the merged model, or publish those weights and name them with --base"
+            run.dir,
+            f"its adapter stands on weights that only this machine has ({stands_on})",
+            "export the merged model, or publish those weights and name them with --base",
         )
     return base
 
@@ -88,7 +91,7 @@ def adapter_base(model: Path) -> str:
 def check_target(target: Path) -> None:
     """Raise RecordError for a target that holds something."""
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise RecordError(f"{target}: is there already and not empty\n    → name a new folder")
+        raise RecordError(target, "is there already and not empty", "name a new folder")
 
 
 def write(wanted: Wanted, beside: Path, license: str | None) -> None:

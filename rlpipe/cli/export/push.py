@@ -20,11 +20,11 @@ def check(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise RlpipeError(f"--push {repo}: no name for a repository: {error}\n    → give name or user/name") from error
+        raise RlpipeError(f"--push {repo}", f"no name for a repository: {error}", "give name or user/name") from error
     if huggingface_hub.constants.is_offline_mode():
-        raise RlpipeError(f"--push {repo}: HF_HUB_OFFLINE is set\n    → unset it, or leave --push out")
+        raise RlpipeError(f"--push {repo}", "HF_HUB_OFFLINE is set", "unset it, or leave --push out")
     if huggingface_hub.get_token() is None:
-        raise RlpipeError(f"--push {repo}: no token of yours is here\n    → `hf auth login`, or set HF_TOKEN")
+        raise RlpipeError(f"--push {repo}", "no token of yours is here", "`hf auth login`, or set HF_TOKEN")
     with _explained(repo), suppress(RepositoryNotFoundError):  # one that is not there will be made
         HfApi().model_info(repo, timeout=TIMEOUT)
 
@@ -53,11 +53,12 @@ def _explained(repo: str) -> Iterator[None]:
             "check the spelling, and that your token may write there" if code in (401, 403, 404) else "try again later"
         )
         what = str(error).strip().splitlines()[-1]
-        raise RlpipeError(f"--push {repo}: the hub refused it ({code}: {what})\n    → {fix}") from error
+        raise RlpipeError(f"--push {repo}", f"the hub refused it ({code}: {what})", fix) from error
     except (HTTPError, OSError) as error:
         raise RlpipeError(
-            f"--push {repo}: the hub cannot be reached ({type(error).__name__}: {error})\n"
-            "    → connect to the network, or leave --push out"
+            f"--push {repo}",
+            f"the hub cannot be reached ({type(error).__name__}: {error})",
+            "connect to the network, or leave --push out",
         ) from error
 
 

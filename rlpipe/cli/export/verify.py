@@ -35,14 +35,14 @@ def verify(wanted: Wanted, folder: Path) -> str:
     own: Any = AutoTokenizer.from_pretrained(wanted.model, local_files_only=True)
     ids, expected_ids = (one.apply_chat_template(CONVERSATION, return_dict=False) for one in (tokenizer, own))
     if ids != expected_ids:
-        raise ModelError(f"{folder}: its tokenizer gives other tokens than the run's\n    → report this: it is a bug")
+        raise ModelError(folder, "its tokenizer gives other tokens than the run's", "report this: it is a bug")
     want = _adapted(adapter_base(wanted.model), wanted.model / ADAPTER, ids) if wanted.adapter else _own(wanted, ids)
     got = _adapted(str(wanted.base), folder, ids) if wanted.adapter else _plain(folder, ids)
     if not torch.equal(got, want):
         apart = float((got.float() - want.float()).abs().max()) if got.shape == want.shape else float("nan")
         where = f"{wanted.base} with the adapter" if wanted.adapter else str(folder)
         fix = "--base must name exactly those weights" if wanted.adapter else "report this: it is a bug"
-        raise ModelError(f"{where}: gives other logits than the run's own model (up to {apart:.3g} apart)\n    → {fix}")
+        raise ModelError(where, f"gives other logits than the run's own model (up to {apart:.3g} apart)", fix)
     return f"transformers {transformers.__version__} loads it and gives the run's own logits, bit for bit"
 
 

@@ -46,7 +46,7 @@ def compare(run: Run, config: RunConfig) -> list[Difference]:
             missing.append(str(error))
     if missing:
         listed = "\n".join(dict.fromkeys(missing))  # the rows of a run are often its parents' too
-        raise RecordError(f"{run.dir}: cannot be made again here:\n{listed}")
+        raise RecordError(run.dir, f"cannot be made again here:\n{listed}", "")
     return found
 
 

@@ -57,14 +57,16 @@ def recorded_config(run: Run) -> RunConfig:
     if run.standing is not Standing.ok:
         ended = run.standing.value + (f": {run.error}" if run.error else "")
         raise RecordError(
-            f"{run.dir}: the run has not ended well ({ended}), so there is nothing to compare with\n"
-            f"    → go on with it: {go_on(run.dir, run.overrides)}"
+            run.dir,
+            f"the run has not ended well ({ended}), so there is nothing to compare with",
+            f"go on with it: {go_on(run.dir, run.overrides)}",
         )
     secrets = list(conditions.hidden(run.config))
     if secrets:
         raise RecordError(
-            f"{run.dir}: secrets are not recorded ({', '.join(secrets)})\n"
-            f"    → start it anew by hand: {go_on(Path('NEW'), run.overrides)}"
+            run.dir,
+            f"secrets are not recorded ({', '.join(secrets)})",
+            f"start it anew by hand: {go_on(Path('NEW'), run.overrides)}",
         )
     config = restore(run.config)
     # Where else numbers were shown, and which one a sweeper wanted, are the first run's own affair.
@@ -77,7 +79,7 @@ def rerun(run: Run, config: RunConfig, folder: Path | None) -> Run:
     from rlpipe.run import run as running
 
     if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise RecordError(f"{folder}: is there already and not empty\n    → name a new folder with --run-dir")
+        raise RecordError(folder, "is there already and not empty", "name a new folder with --run-dir")
     distributed.start(on_cpu=config.hardware.device is Device.cpu)
     target = running.run_dir(dataclasses.replace(config, run_dir=None if folder is None else str(folder)))
     say(f"running {run.dir} again in {target}")

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from random import Random
 
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Row
-from rlpipe.datasets.trouble import BadData
 
 PATIENCE = 2000
 """Draws in a row without a new row after which a generator counts as exhausted."""
@@ -23,7 +23,7 @@ def draw(
 ) -> Iterator[Row]:
     """Yield `count` different rows of a split; `make` returns a random row with its key.
 
-    `once` gives a key only once; else rows of one key need only differ. Raises BadData when the generator
+    `once` gives a key only once; else rows of one key need only differ. Raises DataError when the generator
     has no more different rows to give.
     """
     rng = Random(f"{name} {split} {seed}")
@@ -38,7 +38,7 @@ def draw(
                 what = (
                     f"the generator of {name} has only about {len(seen)} different {split} rows, {count} are asked for"
                 )
-                raise BadData("dataset.sample_size", what, f"set dataset.sample_size to at most {len(seen)}")
+                raise DataError("dataset.sample_size", what, f"set dataset.sample_size to at most {len(seen)}")
             continue
         misses = 0
         seen.add(known)

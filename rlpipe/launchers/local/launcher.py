@@ -102,8 +102,9 @@ class LocalLauncher(Launcher):
             time.sleep(0.1)
         if left:
             raise LaunchError(
-                f"{', '.join(sorted(left))}: still there after {GRACE + PATIENCE:.0f} s\n"
-                f"    → see what the pool says: {self.home / 'pool.log'}"
+                ", ".join(sorted(left)),
+                f"still there after {GRACE + PATIENCE:.0f} s",
+                f"see what the pool says: {self.home / 'pool.log'}",
             )
         for job in jobs:
             if self.sweep.outcome(job) is None:
@@ -128,7 +129,7 @@ class LocalLauncher(Launcher):
         if pool.returncode:
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise LaunchError(
-                f"the pool cannot run ({process.ending(pool.returncode)}): {''.join(said)}\n    → its log: {log}"
+                "", f"the pool cannot run ({process.ending(pool.returncode)}): {''.join(said)}", f"its log: {log}"
             )
 
 

@@ -98,8 +98,9 @@ def gpus() -> list[str]:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (subprocess.SubprocessError, OSError) as error:
         raise LaunchError(
-            f"nvidia-smi is there and does not say which GPUs there are ({error})\n"
-            f"    → mend the driver, or say it: export {VISIBLE}=0,1 (empty for none)"
+            "",
+            f"nvidia-smi is there and does not say which GPUs there are ({error})",
+            f"mend the driver, or say it: export {VISIBLE}=0,1 (empty for none)",
         ) from error
     return [line.strip() for line in answer.splitlines() if line.strip().isdigit()]
 

@@ -13,6 +13,8 @@ from rlpipe.core.errors import LaunchError
 TIMEOUT = 60.0
 """Seconds after which a command of SLURM counts as unanswered."""
 
+AGAIN = "try again when `scontrol ping` answers"
+
 _NO_ANSWER = (
     *("Unable to contact slurm controller", "Socket timed out", "Zero Bytes were transmitted", "Connection refused"),
     *("Transport endpoint is not connected", "temporarily unable to accept job", "Resource temporarily unavailable"),
@@ -33,9 +35,9 @@ def ask(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except FileNotFoundError as error:
-        raise Refused(f"{command[0]}: not on the path\n    → load the cluster's SLURM module, if it has one") from error
+        raise Refused(command[0], "not on the path", "load the cluster's SLURM module, if it has one") from error
     except subprocess.TimeoutExpired as error:
-        raise NoAnswer(f"{command[0]}: no answer within {TIMEOUT:g} s") from error
+        raise NoAnswer(command[0], f"no answer within {TIMEOUT:g} s", AGAIN) from error
     if done.returncode != 0:
         raise refusal(done.stderr.strip() or f"{command[0]}: exit code {done.returncode}")
     return done.stdout
@@ -44,7 +46,9 @@ def ask(*command: str) -> str:
 def refusal(words: str) -> NoAnswer | Refused:
     """Return the error that SLURM's words stand for."""
     lowered = words.lower()
-    return (NoAnswer if any(one.lower() in lowered for one in _NO_ANSWER) else Refused)(words)
+    if any(one.lower() in lowered for one in _NO_ANSWER):
+        return NoAnswer("", words, AGAIN)
+    return Refused("", words, "mend what it names")
 
 
 def pairs(line: str) -> dict[str, str]:
@@ -74,10 +78,10 @@ def requeue(most: int) -> str:
             ask("scontrol", "requeue", job)
             return "queued again"
         except NoAnswer as error:
-            words = str(error)
+            words = error.headline
             time.sleep(2**attempt)
         except Refused as error:
-            return f"not queued again: {error}"
+            return f"not queued again: {error.headline}"
     return f"not queued again: {words}"
 
 

@@ -111,7 +111,7 @@ class SlurmLauncher(Launcher):
         try:
             script.test(text)
         except (NoAnswer, Refused) as error:
-            return [Problem(problems.AT, f"sbatch would refuse the jobs: {error}", "mend the settings it names")]
+            return [Problem(problems.AT, f"sbatch refuses the jobs: {error.headline}", "mend the settings it names")]
         return []
 
     def _doomed(self, jobs: Sequence[Job]) -> dict[str, str]:
@@ -131,4 +131,5 @@ class SlurmLauncher(Launcher):
             try:
                 ask("scancel", "--quiet", *ids[start : start + 500])
             except Refused as error:
-                raise LaunchError(f"scancel: {error}") from error
+                refused = error.at("scancel")
+                raise LaunchError(refused.where, refused.what, refused.fix) from error

@@ -36,7 +36,7 @@ def problems(config: SlurmConfig, folder: Path) -> list[Problem]:
     try:
         known = facts.cluster()
     except (NoAnswer, Refused) as error:
-        return [*found, Problem(AT, f"SLURM does not answer: {error}", "try again when `scontrol ping` does")]
+        return [*found, Problem(AT, f"SLURM does not answer: {error.headline}", "try again when `scontrol ping` does")]
     return [*found, *_asked_of(config, known), *_rights(config)]
 
 

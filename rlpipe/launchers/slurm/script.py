@@ -52,17 +52,17 @@ def submit(
         except (FailedJobError, FailedSubmissionError) as error:
             refused = refusal(str(error))
         except OSError as error:
-            raise LaunchError(f"sbatch: cannot be run ({error})\n    → is SLURM installed here?") from error
+            raise LaunchError("sbatch", f"cannot be run ({error})", "is SLURM installed here?") from error
         if not isinstance(refused, NoAnswer):
             _forget(set(_scripts(work)) - before)
-            raise LaunchError(f"sbatch refused the jobs: {refused}")
-        say(f"sbatch: {str(refused).splitlines()[-1]}; asking again in {pause:g} s")
+            raise LaunchError("", f"sbatch refused the jobs: {refused.headline}", "mend the settings it names")
+        say(f"sbatch: {refused.what.splitlines()[-1]}; asking again in {pause:g} s")
         time.sleep(pause)
         # An answer that was lost on its way may stand for a submission that went through.
         if known := _accepted(set(_scripts(work)) - before):
             return known
     raise LaunchError(
-        f"SLURM's controller did not answer for {PATIENCE:g} s\n    → try again when `scontrol ping` does"
+        "", f"SLURM's controller did not answer for {PATIENCE:g} s", "try again when `scontrol ping` does"
     )
 
 

@@ -6,7 +6,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from rlpipe.core.errors import RecordError
+from rlpipe.core.errors import RecordError, advice
 from rlpipe.core.files import append
 from rlpipe.core.terminal import say
 from rlpipe.records.runs import find
@@ -23,10 +23,8 @@ def write_own(run_dir: Path, log_file: Path) -> None:
     try:
         write(find([run_dir]), None, run_dir / NAME)
     except Exception as error:
-        say(
-            f"the run's {NAME} could not be written ({type(error).__name__}: {error})\n"
-            f"    → try again: rlpipe report {run_dir}"
-        )
+        what = f"the run's {NAME} could not be written ({type(error).__name__}: {error})"
+        say(f"{what}\n{advice(f'try again: rlpipe report {run_dir}')}")
         with suppress(RecordError):
             append(log_file, "".join(traceback.format_exception(error)))
 
@@ -38,7 +36,5 @@ def write_sweep(folder: Path) -> None:
     try:
         say(f"report: {build([folder])}")
     except Exception as error:
-        say(
-            f"the sweep's {NAME} could not be written ({type(error).__name__}: {error})\n"
-            f"    → try again: rlpipe report {folder}"
-        )
+        what = f"the sweep's {NAME} could not be written ({type(error).__name__}: {error})"
+        say(f"{what}\n{advice(f'try again: rlpipe report {folder}')}")

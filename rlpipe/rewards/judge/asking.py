@@ -109,7 +109,7 @@ class Replies:
             self._connection.execute("CREATE TABLE IF NOT EXISTS calls (run TEXT PRIMARY KEY, count INTEGER NOT NULL)")
         except (OSError, sqlite3.Error) as error:
             raise RecordError(
-                f"{file}: cannot keep a judge's replies there: {error}\n    → name another file, or delete it"
+                file, f"cannot keep a judge's replies there: {error}", "name another file, or delete it"
             ) from error
 
     def find(self, key: str) -> str | None:

@@ -182,13 +182,10 @@ class Judge(Reward):
             fix = f"raise reward.{self.config.name}.budget, or choose a cheaper reward"
         else:
             fix = "see that the endpoint answers, then give the same command again with the same run_dir"
-        what = f"reward.{self.config.name}: {self.endpoint.url}: {error}"
+        where, what = f"reward.{self.config.name}", f"{self.endpoint.url}: {error}"
         if self.config.on_failure is OnFailure.pause:
-            from rlpipe.core.terminal import say
-
-            say(f"{what}; the run pauses, with all replies so far kept\n    → {fix}")
-            raise Stopped(what) from error
-        raise TrainingError(f"{what}; no score was made up\n    → {fix}") from error
+            raise Stopped(where, f"{what}; the run pauses, with all replies so far kept", fix) from error
+        raise TrainingError(where, f"{what}; no score was made up", fix) from error
 
     def _scoring(self, rollout: Rollout) -> Body:
         """Return what is sent to have one rollout scored."""

@@ -13,12 +13,12 @@ from typing import Any
 from rlpipe.config.kinds import Quantize
 from rlpipe.config.schema import Device
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, ModelError, Problem
+from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.lora import parameter_count, target_error
 from rlpipe.models.memory import Memory, estimate
-from rlpipe.run.resolved import Subject, from_error
+from rlpipe.run.resolved import Subject
 from rlpipe.training.offline.arguments import accumulation
 
 
@@ -38,8 +38,8 @@ def adapters(subject: Subject) -> Iterator[Problem]:
     lora = subject.config.model.lora
     if lora.rank > 0 and subject.facts is not None:
         error = target_error(lora.target_modules, subject.facts.linear_modules)
-        if error:
-            yield from_error(ModelError(error.partition(": ")[2]), "model.lora.target_modules")
+        if error is not None:
+            yield error
 
 
 def context(subject: Subject) -> Iterator[Problem]:

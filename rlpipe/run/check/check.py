@@ -14,7 +14,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
 from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
 from rlpipe.run.check.stages import Chain
-from rlpipe.run.resolved import Rule, Subject, from_error
+from rlpipe.run.resolved import Rule, Subject
 
 RULES: tuple[Rule, ...] = (
     fitting.usable,
@@ -84,7 +84,7 @@ def _before(config: RunConfig, overrides: Sequence[str], chain: Chain, here: boo
             yield from ((path, problem) for problem in error.problems)
             continue
         except RlpipeError as error:
-            yield path, from_error(error, "config")
+            yield path, error.at("config")
             continue
         link = (path, tuple(named), run)
         circle = stages.circle(chain, link)

@@ -21,8 +21,7 @@ def usable(subject: Subject) -> Iterator[Problem]:
         try:
             plugins.load(kind, node.name)
         except PluginError as error:
-            what, _, fix = str(error).partition("→")
-            yield Problem(where, what.strip(), fix.strip() or f"choose another {kind}")
+            yield error.at(where)
 
 
 def form(subject: Subject) -> Iterator[Problem]:
@@ -87,11 +86,10 @@ def evaluation(subject: Subject) -> Iterator[Problem]:
         try:
             unfit = one.unfit(subject.config, prompt_columns(dataset) if one.takes else None)
         except PluginError as error:
-            unfit = str(error)  # an unknown name; known ones stand in the message
-        if unfit:
-            what, _, fix = unfit.partition("→")
+            unfit = error.at(where)
+        if unfit is not None:
             named = f"name a reward that does: evaluation.{name}.reward=…" if one.takes_reward else ""
-            yield Problem(where, what.strip(), "; or ".join(filter(None, (fix.strip() or named, drop))))
+            yield Problem(where, unfit.what, "; or ".join(filter(None, (unfit.fix or named, drop))))
 
 
 def rows(subject: Subject) -> Iterator[Problem]:

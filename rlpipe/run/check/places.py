@@ -14,7 +14,7 @@ from rlpipe.datasets.load import data_problems
 from rlpipe.hub.facts import local_facts
 from rlpipe.models.lora import parameter_count
 from rlpipe.records.ownership import refuse_foreign, refuse_other_run
-from rlpipe.run.resolved import Subject, from_error
+from rlpipe.run.resolved import Subject
 
 
 def data(subject: Subject) -> Iterator[Problem]:
@@ -39,7 +39,7 @@ def weights(subject: Subject) -> Iterator[Problem]:
         try:
             local_facts(model.source)
         except ModelError as error:
-            yield from_error(error, "model.source")
+            yield error.at("model.source")
 
 
 def looks_like_a_path(source: str) -> bool:
@@ -79,7 +79,7 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
             else:
                 refuse_other_run(folder, manifest["config"], plain(to_plain(subject.config)), differing)
         except RecordError as error:
-            yield from_error(error, "run_dir")
+            yield error.at("run_dir")
 
 
 def disk(subject: Subject) -> Iterator[Problem]:

@@ -57,8 +57,9 @@ class Chunks:
     def _may_go_on(self, done: int) -> None:
         if distributed.any_rank(self.stop.asked):
             raise Stopped(
-                f"stopped after {done} of {len(self.ids)} prompts ({self.file.stem}), everything is saved\n"
-                "    → the same command, given the same run_dir, goes on"
+                "",
+                f"stopped after {done} of {len(self.ids)} prompts ({self.file.stem}), everything is saved",
+                "the same command, given the same run_dir, goes on",
             )
 
     def _whole(self) -> list[Row]:
@@ -70,8 +71,9 @@ class Chunks:
         rows = read_lines(self.file)
         if [row["id"] for row in rows] != list(self.ids[: len(rows)]):
             raise RecordError(
-                f"{self.file}: holds rows of other prompts than the dataset gives now\n"
-                "    → restore the data that the run began with, or name another run_dir"
+                self.file,
+                "holds rows of other prompts than the dataset gives now",
+                "restore the data that the run began with, or name another run_dir",
             )
         if len(rows) < len(self.ids):
             rows = rows[: len(rows) // self.size * self.size]

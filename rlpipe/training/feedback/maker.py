@@ -51,9 +51,12 @@ class FeedbackMaker:
         ]
         if not self.prompts[0].kept:
             raise DataError(
-                f"method.max_length={own.max_length}: none of {self.prompts[0].too_long} prompts leaves room for "
-                f"responses of {own.sampling.max_tokens} tokens\n"
-                "    → raise method.max_length, or lower method.sampling.max_tokens"
+                f"method.max_length={own.max_length}",
+                (
+                    f"none of {self.prompts[0].too_long} prompts leaves room for responses of "
+                    f"{own.sampling.max_tokens} tokens"
+                ),
+                "raise method.max_length, or lower method.sampling.max_tokens",
             )
         self.rewards = Rewards(parts.config.reward)
         self.rewards.check_columns(prompt for one in self.prompts for prompt in one.kept)
@@ -124,7 +127,7 @@ class FeedbackMaker:
         show(numbers_table(found))
         self._note(bias.note(), making)
         if not rows["train"]:
-            raise DataError(_nothing(found, bias.note()))
+            raise _nothing(found, bias.note())
         self._keep(rows, making)
         return found
 
@@ -153,14 +156,14 @@ def _readable(row: Row) -> Row:
     return {**row, "chosen": text_of(row["chosen"][-1:]), "rejected": text_of(row["rejected"][-1:])}
 
 
-def _nothing(found: dict[str, float], note: str | None) -> str:
+def _nothing(found: dict[str, float], note: str | None) -> DataError:
     told = ", ".join(f"{found[f'train/{fate.value}']:.0f} {words}" for fate, words in LOST.items())
     why = f" ({note})" if note else ""
-    return (
-        f"feedback: no pair is left of {found['train/prompts']:.0f} prompts: {told}{why}\n"
-        f"    → read {FOLDER}/ in the run's folder; another judge or reward, a higher method.sampling.temperature, or "
+    fix = (
+        f"read {FOLDER}/ in the run's folder; another judge or reward, a higher method.sampling.temperature, or "
         "more method.sampling.max_tokens may help"
     )
+    return DataError("feedback", f"no pair is left of {found['train/prompts']:.0f} prompts: {told}{why}", fix)
 
 
 WORDS = {

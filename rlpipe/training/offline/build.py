@@ -67,7 +67,10 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
 def _enough(fitted: Fitted, method: OfflineMethod) -> None:
     if len(fitted.examples) < method.config.batch_size and not method.packs:
         raise DataError(
-            f"method.batch_size={method.config.batch_size}, but only {len(fitted.examples)} of {fitted.seen} examples "
-            f"can be trained on (dropped: {fitted.dropped or 'none'}): lower method.batch_size to "
-            f"{len(fitted.examples)} or less, or use more data"
+            f"method.batch_size={method.config.batch_size}",
+            (
+                f"only {len(fitted.examples)} of {fitted.seen} examples can be trained on "
+                f"(dropped: {fitted.dropped or 'none'})"
+            ),
+            f"lower method.batch_size to {len(fitted.examples)} or less, or use more data",
         )

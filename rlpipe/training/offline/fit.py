@@ -100,8 +100,9 @@ def fit(
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "there were none"
         raise DataError(
-            f"method.max_length={config.max_length}: no example is left to train on ({reasons}; the longest has "
-            f"{longest} tokens): raise method.max_length or choose other data"
+            f"method.max_length={config.max_length}",
+            f"no example is left to train on ({reasons}; the longest has {longest} tokens)",
+            "raise method.max_length or choose other data",
         )
     examples_kept, tokens_kept = [example for example, _ in kept], [tokens for _, tokens in kept]
     name = None if protocol is None else protocol.name.value

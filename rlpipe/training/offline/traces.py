@@ -53,8 +53,12 @@ def _places(text: str, answers: Sequence[str], start: int) -> list[tuple[int, in
         begin = text.find(answer, start)
         if begin < 0:
             raise ModelError(
-                "the chat template writes a tool's result otherwise within a conversation than at its end, so it "
-                "cannot be told from what the model writes\n    → set the tool's protocol to text"
+                "",
+                (
+                    "the chat template writes a tool's result otherwise within a conversation than at its end, so "
+                    "it cannot be told from what the model writes"
+                ),
+                "set the tool's protocol to text",
             )
         start = begin + len(answer)
         places.append((begin, start))

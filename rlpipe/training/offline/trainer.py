@@ -76,8 +76,9 @@ class OfflineTrainer(Base):
         by_length = config.group_by_length and not self.method.packs and not self.method.in_order
         if rows < config.batch_size:
             raise DataError(
-                f"method.batch_size={config.batch_size}, but the examples fill only {rows} rows of "
-                f"{config.max_length} tokens: lower method.batch_size, or use more data"
+                f"method.batch_size={config.batch_size}",
+                f"the examples fill only {rows} rows of {config.max_length} tokens",
+                "lower method.batch_size, or use more data",
             )
         lengths = self.fitted.lengths if by_length else None
         return BatchOrder(rows, config.batch_size, self.args.data_seed, lengths, fixed_batches=self.method.in_order)

@@ -57,11 +57,11 @@ def forward(
     nothing, ModelError for a shared row that the model cannot take.
     """
     if temperature <= 0:
-        raise TrainingError(f"log-probabilities at temperature {temperature} are not defined: give one above 0")
+        raise TrainingError("", f"log-probabilities at temperature {temperature} are not defined", "give one above 0")
     inner = causal_lm(model)
     found = support(inner)
     if batch.shared and not found.shared:
-        raise ModelError(f"completions share a row, but {found.reason}: pack with shared_prefix.costs(model)")
+        raise ModelError("", f"completions share a row, but {found.reason}", "pack with shared_prefix.costs(model)")
     laid = rows(batch, inner.device)
 
     def score() -> tuple[Tensor, ...]:

@@ -77,13 +77,14 @@ def micro_batches(rollouts: Sequence[Rollout], max_tokens: int, costs: Costs) ->
     for a rollout without prompt or completion tokens.
     """
     if max_tokens < 1:
-        raise TrainingError(f"micro-batches of {max_tokens} tokens hold nothing: give at least 1")
+        raise TrainingError("", f"micro-batches of {max_tokens} tokens hold nothing", "give at least 1")
     for index, rollout in enumerate(rollouts):
         if not rollout.ids or not rollout.prompt_ids:
             missing = "completion" if rollout.prompt_ids else "prompt"
             raise TrainingError(
-                f"rollout {index} (prompt {rollout.prompt.id!r}) has no {missing} tokens: "
-                "leave it out before log-probabilities are asked for"
+                "",
+                f"rollout {index} (prompt {rollout.prompt.id!r}) has no {missing} tokens",
+                "leave it out before log-probabilities are asked for",
             )
     rows = [row for group in _groups(rollouts) for row in _rows(rollouts, group, max_tokens, costs)]
     batches = []

@@ -72,10 +72,13 @@ def fit(
     too_long = len(examples) - len(kept)
     if len(kept) < config.prompts_per_batch:
         raise DataError(
-            f"method.batch_size={config.batch_size}: a batch of rollouts needs {config.prompts_per_batch} prompts "
-            f"(batch_size · minibatches / group_size), and there are {len(kept)} ({too_long} of {len(examples)} have "
-            f"more than {room} tokens, which is method.max_length less method.sampling.max_tokens): lower "
-            "method.batch_size or raise method.max_length, or use more data"
+            f"method.batch_size={config.batch_size}",
+            (
+                f"a batch of rollouts needs {config.prompts_per_batch} prompts (batch_size · minibatches / "
+                f"group_size), and there are {len(kept)} ({too_long} of {len(examples)} have more than {room} "
+                "tokens, which is method.max_length less method.sampling.max_tokens)"
+            ),
+            "lower method.batch_size or raise method.max_length, or use more data",
         )
     return PromptBatches(
         kept=[examples[place] for place in kept],
@@ -95,6 +98,7 @@ def _difficulty(prompt: Prompt, column: str) -> float:
     if isinstance(value, int | float):
         return value
     raise DataError(
-        f"method.curriculum={column}: prompt {prompt.id} has no number and no list in that column; "
-        f"{guess(column, prompt.columns)}"
+        f"method.curriculum={column}",
+        f"prompt {prompt.id} has no number and no list in that column",
+        guess(column, prompt.columns),
     )

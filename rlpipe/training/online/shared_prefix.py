@@ -150,11 +150,11 @@ def _check(model: Any) -> Support:
     try:
         own = [model(input_ids=laid.ids, use_cache=False).logits[0, laid.sources] for laid in alone]
     except FAILURES as error:
-        fix = "check model.attention and the weights"
-        raise ModelError(f"{name} failed on a few tokens: {type(error).__name__}: {error}: {fix}") from error
+        what = f"failed on a few tokens: {type(error).__name__}: {error}"
+        raise ModelError(name, what, "check model.attention and the weights") from error
     vocabulary = own[0].shape[-1]
     if not torch.isfinite(own[0]).all():
-        raise ModelError(f"{name}: the logits of a few tokens are not finite: check the weights")
+        raise ModelError(name, "the logits of a few tokens are not finite", "check the weights")
     try:
         ours = [logits(model, hidden_states(model, laid.ids)[0, laid.sources]) for laid in alone]
         far = _difference(own, ours)

@@ -59,7 +59,7 @@ class Together:
                     if distributed.any_rank(stop.asked) and step + 1 < self.count:
                         if distributed.is_main():
                             saved.write_text(str(step + 1))
-                        raise Stopped(f"stopped after step {step}")
+                        raise Stopped("", f"stopped after step {step}", "")
         finally:
             distributed.finish()
 

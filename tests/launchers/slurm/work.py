@@ -38,7 +38,7 @@ class Steps:
                 if stop.asked and step + 1 < self.count:
                     (self.folder / "saved").write_text(str(step + 1))
                     self._end(helpers, server)
-                    raise Stopped(f"stopped after step {step}")
+                    raise Stopped("", f"stopped after step {step}", "")
             self._end(helpers, server)
 
     def _begin(self) -> int:

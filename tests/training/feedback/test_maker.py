@@ -178,7 +178,7 @@ def test_a_request_to_stop_is_heard_and_what_is_done_is_kept(made, monkeypatch, 
 
     def once(*arguments):
         if asked:
-            raise Stopped("here")
+            raise Stopped("", "here", "")
         asked.append(arguments)
         return draw(*arguments)
 

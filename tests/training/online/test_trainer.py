@@ -205,7 +205,7 @@ def test_run_that_a_reward_pauses_is_saved_and_goes_on(training, small_model, tm
 
     def score(rollouts):
         if paused.state.global_step:
-            raise Stopped("no budget is left")
+            raise Stopped("", "no budget is left", "")
         return first(rollouts)
 
     reward.score = score
