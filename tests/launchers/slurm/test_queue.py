@@ -35,15 +35,15 @@ class Slurm:
         self.asked.append(command[0])
         if command[0] == "squeue":
             if self.squeue is None:
-                raise NoAnswer("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+                raise NoAnswer("", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)", "")
             return self.squeue
         if command[0] == "sacct":
             if self.sacct is None:
-                raise Refused("Slurm accounting storage is disabled")
+                raise Refused("", "Slurm accounting storage is disabled", "")
             return self.sacct
         array = command[-1]
         if array not in self.jobs:
-            raise Refused("slurm_load_jobs error: Invalid job id specified")
+            raise Refused("", "slurm_load_jobs error: Invalid job id specified", "")
         return self.jobs[array]
 
 
