@@ -233,6 +233,6 @@ def _chosen(now: Sequence[Standing], keys: Sequence[str]) -> list[Standing]:
     known = [one.job.key for one in now]
     unknown = [key for key in keys if key not in known]
     if unknown:
-        named = ", ".join(f"'{key}'" for key in unknown)
-        raise LaunchError("", f"{named} is no job of this sweep", guess(unknown[0], known))
+        named = "\n".join(f"'{key}' is no job of this sweep" for key in unknown)
+        raise LaunchError("", named, guess(unknown[0], known))
     return [one for one in now if not keys or one.job.key in keys]

@@ -77,7 +77,10 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
                 config[key] = _node(key, value)
             else:
                 OmegaConf.update(config, key, value)
-        except (OmegaConfBaseException, PluginError, KeyError, TypeError) as error:
+        except PluginError as error:
+            what = f"the record does not fit this version of rlpipe: {error.headline}"
+            problems.append(Problem(key, what, f"{error.fix}; or use the version that wrote the record"))
+        except (OmegaConfBaseException, KeyError, TypeError) as error:
             what = f"the record does not fit this version of rlpipe: {str(error).splitlines()[0]}"
             problems.append(Problem(key, what, "use the version that wrote the record, or start the run anew"))
     if problems:

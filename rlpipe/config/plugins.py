@@ -191,7 +191,7 @@ def blame(kind: str, name: str) -> Iterator[None]:
         if plugin is None or plugin.origin == "rlpipe":
             raise
         raise PluginError(
-            f"{kind}={name} (package '{plugin.origin}')",
-            f"failed: {type(error).__name__}: {error}",
+            "",
+            f"{kind}={name} (package '{plugin.origin}') failed: {type(error).__name__}: {error}",
             "the traceback stands in the run's log.txt; report it to the plugin's authors",
         ) from error

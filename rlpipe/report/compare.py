@@ -96,8 +96,8 @@ def _refuse_field(runs: Sequence[Run], evaluation: str | None, score: str | None
         where = f"evaluation {evaluation}" if evaluation else "no evaluation"
         raise RlpipeError(
             "metric",
-            f"{where} has {'no ' if evaluation else ''}numbers under '{asked}'; {guess(asked, known)}",
-            "name one of these, or a number of the runs' results with its slashes (after/…/…)",
+            f"{where} has {'no ' if evaluation else ''}numbers under '{asked}'",
+            f"{guess(asked, known)}; or name a number of the runs' results with its slashes (after/…/…)",
         )
 
 

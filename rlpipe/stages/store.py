@@ -182,8 +182,8 @@ def _build(stage: Stage, build: Build, held: Lease | None) -> bool:
         say(str(lost))
         return False
     except RlpipeError as error:
-        what = f"which this run needs, was not built: {error.headline}"
-        raise StageError(stage.name, what, "; ".join(filter(None, (error.at("").fix, _full(error, stage))))) from error
+        what = f"{stage.name}, which this run needs, was not built: {error.headline}"
+        raise StageError("", what, "; ".join(filter(None, (error.at("").fix, _full(error, stage))))) from error
     finally:
         if held is not None:
             held.release()

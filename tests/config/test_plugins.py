@@ -32,7 +32,7 @@ def test_make_hands_the_config_over():
 
 
 def test_an_unknown_name_gets_a_guess():
-    with pytest.raises(PluginError, match=r"no method plugin 'dop'; did you mean 'dpo'\?"):
+    with pytest.raises(PluginError, match=r"no method plugin 'dop'\n    → did you mean 'dpo'\?"):
         plugins.load("method", "dop")
 
 

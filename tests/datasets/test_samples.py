@@ -176,4 +176,4 @@ def test_impossible_mixtures_are_named(make) -> None:
     assert [problem.where for problem in problems] == [
         "dataset.source", "dataset.parts.smoltalk", "dataset.parts.smaltalk", "dataset.parts.countdown"
     ]  # fmt: skip
-    assert "did you mean 'smoltalk'" in problems[2].what
+    assert "did you mean 'smoltalk'" in problems[2].fix

@@ -278,13 +278,13 @@ def test_a_baseline_without_a_result_is_said(tmp_path):
 
 def test_names_that_there_are_not_are_guessed(tmp_path):
     runs = two_arms(tmp_path, seeds=(0,), metrics={"after/accuracy/accuracy": 0.5})
-    with pytest.raises(RlpipeError, match="no run has rows of an evaluation 'acuracy'; did you mean 'accuracy'"):
+    with pytest.raises(RlpipeError, match="no run has rows of an evaluation 'acuracy'\n    → did you mean 'accuracy'"):
         compare(runs, "acuracy")
-    with pytest.raises(RlpipeError, match=r"no arm is called 'beta=0\.11'; did you mean 'beta=0\.1'"):
+    with pytest.raises(RlpipeError, match=r"no arm is called 'beta=0\.11'\n    → did you mean 'beta=0\.1'"):
         compare(runs, baseline="beta=0.11")
-    with pytest.raises(RlpipeError, match="no numbers under 'scores'; did you mean 'score'"):
+    with pytest.raises(RlpipeError, match="no numbers under 'scores'\n    → did you mean 'score'"):
         compare(runs, "accuracy", "scores")
-    with pytest.raises(RlpipeError, match="no run has a number 'after/accuracy/acc'; did you mean"):
+    with pytest.raises(RlpipeError, match="no run has a number 'after/accuracy/acc'\n    → did you mean"):
         compare(runs, score="after/accuracy/acc")
     with pytest.raises(RlpipeError, match="no runs"):
         compare([])
