@@ -93,5 +93,5 @@ def _run(tool: Tool, arguments: dict[str, Any], outcome: list[Result | PluginErr
         if isinstance(text, str):
             outcome.append(Result(text[:LONGEST_RESULT]))
         else:
-            what = f"returned {type(text).__name__} instead of text"
-            outcome.append(PluginError(f"tool={tool.config.name}", what, "mend the tool's `call`"))
+            what = f"tool={tool.config.name} returned {type(text).__name__} instead of text"
+            outcome.append(PluginError("", what, "mend the tool's `call`"))
