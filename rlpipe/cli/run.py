@@ -106,7 +106,7 @@ def _hydra(arguments: Arguments) -> None:
         if str(error) != "No trials are completed yet.":
             raise
         # Optuna asks for the best of trials that have all failed; each one's error has been shown.
-        raise SweepFailed("every trial failed") from error
+        raise SweepFailed("", "every trial failed", "") from error
     finally:
         _users_setting.reset(token)
         sys.argv[1:] = argv

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rlpipe.stages.stored import all_stored
 
     if arguments.command == "prune" and arguments.older_than is None and arguments.larger_than is None:
-        raise StageError("prune: does not know what may go\n    → say --older-than 30d, --larger-than 50GB, or both")
+        raise StageError("prune", "does not know what may go", "say --older-than 30d, --larger-than 50GB, or both")
     store = store_dir(arguments.store)
     if not store.is_dir() and arguments.command != "explain" and (arguments.store or arguments.command):
         raise StageError(store, "there is no such store", "name one with --store DIR, or set $RLPIPE_STORE")
@@ -79,7 +79,7 @@ def _verify(store: Path, stages: list[Stored], repair: bool) -> int:
                 print(f"    moved to {move_aside(stage)}; the next run that needs it builds it anew")
     print(f"{len(stages) - len(wrong)} of {len(stages)} stages are whole or unfinished, {len(wrong)} damaged")
     if wrong and not repair:
-        print("    → move damaged ones aside; the next run that needs them builds them anew:")
+        print(advice("move damaged ones aside; the next run that needs them builds them anew:"))
         print(f"      rlpipe stages --store {shlex.quote(str(store))} verify --repair")
     return DONE if repair or not wrong else UNWELL
 

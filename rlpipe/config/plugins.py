@@ -168,8 +168,9 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(f"{kind}.name", f"there is no {kind} plugin '{name}'", guess(name, table()[kind]))
     if plugin.cls is None:
         raise PluginError(
-            f"{GROUPS[kind]}={name}: the plugin of package '{plugin.origin}' cannot be used: {plugin.error}\n"
-            f"    → mend or reinstall '{plugin.origin}', or choose another {kind}"
+            f"{GROUPS[kind]}={name}",
+            f"the plugin of package '{plugin.origin}' cannot be used: {plugin.error}",
+            f"mend or reinstall '{plugin.origin}', or choose another {kind}",
         )
     return plugin.cls
 

@@ -101,7 +101,7 @@ def launcher_of(sweep: Sweep) -> Launcher:
     name = sweep.data["launcher"]
     known = plugins.table()["launcher"]
     if name not in known:
-        raise LaunchError(f"{sweep.folder}: its launcher '{name}' is not installed here; {guess(name, known)}")
+        raise LaunchError(sweep.folder, f"its launcher '{name}' is not installed here", guess(name, known))
     launcher: Launcher = plugins.load("launcher", name)(sweep)
     return launcher
 

@@ -87,7 +87,11 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
 def _refuse_other(sweep: Sweep) -> None:
     module, _, name = sweep.data["task"].partition(":")
     if (pickles.current(module, name), name) != OURS:
-        raise LaunchError(f"{sweep.folder}: runs {sweep.data['task']}, and only rlpipe's own runs can be added to")
+        raise LaunchError(
+            sweep.folder,
+            f"runs {sweep.data['task']}, and only rlpipe's own runs can be added to",
+            "give its own command again",
+        )
     if sweep.data["sweeper"] not in LEARNS_NOTHING:
         name = sweep.data["sweeper"].rpartition(".")[2]
         raise LaunchError(

@@ -63,8 +63,9 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(current(module, name), name)
         except (ModuleNotFoundError, AttributeError) as error:
             raise LaunchError(
-                f"a frozen job names {module}.{name}, which is not here: {error}\n"
-                "    → run it with the version of rlpipe and the packages that it was frozen with"
+                "",
+                f"a frozen job names {module}.{name}, which is not here: {error}",
+                "run it with the version of rlpipe and the packages that it was frozen with",
             ) from error
 
 
