@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from rlpipe.statistics import crossed, intervals
 
 
 def test_with_one_seed_and_no_skewness_it_is_students_paired_interval():
+    from scipy import stats
+
     """Each score stands beside its mirror image, so that differences are not skewed: Hall's bend is none."""
     half = np.random.default_rng(0).normal(0, 1, 40)
     before = np.random.default_rng(1).normal(-2, 1, 80)
@@ -67,6 +68,8 @@ def test_a_share_is_wilsons():
 
 @pytest.mark.parametrize(("truth", "count"), [(0.05, 256), (0.3, 64), (0.5, 256)])
 def test_wilsons_interval_covers_the_true_share(truth, count):
+    from scipy import stats
+
     chances = stats.binom.pmf(np.arange(count + 1), count, truth)
     likely = np.flatnonzero(chances > 1e-8)
     covers = [(found := intervals.share(int(right), count)).low <= truth <= found.high for right in likely]
