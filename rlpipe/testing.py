@@ -21,6 +21,7 @@ import json
 import os
 import subprocess
 import sys
+import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ from typing import Any
 from rlpipe.config import plugins
 from rlpipe.config.fields import declarations
 from rlpipe.config.kinds import DatasetConfig, Head, MethodConfig
+from rlpipe.config.settings import statement
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Example, form_name, route
 from rlpipe.methods.base import Method
 
-__all__ = ["HEAVY", "check_config", "check_dataset", "check_light", "check_method", "explains_itself"]
+__all__ = ["HEAVY", "check_config", "check_dataset", "check_light", "check_method", "explains_itself", "unstated"]
 
 HEAVY = ("torch", "transformers", "trl", "datasets", "peft", "accelerate")
 """Packages that composing and checking must not import."""
@@ -169,7 +171,20 @@ def check_config(cls: type, base: type) -> None:
     for field in dataclasses.fields(config):
         told = declarations(config)[field.name].doc or explains_itself(field)
         assert told, f"{config.__name__}.{field.name} has no documentation: put a string under the field"
+        unsaid = unstated(config, field.name)
+        assert not unsaid, f"{config.__name__}.{field.name}: {unsaid}"
     assert (cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring; its first line is what --help shows"
+
+
+def unstated(config: type, name: str) -> str | None:
+    """Return what a config class leaves unsaid of a field, and how to say it; None where nothing is."""
+    said, hint = statement(config, name), typing.get_type_hints(config)[name]
+    if said.changes is None:
+        return "say what it changes: @changing(Changes.result) on the class, or setting(…, Changes.nothing)"
+    numeric = any(kind in (int, float) for kind in (hint, *typing.get_args(hint)))
+    if numeric and said.range is None:
+        return "say which numbers it may hold: setting(…, at_least=…), or finite=True"
+    return None
 
 
 def explains_itself(field: dataclasses.Field) -> bool:

@@ -61,9 +61,7 @@ def test_what_changes_the_result_makes_an_arm(other):
 
 def test_what_a_plugin_calls_irrelevant_makes_no_arm():
     judge = {"name": "judge", "model": "m", "max_dollars": 1.0, "concurrency": 2}
-    from rlpipe.config import plugins
-
-    key = plugins.load("reward", "judge").irrelevant[0]
+    key = "key_env"
     assert len(group([made(0, reward={"judge": {**judge, key: 1}}), made(1, reward={"judge": {**judge, key: 2}})])) == 1
     assert len(group([made(0, reward={"judge": judge}), made(1, reward={"judge": {**judge, "model": "n"}})])) == 2
 
