@@ -10,6 +10,7 @@ from typing import Any, Self
 from omegaconf import OmegaConf
 
 
+@changing(Changes.nothing)
 @dataclass
 class LauncherConfig:
     """The fields that `hydra.launcher.…` has for every launcher."""
@@ -28,14 +29,16 @@ class LauncherConfig:
         return config
 
 
+@changing(Changes.nothing)
 @dataclass
 class LocalConfig(LauncherConfig):
     """Jobs of a sweep on this machine."""
 
-    jobs: int | None = None
+    jobs: int | None = setting(None, at_least=1)
     """Most jobs at once. Default: one for each GPU; without any, one for every two cores."""
 
 
+@changing(Changes.nothing)
 @dataclass
 class SlurmConfig(LauncherConfig):
     """Jobs on a SLURM cluster: an array of arms, which waits for the stages that they need."""
@@ -46,18 +49,18 @@ class SlurmConfig(LauncherConfig):
     """Whose budget pays. Default: the user's default account."""
     qos: str | None = None
     """The quality of service."""
-    gpus: int = 1
+    gpus: int = setting(1, at_least=0)
     """GPUs of one node of a job; with two or more, torchrun starts one process for each."""
-    cpus: int = 4
+    cpus: int = setting(4, at_least=1)
     """CPU cores of one node of a job, for all its processes together."""
     memory: str = "16G"
     """Memory of one node of a job, in SLURM's words (`16G`, `500M`)."""
     time: str = "4:00:00"
     """Time limit, in SLURM's words (minutes, `hours:minutes:seconds`, `days-hours`). A job that needs longer saves,
     is queued again and goes on."""
-    nodes: int = 1
+    nodes: int = setting(1, at_least=1)
     """Nodes of one job; with two or more, torchrun joins them into one run."""
-    processes: int | None = None
+    processes: int | None = setting(None, at_least=1)
     """Processes of the run on one node. Default: one for each GPU, one where there are none."""
     constraint: str | None = None
     """Features that nodes must have (`a100|h100`)."""
@@ -71,13 +74,13 @@ class SlurmConfig(LauncherConfig):
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other key of sbatch (`+hydra.launcher.extra.nice=100 +hydra.launcher.extra.exclusive=true`); it also
     overrides what rlpipe would say."""
-    throttle: int | None = None
+    throttle: int | None = setting(None, at_least=1)
     """How many arms run at once. Default: as many as the cluster lets."""
-    requeues: int = 100
+    requeues: int = setting(100, at_least=0, zero="never")
     """How often one job may be queued again after a time-out or a preemption."""
-    grace: int = 120
+    grace: int = setting(120, at_least=0)
     """Seconds before the time limit at which a job is asked to save: more than its longest step and its saving take."""
-    poll: float = 5.0
+    poll: float = setting(5.0, above=0)
     """Seconds between two questions to the scheduler; outcomes are read from the sweep's folder in between."""
 
     @property

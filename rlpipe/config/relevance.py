@@ -1,14 +1,53 @@
-"""Which fields of a config change what."""
+"""What a key of a resolved config changes, read from what the fields say of themselves (`rlpipe.config.settings`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rlpipe.config import plugins
+from rlpipe.config.schema import RunConfig
+from rlpipe.config.settings import Changes, statement
 from rlpipe.core.files import Row
 
-NOT_RESULT = ("run_dir", "until", "store", "objective", "log", "tracker", "checkpoint")
-"""The parts of a config that may differ between two attempts of the same run."""
+STAGE = (Changes.result, Changes.seed)
+"""What a stage's fingerprint holds as it stands in the config."""
+ARM = (Changes.result, Changes.indirect)
+"""What runs of one arm have in common."""
+
+
+def changes(key: str, config: Row) -> Changes:
+    """Return what a dotted key of a resolved config changes; a field that says it speaks for all that stands under it.
+
+    A key that no class declares, or whose plugin is not installed, counts as changing the result.
+    """
+    cls: type | None = RunConfig
+    parts = key.split(".")
+    while parts and cls is not None:
+        name = parts.pop(0)
+        if not any(one.name == name for one in dataclasses.fields(cls)):
+            break
+        said = statement(cls, name).changes or Changes.result
+        if said is not Changes.result or not parts:
+            return said
+        if cls is RunConfig and name in plugins.KINDS:
+            several = name in plugins.SEVERAL
+            node = (config.get(name) or {}).get(parts[0] if several else "name")
+            chosen = node.get("name") if several and isinstance(node, Mapping) else node
+            parts = parts[1:] if several else parts
+            cls = _plugin_config(name, chosen) or _nested(cls, name)
+        else:
+            cls = _nested(cls, name)
+    return Changes.result
+
+
+def without(node: Any, *left_out: Changes) -> Row:
+    """Return a config node's own fields, by name, but for those that change no more than this."""
+    values = {one.name: getattr(node, one.name) for one in dataclasses.fields(node)}
+    return {name: value for name, value in values.items() if statement(type(node), name).changes not in left_out}
 
 
 def differing(old: Row, new: Row) -> list[str]:
@@ -16,16 +55,7 @@ def differing(old: Row, new: Row) -> list[str]:
     before, after = flat(old), flat(new)
     absent = object()
     changed = [key for key in sorted(before | after) if before.get(key, absent) != after.get(key, absent)]
-    return [key for key in changed if key.split(".")[0] not in NOT_RESULT and not _changes_no_score(key, new)]
-
-
-def _changes_no_score(key: str, config: Row) -> bool:
-    """Whether a key is one of a reward's that change no score, such as a judge's budget."""
-    kind, name, *rest = [*key.split("."), "", ""]
-    if kind != "reward":
-        return False
-    plugin = plugins.table()["reward"].get(config["reward"].get(name, {}).get("name"))
-    return plugin is not None and plugin.cls is not None and rest[0] in plugin.cls.irrelevant
+    return [key for key in changed if changes(key, new) is not Changes.nothing]
 
 
 def flat(config: Row, prefix: str = "") -> Row:
@@ -39,29 +69,26 @@ def flat(config: Row, prefix: str = "") -> Row:
     return dotted
 
 
-IRRELEVANT = (
-    "run_dir",
-    "store",
-    "until",
-    "objective",
-    "log",
-    "tracker",
-    "checkpoint",
-    "hardware",
-    "evaluation",
-    "dataset.source",
-    "dataset.stage",
-    "dataset.test_limit",
-    "model.source",
-    "model.revision",
-    "model.stage",
-    "model.dataset_source",
-    "model.learning_rate_scale",
-    "model.parameters",
-    "model.context",
-    "method.reference",
-    "after",
-)
-"""Dotted keys that do not change the result, or that the fingerprint covers otherwise: rows by the hash of their
-content, models by that of their files, both by the fingerprint of the run that makes them, and what the model's own
-settings make of a method's defaults by the method's."""
+def settings(node: Any, prefix: str = "") -> Iterator[tuple[type, str, str, Any]]:
+    """Yield each leaf of a config object: the class that has it, its name, its dotted path and its value."""
+    for one in dataclasses.fields(node):
+        value, path = getattr(node, one.name), f"{prefix}{one.name}"
+        if dataclasses.is_dataclass(value):
+            yield from settings(value, f"{path}.")
+        elif isinstance(value, Mapping) and any(map(dataclasses.is_dataclass, value.values())):
+            for name, inner in value.items():
+                yield from settings(inner, f"{path}.{name}.")
+        else:
+            yield type(node), one.name, path, value
+
+
+def _plugin_config(kind: str, name: Any) -> type | None:
+    plugin = plugins.table()[kind].get(str(name))
+    return plugin.cls.Config if plugin is not None and plugin.cls is not None else None
+
+
+@functools.cache
+def _nested(cls: type, name: str) -> type | None:
+    """Return the config class that a field holds, alone, as an option or as a mapping's values; None for a leaf."""
+    hint = typing.get_type_hints(cls)[name]
+    return next((one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)), None)  # type: ignore[return-value]

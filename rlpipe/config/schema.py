@@ -20,6 +20,7 @@ from rlpipe.config.kinds import (
     ToolConfig,
     TrackerConfig,
 )
+from rlpipe.config.settings import Changes, changing, setting
 
 
 class Until(Enum):
@@ -39,31 +40,34 @@ class Device(Enum):
     cuda = "cuda"
 
 
+@changing(Changes.run)
 @dataclass
 class HardwareConfig:
     """What the run computes on."""
 
     device: Device = Device.auto
     """`auto` takes a GPU when there is one. Errors when `cuda` is asked for and absent."""
-    threads: int = 1
+    threads: int = setting(1, at_least=1)
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
 
 
+@changing(Changes.nothing)
 @dataclass
 class CheckpointConfig:
     """How often the state is saved, so that the run can go on after a kill."""
 
-    every: int = 100
+    every: int = setting(100, at_least=1)
     """Optimiser steps between two checkpoints."""
-    keep: int = 2
+    keep: int = setting(2, at_least=2)
     """How many whole checkpoints to keep; at least 2, so that a damaged newest one loses little."""
 
 
+@changing(Changes.nothing)
 @dataclass
 class LogConfig:
     """What is shown and written while the run goes."""
 
-    every: int = 10
+    every: int = setting(10, at_least=1)
     """Optimiser steps between two rows of metrics.jsonl."""
     progress: bool = True
     """Show a progress bar (on a terminal; elsewhere one line at each log)."""
@@ -71,6 +75,7 @@ class LogConfig:
     """Also show the log lines and warnings of TRL, transformers, datasets and accelerate (log.txt always has them)."""
 
 
+@changing(Changes.result)
 @dataclass
 class RunConfig:
     """One run, resolved."""
@@ -85,26 +90,26 @@ class RunConfig:
     """What completions earn (on-policy methods)."""
     tool: dict[str, ToolConfig] = field(default_factory=dict)
     """What completions may call."""
-    evaluation: dict[str, EvaluationConfig] = field(default_factory=dict)
+    evaluation: dict[str, EvaluationConfig] = setting(dict, Changes.rows)
     """What is measured before and after training."""
-    tracker: TrackerConfig = MISSING
+    tracker: TrackerConfig = setting(MISSING, Changes.nothing)
     """Where else the numbers are shown."""
-    after: list[str] = field(default_factory=list)
+    after: list[str] = setting(list, Changes.indirect)
     """The overrides of the run whose model this run starts from. It inherits model, dataset and seed unless it names
     its own, and `tool` where it learns from worked answers: the policy then knows how to call."""
-    seed: int = 0
+    seed: int = setting(0, Changes.seed, at_least=0, below=2**32)
     """Decides all that is random: order of the rows, dropout, new weights, sampling."""
-    until: Until = Until.evaluate
+    until: Until = setting(Until.evaluate, Changes.nothing)
     """Stop after this stage; `until=check` is the dry run."""
-    run_dir: str | None = None
+    run_dir: str | None = setting(None, Changes.nothing)
     """The run's folder. Default: a fresh one under runs/. Name an unfinished run's folder to go on with it."""
-    store: str | None = None
+    store: str | None = setting(None, Changes.nothing)
     """Where stages are kept and found again. Default: $RLPIPE_STORE, else ~/.cache/rlpipe/stages."""
-    objective: str | None = None
+    objective: str | None = setting(None, Changes.nothing)
     """The metric that a sweeper optimises, for example `after/preference/accuracy`."""
-    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    hardware: HardwareConfig = setting(HardwareConfig, Changes.run)
     """Device and threads."""
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    checkpoint: CheckpointConfig = setting(CheckpointConfig, Changes.nothing)
     """How often the state is saved."""
-    log: LogConfig = field(default_factory=LogConfig)
+    log: LogConfig = setting(LogConfig, Changes.nothing)
     """What is shown while it runs."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Example, Prompt
@@ -23,6 +24,7 @@ WARM_START = (
 """The wording of the hub's warm-start queries: a model that was trained on them must be asked in the same words."""
 
 
+@changing(Changes.result)
 @dataclass
 class CountdownConfig(DatasetConfig):
     """Settings of Countdown."""

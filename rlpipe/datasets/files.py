@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Form, Labelled, Preference, Prompt, Text
 from rlpipe.datasets.messages import as_messages, as_pair
@@ -42,6 +43,7 @@ FORMS: dict[FormName, tuple[Form, tuple[str, ...]]] = {
 }
 
 
+@changing(Changes.result)
 @dataclass
 class FilesConfig(DatasetConfig):
     """Settings of anyone's own rows."""

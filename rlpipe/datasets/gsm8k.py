@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.samples import gsm8k as samples
@@ -14,6 +15,7 @@ from rlpipe.datasets.samples import gsm8k as samples
 MARK = "####"
 
 
+@changing(Changes.result)
 @dataclass
 class Gsm8kConfig(DatasetConfig):
     """Settings of GSM8K."""

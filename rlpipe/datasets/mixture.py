@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.datasets.base import Dataset, Row, Rows, Splits
 from rlpipe.datasets.forms import Chat, Example, Labelled, form_name, route
 
 
+@changing(Changes.result)
 @dataclass
 class MixtureConfig(DatasetConfig):
     """Settings of a mixture."""
 
-    parts: dict[str, float] = field(
-        default_factory=lambda: {"smoltalk": 1.0, "ultrafeedback": 1.0, "warmstart": 1.0, "gsm8k": 1.0, "piqa": 1.0}
+    parts: dict[str, float] = setting(
+        lambda: {"smoltalk": 1.0, "ultrafeedback": 1.0, "warmstart": 1.0, "gsm8k": 1.0, "piqa": 1.0},
+        above=0,
+        at_most=1,
     )
     """The datasets that are mixed, and the share of each one's train rows that is used (above 0, at most 1).
 

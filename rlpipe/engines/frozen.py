@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import Head, ModelConfig, Precision, RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import ModelError, Problem
 from rlpipe.models.base import Loaded
 
@@ -51,18 +52,19 @@ def load_frozen(
     return loaded
 
 
+@changing(Changes.result)
 @dataclass
 class FrozenModelConfig(RewardConfig):
     """Which model a reward scores with."""
 
-    model: str | None = None
+    model: str | None = setting(None, Changes.indirect)
     """A hub id or a local folder."""
-    revision: str | None = None
+    revision: str | None = setting(None, Changes.indirect)
     """The hub's commit, tag or branch."""
-    stage: list[str] = field(default_factory=list)
+    stage: list[str] = setting(list, Changes.indirect)
     """Instead of `model`: the overrides of the run that makes it; model and dataset are inherited unless named."""
     precision: Precision = Precision.float32
-    batch_tokens: int = 8192
+    batch_tokens: int = setting(8192, Changes.nothing, at_least=1)
     """Tokens per forward pass, padding included."""
 
 
@@ -105,6 +107,7 @@ def load_for_reward(
     return load_frozen(source, ModelConfig(name="pretrained", precision=config.precision), head, device, scratch)
 
 
+@changing(Changes.indirect)
 @dataclass
 class ReferenceConfig:
     """Which model is the reference. Without `model` and `stage` it is the policy as it was at the start."""

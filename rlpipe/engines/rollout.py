@@ -7,23 +7,25 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 
 
+@changing(Changes.result)
 @dataclass
 class SamplingConfig:
     """How completions are drawn."""
 
-    temperature: float = 1.0
+    temperature: float = setting(1.0, at_least=0)
     """Logits are divided by it; 0 takes the likeliest token (greedy)."""
-    top_p: float = 1.0
+    top_p: float = setting(1.0, above=0, at_most=1)
     """Draw from the fewest tokens that together have this probability (arXiv:1904.09751)."""
-    top_k: int = 0
+    top_k: int = setting(0, at_least=0, zero="all tokens")
     """Draw from this many likeliest tokens; 0 for all."""
-    min_p: float = 0.0
+    min_p: float = setting(0.0, at_least=0, below=1)
     """Draw from tokens that have at least this share of the likeliest one's probability (arXiv:2407.01082)."""
-    max_tokens: int = 128
+    max_tokens: int = setting(128, at_least=1)
     """Longest completion in tokens, tool results included."""
     stop: list[str] = field(default_factory=list)
     """End a completion after any of these strings."""
@@ -99,3 +101,11 @@ class Score:
     """Named components, logged apart from the value."""
     parsed: bool = True
     """False where no answer could be read from the text; counted apart from wrong answers."""
+
+
+def greedy_problems(sampling: SamplingConfig, where: str) -> list[Problem]:
+    """Return what is wrong with greedy sampling, where completions of one prompt are compared with each other."""
+    if sampling.temperature != 0:
+        return []
+    what = "0 draws the same completion every time, which teaches nothing"
+    return [Problem(f"{where}.temperature", what, "it must be above 0; for example 1")]

@@ -8,12 +8,13 @@ score without them stands beside.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import EvaluationConfig, RewardConfig
 from rlpipe.config.schema import RunConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
@@ -26,24 +27,25 @@ from rlpipe.rewards.combine import Rewards
 from rlpipe.statistics.intervals import pass_at_k
 
 
+@changing(Changes.rows)
 @dataclass
 class AccuracyConfig(EvaluationConfig):
     """Which completions are drawn, and who says what is right."""
 
-    reward: str | None = None
+    reward: str | None = setting(None, Changes.indirect)
     """The verifier: a reward of the run by its name there, or a reward plugin. Null: the run's own verifier, else the
     dataset's natural one."""
     greedy: bool = True
     """Measure the likeliest completion of each prompt."""
-    samples: int = 0
+    samples: int = setting(0, at_least=0)
     """Completions drawn of each prompt beside, for pass@k; 0 for none."""
-    k: list[int] = field(default_factory=list)
+    k: list[int] = setting(list, at_least=1)
     """The k of pass@k, none above `samples`; empty for 1 and `samples`."""
-    sampling: DrawConfig = field(default_factory=DrawConfig)
+    sampling: DrawConfig = setting(DrawConfig, Changes.indirect)
     """How the `samples` are drawn. The greedy completion has the same `max_tokens` and `stop`."""
-    seed: int = 0
+    seed: int = setting(0, Changes.indirect, at_least=0, below=2**32)
     """Decides what is drawn: the same before and after training, and in every run."""
-    tool: bool = True
+    tool: bool = setting(True, Changes.indirect)
     """Offer the run's tools, and measure the greedy completion without them as well; false offers none."""
 
 
@@ -55,7 +57,6 @@ class Accuracy(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
-    irrelevant = ("reward", "sampling", "seed", "tool")
 
     def problems(self) -> list[Problem]:
         """Say which settings are out of range, and which k needs more samples."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlpipe.config.kinds import EvaluationConfig, Head
+from rlpipe.config.relevance import without
+from rlpipe.config.settings import Changes
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form
 from rlpipe.models.base import Loaded
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from rlpipe.records.record import When
 
 Row = dict[str, Any]
-
-NEVER_IN_ROWS = ("name", "limit", "batch_tokens", "required")
-"""Fields of every evaluation that change no row (`limit` changes which rows there are)."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,6 @@ class Evaluation(ABC):
     """Whether it uses the run's rewards."""
     takes_tool: ClassVar[bool] = False
     """Whether completions that it draws may call the run's tools."""
-    irrelevant: ClassVar[tuple[str, ...]] = ()
-    """Fields of its own `Config` that change no row."""
     whole: ClassVar[bool] = False
     """Whether its examples must be measured together, by one process; others are shared out, in portions."""
     portion: ClassVar[int] = 128
@@ -92,9 +89,7 @@ class Evaluation(ABC):
         Rows of two models may be compared example by example only where this is the same. Here: the plugin, its
         settings and the chat template; an evaluation adds what it takes of the run (verifier, sampling, tools).
         """
-        settings = plain(self.config)
-        for name in (*NEVER_IN_ROWS, *self.irrelevant):
-            del settings[name]
+        settings = plain(without(self.config, Changes.nothing, Changes.indirect))
         template = str(loaded.tokenizer.chat_template or "")
         digest = hashlib.sha256(template.encode()).hexdigest()[:16]
         return {"evaluation": self.config.name, "settings": settings, "template": digest}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, sampling_problems
 from rlpipe.records.provenance import plain
@@ -22,24 +23,26 @@ MAX_TOKENS = 256
 """Longest completion where the run's method samples none and nothing else is said."""
 
 
+@changing(Changes.rows)
 @dataclass
 class DrawConfig:
     """How an evaluation draws completions: `method.sampling`'s fields, of which two may be left to the method."""
 
-    temperature: float = 1.0
+    temperature: float = setting(1.0, at_least=0)
     """Logits are divided by it; 0 takes the likeliest token (greedy)."""
-    top_p: float = 1.0
+    top_p: float = setting(1.0, above=0, at_most=1)
     """Draw from the fewest tokens that together have this probability (arXiv:1904.09751)."""
-    top_k: int = 0
+    top_k: int = setting(0, at_least=0, zero="all tokens")
     """Draw from this many likeliest tokens; 0 for all."""
-    min_p: float = 0.0
+    min_p: float = setting(0.0, at_least=0, below=1)
     """Draw from tokens that have at least this share of the likeliest one's probability (arXiv:2407.01082)."""
-    max_tokens: int | None = None
+    max_tokens: int | None = setting(None, at_least=1)
     """Longest completion in tokens; null: as in training, or 256 where the method samples nothing."""
     stop: list[str] | None = None
     """End a completion after any of these strings; null: as in training."""
 
 
+@changing(Changes.rows)
 @dataclass
 class LikeliestConfig(DrawConfig):
     """How an evaluation draws completions that is about the likeliest ones."""

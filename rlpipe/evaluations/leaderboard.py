@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
 from rlpipe.core.files import write_lines
@@ -29,25 +29,26 @@ if TYPE_CHECKING:
     from rlpipe.records.record import When
 
 
+@changing(Changes.rows)
 @dataclass
 class LeaderboardConfig(EvaluationConfig):
     """Which prompts are answered, how, and what the file's fields are called."""
 
-    file: str | None = None
+    file: str | None = setting(None, Changes.indirect)
     """The prompts: JSON, JSON lines, Parquet, CSV, or text with one prompt a line; null: held-out prompts of the
     dataset."""
-    field: str | None = None
+    field: str | None = setting(None, Changes.indirect)
     """The file's field that holds the prompt; null: the first among prompt, turns, messages, instruction, question and
     text."""
-    sampling: LikeliestConfig = dataclasses.field(default_factory=lambda: LikeliestConfig(max_tokens=1024))
+    sampling: LikeliestConfig = setting(lambda: LikeliestConfig(max_tokens=1024), Changes.indirect)
     """How responses are drawn."""
-    seed: int = 0
+    seed: int = setting(0, Changes.indirect, at_least=0, below=2**32)
     """Decides what is drawn, where the temperature is above 0."""
-    tool: bool = True
+    tool: bool = setting(True, Changes.indirect)
     """Offer the run's tools."""
-    prompt_field: str = "prompt"
+    prompt_field: str = setting("prompt", Changes.nothing)
     """What the prompt is called in the file that is written."""
-    response_field: str = "response"
+    response_field: str = setting("response", Changes.nothing)
     """What the response is called there."""
 
 
@@ -59,7 +60,6 @@ class Leaderboard(Evaluation):
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
     portion = 32  # responses are long
-    irrelevant = ("file", "field", "prompt_field", "response_field", "sampling", "seed", "tool")
 
     def __init__(self, config: EvaluationConfig):
         super().__init__(config)

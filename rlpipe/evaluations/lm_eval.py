@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rlpipe.evaluations.harness import Tasks
 
 
+@changing(Changes.rows)
 @dataclass
 class LmEvalConfig(EvaluationConfig):
     """Which tasks, and how the harness presents them."""
@@ -31,11 +33,11 @@ class LmEvalConfig(EvaluationConfig):
     """Measure this many documents of each task, the first ones; null: all."""
     tasks: list[str] = field(default_factory=list)
     """Tasks, groups and tags of the harness by name (`lm-eval ls tasks`), or YAML files of tasks."""
-    include_path: str | None = None
+    include_path: str | None = setting(None, Changes.nothing)
     """A folder with YAML files of further tasks."""
-    num_fewshot: int | None = None
+    num_fewshot: int | None = setting(None, at_least=0)
     """Worked examples shown before each question; null: as each task says."""
-    batch_size: int = 16
+    batch_size: int = setting(16, Changes.nothing, at_least=1)
     """Rows per forward pass."""
     apply_chat_template: bool = False
     """Lay prompts out by the model's chat template; the harness's own default is plain text."""
@@ -48,7 +50,6 @@ class LmEval(Evaluation):
     config: LmEvalConfig
     takes = ()
     whole = True  # few-shot examples are drawn in the order of the documents
-    irrelevant = ("batch_size", "include_path")
     tasks: Tasks
 
     def problems(self) -> list[Problem]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
 from rlpipe.engines.rollout import SamplingConfig
@@ -20,18 +21,19 @@ from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_probl
 from rlpipe.models.base import Loaded
 
 
+@changing(Changes.rows)
 @dataclass
 class PerplexityConfig(EvaluationConfig):
     """Whether the model reasons first, and where answers begin."""
 
     reasoning: bool = False
     """Also score the reference's final answer after the model's own reasoning, and without any."""
-    cue: str = "####"
+    cue: str = setting("####", Changes.indirect)
     """What a final answer stands behind, in references and in what the model writes (with `reasoning`). A reference
     without it is an answer as a whole."""
-    sampling: LikeliestConfig = field(default_factory=LikeliestConfig)
+    sampling: LikeliestConfig = setting(LikeliestConfig, Changes.indirect)
     """How the reasoning is drawn."""
-    seed: int = 0
+    seed: int = setting(0, Changes.indirect, at_least=0, below=2**32)
     """Decides what is drawn, where the temperature is above 0."""
 
 
@@ -41,7 +43,6 @@ class Perplexity(Evaluation):
     Config = PerplexityConfig
     config: PerplexityConfig
     takes = (Completion,)
-    irrelevant = ("cue", "sampling", "seed")
 
     def problems(self) -> list[Problem]:
         """Say which settings are out of range."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.engines.rollout import SamplingConfig
@@ -22,19 +23,20 @@ WIDEST = 400
 """Characters of a text that the terminal shows; the files have all of it."""
 
 
+@changing(Changes.rows)
 @dataclass
 class SamplesConfig(EvaluationConfig):
     """Which prompts, and how much there is to read."""
 
     limit: int | None = 4
     """Complete this many prompts, the first ones."""
-    file: str | None = None
+    file: str | None = setting(None, Changes.indirect)
     """A file of prompts of one's own (JSON, JSON lines, Parquet, CSV, or text with one prompt a line); null: held-out
     prompts of the dataset. A prompt may be a list of a user's turns, as MT-Bench's: each is answered in its turn."""
-    field: str | None = None
+    field: str | None = setting(None, Changes.indirect)
     """The file's field that holds the prompt; null: the first among prompt, turns, messages, instruction, question and
     text."""
-    max_tokens: int = 128
+    max_tokens: int = setting(128, at_least=1)
     """Longest completion in tokens."""
 
 
@@ -45,7 +47,6 @@ class Samples(Evaluation):
     config: SamplesConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
-    irrelevant = ("file", "field")
 
     def __init__(self, config: EvaluationConfig):
         super().__init__(config)

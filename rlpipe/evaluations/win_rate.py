@@ -9,12 +9,13 @@ stands beside (`length_control`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import EvaluationConfig, Head, RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout
@@ -48,28 +49,29 @@ class Against(Enum):
     """The dataset's own: the chosen one of a pair, the reference answer of a prompt."""
 
 
+@changing(Changes.rows)
 @dataclass
 class WinRateConfig(EvaluationConfig):
     """Against whom, who judges, and how responses are drawn."""
 
     against: Against = Against.model
-    model: str | None = None
+    model: str | None = setting(None, Changes.indirect)
     """The reference model: a folder or a hub id."""
-    revision: str | None = None
+    revision: str | None = setting(None, Changes.indirect)
     """The hub's commit, tag or branch of it."""
-    stage: list[str] = field(default_factory=list)
+    stage: list[str] = setting(list, Changes.indirect)
     """Instead of `model`: the overrides of the run that makes it; model and dataset are inherited unless named."""
-    reward: str | None = None
+    reward: str | None = setting(None, Changes.indirect)
     """Who says what is better: a reward of the run by its name there, or a reward plugin. Null: all rewards of the run,
     weighted and summed up."""
-    pairwise: bool | None = None
+    pairwise: bool | None = setting(None, Changes.indirect)
     """Have the two responses compared, in both orders, rather than each scored alone; null: where the reward is a judge
     that can compare."""
-    sampling: LikeliestConfig = field(default_factory=LikeliestConfig)
+    sampling: LikeliestConfig = setting(LikeliestConfig, Changes.indirect)
     """How responses of both are drawn."""
-    seed: int = 0
+    seed: int = setting(0, Changes.indirect, at_least=0, below=2**32)
     """Decides what the policy draws, where the temperature is above 0; the reference has the next one."""
-    tool: bool = True
+    tool: bool = setting(True, Changes.indirect)
     """Offer the run's tools, to both."""
 
 
@@ -83,7 +85,6 @@ class WinRate(Evaluation):
     takes_tool = True
     model_head = Head.causal_lm
     portion = 32  # responses are long
-    irrelevant = ("model", "revision", "stage", "reward", "pairwise", "sampling", "seed", "tool")
 
     def problems(self) -> list[Problem]:
         """Say which settings contradict each other or are out of range."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import MethodConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.engines.rollout import SamplingConfig, greedy_problems
 from rlpipe.methods.base import Method
 
 if TYPE_CHECKING:
@@ -37,24 +38,25 @@ class Cut(Enum):
     keep = "keep"
 
 
+INERT = ("epochs", "max_steps", "batch_size", "schedule", "warmup", "weight_decay", "max_grad_norm", "extra")
+"""Settings of training, which there is none of."""
+
+
+@changing(Changes.result, learning_rate=Changes.nothing, **dict.fromkeys(INERT, Changes.nothing))
 @dataclass
 class AIFeedbackConfig(MethodConfig):
     """How responses are drawn, judged and paired."""
 
     mode: Mode = Mode.best_of_n
-    samples: int = 5
+    samples: int = setting(5, at_least=2)
     """Responses of each prompt (5 in SimPO's on-policy data, arXiv:2405.14734)."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(temperature=0.8, max_tokens=256))
     """How responses are drawn; the temperature is that of the same data."""
-    margin: float = 0.0
+    margin: float = setting(0.0, at_least=0)
     """Scores that differ by no more than this are a tie; ties are dropped and counted."""
     cut: Cut = Cut.drop
-    chunk: int = 32
+    chunk: int = setting(32, Changes.run, at_least=1)
     """Prompts between two savings: what an interruption costs at most."""
-
-
-INERT = ("epochs", "max_steps", "batch_size", "schedule", "warmup", "weight_decay", "max_grad_norm", "extra")
-"""Settings of training, which there is none of."""
 
 
 class AIFeedback(Method):
@@ -70,7 +72,6 @@ class AIFeedback(Method):
     makes = "data"
     maker = "rlpipe.training.feedback.maker"
     takes_reward = True
-    irrelevant = ("learning_rate", "chunk", *INERT)
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
@@ -91,6 +92,7 @@ def _problems(own: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
 
 
 def _ranges(own: AIFeedbackConfig) -> Iterator[Problem]:
+    yield from greedy_problems(own.sampling, "method.sampling")
     if own.samples < 2:
         yield Problem("method.samples", f"{own.samples} makes no pair", "draw 2 or more responses of each prompt")
     elif own.samples % 2 and own.mode is not Mode.best_of_n:

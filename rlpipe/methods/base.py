@@ -35,8 +35,6 @@ class Method(ABC):
     """Whether the objective uses `reward=…`."""
     takes_tool: ClassVar[bool] = False
     """Whether completions may call tools while training."""
-    irrelevant: ClassVar[tuple[str, ...]] = ()
-    """Fields of `Config` that do not change the resulting weights."""
 
     def __init__(self, config: MethodConfig):
         self.config = config

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
@@ -38,6 +39,7 @@ SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 """The losses that read `label_smoothing`."""
 
 
+@changing(Changes.result)
 @dataclass
 class DPOConfig(OfflineConfig):
     """The loss and the reference that it compares with."""
@@ -48,14 +50,14 @@ class DPOConfig(OfflineConfig):
     loss: str = "sigmoid"
     """sigmoid (the paper's), ipo, hinge, robust, exo_pair, nca_pair, bco_pair, sppo_hard, aot, aot_unpaired, apo_zero,
     apo_down, discopop, sft or sigmoid_norm."""
-    beta: float = 0.1
+    beta: float = setting(0.1, above=0)
     """How closely the policy stays to the reference (the paper's value); tau in IPO. Larger is closer."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = setting(0.0, at_least=0, below=0.5)
     """For robust (0 to 0.5: how likely a label is flipped; its paper uses 0.1), exo_pair (1e-3) and aot."""
     reference_free: bool = False
     """Compare with a uniform reference in place of the starting model. TRL 1.16 has no such switch; its loss is
     given reference log-probabilities of 0, which is the same."""
-    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = True
     """Compute the reference's log-probabilities once, before training, and keep them in the run's folder. No second

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from rlpipe.config.settings import Changes, changing
 from rlpipe.methods.online import Aggregate, ClippedConfig, KLEstimator, KLIn, OnlineMethod
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Scale(Enum):
     """None's, so that hard and easy prompts are not weighed up (Dr. GRPO, arXiv:2503.20783)."""
 
 
+@changing(Changes.result)
 @dataclass
 class GRPOConfig(ClippedConfig):
     """What the group's comparison looks like. Dr. GRPO and DAPO are options of their own (method=dr_grpo, dapo)."""

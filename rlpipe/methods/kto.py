@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Labelled
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
 
 
+@changing(Changes.result)
 @dataclass
 class KTOConfig(OfflineConfig):
     """How good and bad completions weigh."""
@@ -25,14 +27,14 @@ class KTOConfig(OfflineConfig):
     """TRL's default; the paper used 5e-7 (section 4.2) and its authors advise 5e-7 to 5e-6."""
     group_by_length: bool = False
     """Must stay off: which rows meet in a micro-batch is part of the KL estimate."""
-    beta: float = 0.1
+    beta: float = setting(0.1, above=0)
     """How closely the policy stays to the reference (the paper's value). Larger is closer."""
-    desirable_weight: float = 1.0
+    desirable_weight: float = setting(1.0, at_least=0)
     """Weight of good completions."""
-    undesirable_weight: float = 1.0
+    undesirable_weight: float = setting(1.0, at_least=0)
     """Weight of bad completions. With n good and m bad ones the paper wants
     desirable_weight * n / (undesirable_weight * m) between 1 and 4/3 (equation 8 of the paper)."""
-    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = True
     """Compute the reference's log-probabilities once, before training. No second model is then in memory."""

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import ClassVar
 
 from rlpipe.config.kinds import MethodConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example
 from rlpipe.methods.columns import Columns
 from rlpipe.methods.library import LibraryMethod
@@ -26,11 +27,12 @@ class Overlong(Enum):
     truncate = "truncate"
 
 
+@changing(Changes.result)
 @dataclass
 class OfflineConfig(MethodConfig):
     """What every method on fixed data can be told."""
 
-    micro_batch_size: int = 8
+    micro_batch_size: int = setting(8, at_least=1)
     """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`."""
     overlong: Overlong = Overlong.drop
     """`drop` leaves longer examples out and counts them; `truncate` cuts their end off."""

@@ -13,10 +13,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlpipe.config.kinds import MethodConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
-from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.engines.rollout import SamplingConfig, greedy_problems
 from rlpipe.methods.library import LibraryMethod
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Aggregate(Enum):
     """The sum of each one's tokens: the gradient of its log-probability, as in the policy-gradient theorem."""
 
 
+@changing(Changes.result)
 @dataclass
 class OnlineConfig(MethodConfig):
     """What every on-policy method can be told.
@@ -74,7 +76,7 @@ class OnlineConfig(MethodConfig):
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
     warmup: float = 0.0
     """Share of the steps in which the learning rate rises from 0: the first batch of rollouts would teach nothing."""
-    group_size: int = 4
+    group_size: int = setting(4, at_least=1)
     """Completions of each prompt. RLOO's paper uses 2 and 4 (arXiv:2402.14740), GRPO's 64."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
@@ -82,23 +84,23 @@ class OnlineConfig(MethodConfig):
     """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
     length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
     et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
-    micro_batch_tokens: int = 8192
+    micro_batch_tokens: int = setting(8192, at_least=1)
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
-    epochs_per_batch: int = 1
+    epochs_per_batch: int = setting(1, at_least=1)
     """Passes over each batch of rollouts; above 1 the completions are the more off-policy the later they are used."""
-    minibatches: int = 1
+    minibatches: int = setting(1, at_least=1)
     """Optimiser steps per pass over a batch of rollouts."""
-    kl_coef: float = 0.05
+    kl_coef: float = setting(0.05, at_least=0, zero="no reference")
     """Weight of the KL from the reference; 0 needs none."""
-    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the KL is measured from; by default the policy's own start."""
     kl_in: KLIn = KLIn.reward
     kl_estimator: KLEstimator = KLEstimator.k1
-    sync_reference: int = 0
+    sync_reference: int = setting(0, at_least=0, zero="never")
     """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
-    sync_weight: float = 1.0
+    sync_weight: float = setting(1.0, above=0, at_most=1)
     """The policy's share when the reference moves: 1 copies it, less averages."""
-    samples_every: int = 50
+    samples_every: int = setting(50, Changes.nothing, at_least=0, zero="never")
     """Optimiser steps between two looks at a few completions (samples.jsonl, tracker, terminal); 0 for none."""
 
     @property
@@ -112,13 +114,14 @@ class OnlineConfig(MethodConfig):
         return self.batch_size * self.minibatches // self.group_size
 
 
+@changing(Changes.result)
 @dataclass
 class ClippedConfig(OnlineConfig):
     """A policy loss whose probability ratios are clipped (arXiv:1707.06347)."""
 
-    clip: float = 0.2
+    clip: float = setting(0.2, above=0)
     """Ratios of new to old probability are clipped to 1 ± this (the paper's value)."""
-    clip_high: float | None = None
+    clip_high: float | None = setting(None, above=0)
     """The upper bound's own distance from 1 (0.28 in DAPO, arXiv:2503.14476); null for `clip`."""
 
 
@@ -138,7 +141,6 @@ class OnlineMethod(LibraryMethod):
         "gradient_accumulation_steps": "micro_batch_tokens",
         "train_sampling_strategy": "batch_size",
     }
-    irrelevant = ("samples_every",)
     has_values: ClassVar[bool] = False
     """Whether a value function is trained beside the policy."""
     smallest_group: ClassVar[int] = 1
@@ -189,4 +191,5 @@ class OnlineMethod(LibraryMethod):
         if own.sync_reference and own.kl_coef == 0:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
+        found += greedy_problems(own.sampling, "method.sampling")
         return found + reference_problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, concatenated
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models.tokens import Tokens
 
 
+@changing(Changes.result)
 @dataclass
 class ORPOConfig(OfflineConfig):
     """How the two terms weigh."""
 
     learning_rate: float = 8e-6
     """The paper's value for full fine-tuning (section C); TRL's LoRA example uses 8e-5."""
-    weight: float = 0.1
+    weight: float = setting(0.1, at_least=0)
     """Weight of the odds-ratio term beside the likelihood of the chosen sequence (the paper's lambda; 0.1 to 0.25)."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.methods.online import ClippedConfig, OnlineMethod
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class ValueFrom(Enum):
     """A copy of the starting model with a linear layer on it, trained apart from the policy."""
 
 
+@changing(Changes.result)
 @dataclass
 class PPOConfig(ClippedConfig):
     """The value function and what is made of it. Defaults are those of arXiv:2403.17031 unless said."""
@@ -31,18 +33,18 @@ class PPOConfig(ClippedConfig):
     learning_rate: float = 3e-6
     epochs_per_batch: int = 4
     """Passes over each batch of rollouts."""
-    gamma: float = 1.0
+    gamma: float = setting(1.0, at_least=0, at_most=1)
     """Discount of later rewards, per token."""
-    lam: float = 0.95
+    lam: float = setting(0.95, at_least=0, at_most=1)
     """GAE's λ: 1 trusts sampled returns, 0 the value function (arXiv:1506.02438)."""
     whiten: bool = True
     """Shift and scale the batch's advantages to mean 0 and variance 1."""
     value: ValueFrom = ValueFrom.model
-    value_coef: float = 0.1
+    value_coef: float = setting(0.1, at_least=0)
     """Weight of the value loss beside the policy's."""
-    value_clip: float | None = 0.2
+    value_clip: float | None = setting(0.2, above=0)
     """Values move at most this far from the old ones in the loss; null does not clip."""
-    value_rate: float = 10.0
+    value_rate: float = setting(10.0, above=0)
     """Learning rate of the value weights that the policy does not share, in multiples of `learning_rate`: the new
     layer starts from 0. verl's critic rate is ten times its actor's."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlpipe.config.settings import Changes, changing
 from rlpipe.methods.online import Aggregate, OnlineConfig, OnlineMethod
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rlpipe.methods.losses import Loss
 
 
+@changing(Changes.result)
 @dataclass
 class ReinforceConfig(OnlineConfig):
     """What the baseline and the scale are."""

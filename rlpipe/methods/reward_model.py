@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlpipe.config.kinds import Head
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, sequences
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models.tokens import Tokens
 
 
+@changing(Changes.result)
 @dataclass
 class RewardModelConfig(OfflineConfig):
     """How the reward is fitted."""
 
     learning_rate: float = 1e-5
     """TRL's reward example (1e-5 for all weights, 1e-4 for LoRA)."""
-    center_rewards_coefficient: float | None = None
+    center_rewards_coefficient: float | None = setting(None, at_least=0)
     """Pulls the mean reward towards 0 (arXiv:2312.09244, which uses 0.01); null leaves it free."""
 
 

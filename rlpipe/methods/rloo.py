@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from rlpipe.config.settings import Changes, changing
 from rlpipe.methods.online import Aggregate, ClippedConfig, OnlineMethod
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Ratio(Enum):
     """Each token, which bounds the step of long completions better."""
 
 
+@changing(Changes.result)
 @dataclass
 class RLOOConfig(ClippedConfig):
     """What leave-one-out learns from."""

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
+from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Chat, Completion, Example, Text
 from rlpipe.methods.columns import Columns, language
@@ -37,6 +38,7 @@ class Packing(Enum):
     """One long text cut into rows: no padding at all, but examples are cut and see their neighbours."""
 
 
+@changing(Changes.result)
 @dataclass
 class SFTConfig(OfflineConfig):
     """What and how supervised fine-tuning trains."""

@@ -6,21 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, concatenated
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
 from rlpipe.models.tokens import Tokens
 
 
+@changing(Changes.result)
 @dataclass
 class SimPOConfig(OfflineConfig):
     """The scale and the margin."""
 
     learning_rate: float = 1e-6
     """The paper's range is 3e-7 to 1e-6 (section 4); it is the setting that matters most."""
-    beta: float = 2.0
+    beta: float = setting(2.0, above=0)
     """Scale of the length-averaged log-probabilities (the paper: 2.0 to 2.5; up to 10 for some instruct models)."""
-    gamma_ratio: float = 0.5
+    gamma_ratio: float = setting(0.5, at_least=0)
     """Target margin as a share of beta: gamma = gamma_ratio * beta (the paper: 0.3 to 0.8)."""
 
 

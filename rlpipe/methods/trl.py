@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import MethodConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.engines.rollout import SamplingConfig, greedy_problems
 from rlpipe.methods.library import LibraryMethod
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
 
 
+@changing(Changes.result)
 @dataclass
 class TrlConfig(MethodConfig):
     """What TRL's on-policy trainers share. All else goes through `extra` (vLLM: `extra.use_vllm=true` and its kin)."""
@@ -27,23 +29,23 @@ class TrlConfig(MethodConfig):
     """TRL's default."""
     batch_size: int = 64
     """Completions per optimiser step, over all devices and accumulation steps together."""
-    micro_batch_size: int = 8
+    micro_batch_size: int = setting(8, at_least=1)
     """Completions per forward pass on one device; accumulation makes up the rest of `batch_size`."""
     schedule: str = "constant_with_warmup"
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
     warmup: float = 0.0
     """Share of the steps in which the learning rate rises from 0."""
-    group_size: int = 4
+    group_size: int = setting(4, at_least=1)
     """Completions of each prompt."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn; stop strings are not TRL's."""
-    epochs_per_batch: int = 1
+    epochs_per_batch: int = setting(1, at_least=1)
     """Passes over each batch of rollouts."""
-    minibatches: int = 1
+    minibatches: int = setting(1, at_least=1)
     """Optimiser steps per pass over a batch of rollouts."""
-    kl_coef: float = 0.05
+    kl_coef: float = setting(0.05, at_least=0, zero="no reference")
     """Weight of the KL from the starting model; 0 needs no reference."""
-    clip: float = 0.2
+    clip: float = setting(0.2, above=0)
     """Ratios of new to old probability are clipped to 1 ± this."""
 
     @property
@@ -112,4 +114,4 @@ class TrlMethod(LibraryMethod):
         if own.sampling.max_tokens >= own.max_length:
             what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        return found
+        return found + greedy_problems(own.sampling, "method.sampling")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rlpipe.config.settings import Changes, changing
 from rlpipe.methods.trl import TrlConfig, TrlMethod
 
 
+@changing(Changes.result)
 @dataclass
 class TrlGRPOConfig(TrlConfig):
     """What TRL's GRPOTrainer makes of groups."""

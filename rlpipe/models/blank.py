@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import Head, ModelConfig, Quantize
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Loaded, Model
 from rlpipe.models.pretrained import Pretrained, finish, load_tokenizer, weight_dtype
@@ -18,20 +19,21 @@ TOKENIZER = Path(__file__).parent / "tokenizer"
 """The shipped tokenizer: `train_tokenizer` makes it."""
 
 
+@changing(Changes.result)
 @dataclass
 class BlankConfig(ModelConfig):
     """The shape of the network; the defaults give about a million weights."""
 
     dataset_source: str = "sample"
-    hidden_size: int = 128
+    hidden_size: int = setting(128, at_least=1)
     """Width of the residual stream."""
-    layers: int = 4
+    layers: int = setting(4, at_least=1)
     """Transformer blocks."""
-    heads: int = 4
+    heads: int = setting(4, at_least=1)
     """Attention heads; must divide `hidden_size`."""
-    kv_heads: int = 2
+    kv_heads: int = setting(2, at_least=1)
     """Key and value heads, shared by the attention heads (arXiv:2305.13245); must divide `heads`."""
-    intermediate_size: int = 384
+    intermediate_size: int = setting(384, at_least=1)
     """Width of the gated MLP."""
     context: int | None = 512
 

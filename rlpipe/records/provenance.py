@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 NUMERIC_PACKAGES = (
+    "rlpipe",
     "torch",
     "transformers",
     "trl",
@@ -29,7 +30,7 @@ NUMERIC_PACKAGES = (
     "liger-kernel",
     "vllm",
 )
-"""The packages whose version can change a number."""
+"""The packages whose version can change a number: a record holds their versions, a fingerprint too."""
 
 HIDDEN = "<hidden>"
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlpipe.config import plugins
-from rlpipe.config.relevance import NOT_RESULT, flat
+from rlpipe.config.relevance import ARM, changes, flat
+from rlpipe.config.settings import Changes
 from rlpipe.core.files import Row
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report import labels
-
-NOT_ARM = (*NOT_RESULT, "seed", "hardware", "model.parameters", "model.context", "dataset.test_limit")
-"""Dotted keys that make no arm of their own. What runs measure (`evaluation`) does only where seeds repeat."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +47,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
 
 def settings(run: Run) -> Row:
     """Return what determines a run's result, as dotted keys, without seed and evaluations."""
-    config = {key: value for key, value in flat(run.config).items() if not _under(key, (*NOT_ARM, "evaluation"))}
-    for key in _without_effect(run.config):
-        config.pop(key, None)
+    config = {key: value for key, value in flat(run.config).items() if changes(key, run.config) in ARM}
     same = f"seed={run.seed}"
     return {key: _without(value, same) if isinstance(value, list) else value for key, value in config.items()}
 
@@ -60,23 +55,6 @@ def settings(run: Run) -> Row:
 def _without(values: list[Any], override: str) -> list[Any]:
     """Leave out of a stage's overrides the seed that the run itself has."""
     return [value for value in values if value != override]
-
-
-def _under(key: str, outer: Sequence[str]) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in outer)
-
-
-def _without_effect(config: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a method and of rewards that their plugins say change nothing."""
-    method = config.get("method", {})
-    nodes = [("method", "method", method)]
-    nodes += [("reward", f"reward.{name}", node) for name, node in (config.get("reward") or {}).items()]
-    found = []
-    for kind, path, node in nodes:
-        plugin = plugins.table()[kind].get(str(node.get("name")))
-        if plugin is not None and plugin.cls is not None:
-            found += [f"{path}.{key}" for key in plugin.cls.irrelevant]
-    return found
 
 
 def _split_by_evaluation(
@@ -121,7 +99,7 @@ def _shortened(override: str) -> str:
 
 def _overrides(run: Run) -> tuple[str, ...]:
     plain = (override.lstrip("+") for override in run.overrides)
-    return tuple(sorted(one for one in plain if not _under(one.partition("=")[0], NOT_ARM)))
+    return tuple(sorted(one for one in plain if changes(one.partition("=")[0], run.config) in (*ARM, Changes.rows)))
 
 
 def _one_a_seed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:

@@ -57,8 +57,6 @@ class Reward(ABC):
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
     model_head: ClassVar[Head | None] = None
     """What the model that it scores with must end in, where it scores with one."""
-    irrelevant: ClassVar[tuple[str, ...]] = ()
-    """Fields of its Config that change no score: they are left out of a stage's fingerprint."""
 
     instead: ClassVar[dict[str, str]] = {}
     """What to do in place of setting a field that it does not have, by the field's name."""

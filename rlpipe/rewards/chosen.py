@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.relevance import without
+from rlpipe.config.settings import Changes
 from rlpipe.core.files import json_text
 from rlpipe.engines.frozen import FrozenModelConfig
 from rlpipe.hub.facts import weights_folder
@@ -29,8 +31,8 @@ def described(config: RewardConfig, run: RunConfig, policy: str) -> dict[str, An
 
     `policy` is the folder of the weights that the run starts from.
     """
-    left_out = ("weight", *plugins.load("reward", config.name).irrelevant)
-    settings = {key: value for key, value in plain(config).items() if key not in left_out}
+    settings = plain(without(config, Changes.nothing))
+    del settings["weight"]
     if isinstance(config, FrozenModelConfig):
         for key in ("model", "revision", "stage"):
             del settings[key]

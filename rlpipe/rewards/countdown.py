@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
@@ -21,11 +22,12 @@ BASIC = {"+", "-", "*", "/"}
 """The operators that the puzzle allows."""
 
 
+@changing(Changes.result)
 @dataclass
 class CountdownRewardConfig(RewardConfig):
     """What an answer earns."""
 
-    format_score: float = 0.1
+    format_score: float = setting(0.1, below=1)
     """For an answer that is arithmetic, but wrong."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import Problem
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout
 
 
+@changing(Changes.result)
 @dataclass
 class FormatConfig(RewardConfig):
     """The wanted layout."""

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
 
@@ -38,6 +39,7 @@ class Extraction(Enum):
     """The last one."""
 
 
+@changing(Changes.result)
 @dataclass
 class Gsm8kRewardConfig(RewardConfig):
     """How the answer is found."""

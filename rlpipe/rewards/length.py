@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout
 
 
+@changing(Changes.result)
 @dataclass
 class LengthConfig(RewardConfig):
     """The wanted length."""
 
-    words: int = 30
+    words: int = setting(30, at_least=1)
     """The wanted number of words."""
 
 

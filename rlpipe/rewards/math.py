@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
@@ -20,13 +21,14 @@ LENGTH = 20_000
 """Characters of a completion, from its end, that are looked at."""
 
 
+@changing(Changes.result)
 @dataclass
 class MathRewardConfig(RewardConfig):
     """Where the right answer stands, and how long comparing may take."""
 
     column: str = "reference"
     """The dataset column that holds the right answer: a number, LaTeX, or a solution that ends in `\\\\boxed{…}`."""
-    timeout: float = 2.0
+    timeout: float = setting(2.0, Changes.nothing, above=0)
     """Seconds for one completion; one that takes longer counts as unreadable."""
 
 
@@ -41,7 +43,6 @@ class MathReward(Reward):
     Config = MathRewardConfig
     config: MathRewardConfig
     verifies = True
-    irrelevant = ("timeout",)
 
     def __init__(self, config: RewardConfig):
         super().__init__(config)

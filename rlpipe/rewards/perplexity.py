@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import Head, RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.engines.frozen import FrozenModelConfig, load_for_reward, model_problems
 from rlpipe.engines.rollout import Score
@@ -31,6 +32,7 @@ class Mode(Enum):
     """As `relative`, plus an exact verifier's score."""
 
 
+@changing(Changes.result)
 @dataclass
 class PerplexityRewardConfig(FrozenModelConfig):
     """Which frozen model, and what its likelihoods are compared with."""
@@ -42,7 +44,7 @@ class PerplexityRewardConfig(FrozenModelConfig):
     """What stands between the completion and the reference answer."""
     verifier: str = "gsm8k"
     """The exact reward that `mode=hybrid` adds, with its default settings."""
-    verifier_weight: float = 1.0
+    verifier_weight: float = setting(1.0, finite=True)
     """The verifier's share in `mode=hybrid`."""
 
 
@@ -64,7 +66,6 @@ class PerplexityReward(Reward):
 
     Config = PerplexityRewardConfig
     config: PerplexityRewardConfig
-    irrelevant = ("batch_tokens",)
     model_head = Head.causal_lm
     loaded: Loaded
 

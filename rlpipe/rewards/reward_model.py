@@ -31,7 +31,6 @@ class RewardModelReward(Reward):
 
     Config = RewardModelRewardConfig
     config: RewardModelRewardConfig
-    irrelevant = ("batch_tokens",)
     model_head = Head.reward
     loaded: Loaded
 

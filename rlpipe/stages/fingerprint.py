@@ -13,13 +13,12 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import to_plain
-from rlpipe.config.relevance import IRRELEVANT
+from rlpipe.config.relevance import STAGE, changes
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
+from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import identity
 from rlpipe.stages.lineage import beside, upstream
-
-NUMERIC_PACKAGES = ("rlpipe", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 
 RECORDED = {"model": "model", "data": "data_files"}
 """Under which key of the manifest the hashes of a product's files stand."""
@@ -78,22 +77,21 @@ def describe(config: RunConfig) -> Stage:
 
 
 def relevant(config: RunConfig) -> dict[str, Any]:
-    """Return the plain config without what does not change the result."""
+    """Return the plain config without what does not change the result, or counts by what it leads to."""
     plain = to_plain(config)
-    method = plugins.load("method", config.method.name)
-    held_out = plain["dataset"]["test_limit"]
-    for key in (*IRRELEVANT, *(f"method.{name}" for name in method.irrelevant)):
-        *outer, last = key.split(".")
-        node = plain
-        for part in outer:
-            node = node[part]
-        node.pop(last, None)
-    if method.makes == "data":  # from held-out rows too
-        plain["dataset"]["test_limit"] = held_out
-    for name, reward in config.reward.items():
-        for key in (*plugins.load("reward", reward.name).irrelevant, "stage", "model", "revision"):
-            plain["reward"][name].pop(key, None)
+    _prune(plain, plain)
+    if plugins.load("method", config.method.name).makes == "data":  # from held-out rows too
+        plain["dataset"]["test_limit"] = config.dataset.test_limit
     return plain
+
+
+def _prune(node: dict[str, Any], whole: dict[str, Any], prefix: str = "") -> None:
+    """Take out of a plain config, in place, the keys that a fingerprint does not hold."""
+    for name in list(node):
+        if changes(prefix + name, whole) not in STAGE:
+            del node[name]
+        elif isinstance(node[name], dict):
+            _prune(node[name], whole, f"{prefix}{name}.")
 
 
 def model_identity(config: RunConfig) -> str:

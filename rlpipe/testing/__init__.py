@@ -23,7 +23,7 @@
 Each raises AssertionError with what is wrong and where. rlpipe's own plugins pass the same checks.
 """
 
-from rlpipe.testing.config import HEAVY, check_config, check_light, explains_itself
+from rlpipe.testing.config import HEAVY, check_config, check_light, explains_itself, unstated
 from rlpipe.testing.launchers import check_launcher
 from rlpipe.testing.plugins import check_dataset, check_evaluation, check_method, check_reward, check_tool
 
@@ -38,4 +38,5 @@ __all__ = [
     "check_reward",
     "check_tool",
     "explains_itself",
+    "unstated",
 ]

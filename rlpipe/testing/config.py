@@ -8,10 +8,12 @@ import json
 import os
 import subprocess
 import sys
+import typing
 from collections.abc import Iterable
 
 from rlpipe.config import plugins
 from rlpipe.config.fields import declarations
+from rlpipe.config.settings import statement
 
 HEAVY = ("torch", "transformers", "trl", "datasets", "peft", "accelerate")
 """Packages that composing and checking must not import."""
@@ -28,6 +30,20 @@ def check_config(cls: type, base: type) -> None:
         told = declarations(config)[field.name].doc or explains_itself(field)
         assert told, f"{config.__name__}.{field.name} has no documentation: put a string under the field"
     assert (cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring; its first line is what --help shows"
+
+
+def unstated(config: type, name: str) -> str | None:
+    """Return what a config class leaves unsaid of a field, and how to say it; None where nothing is.
+
+    A field of which nothing is said counts as changing the result, and its numbers are taken as they are.
+    """
+    said, hint = statement(config, name), typing.get_type_hints(config)[name]
+    if said.changes is None:
+        return "say what it changes: @changing(Changes.result) on the class, or setting(…, Changes.nothing)"
+    numeric = any(kind in (int, float) for kind in (hint, *typing.get_args(hint)))
+    if numeric and said.range is None:
+        return "say which numbers it may hold: setting(…, at_least=…), or finite=True"
+    return None
 
 
 def explains_itself(field: dataclasses.Field) -> bool:

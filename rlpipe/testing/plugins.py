@@ -165,7 +165,7 @@ def check_reward(cls: type[Reward], context: RewardContext | None = None, **sett
     assert issubclass(cls, Reward), f"{cls.__name__} is no subclass of rlpipe.Reward"
     check_light([cls.__module__])
     check_config(cls, RewardConfig)
-    _check_names(cls, "columns", "irrelevant")
+    _check_names(cls, "columns")
     reward = cls(cls.Config(**{"name": "checked", **settings}))
     _check_settings(reward)
     if context is not None:
@@ -247,7 +247,6 @@ def check_evaluation(cls: type[Evaluation], folder: Path, *overrides: str) -> di
     assert issubclass(cls, Evaluation), f"{cls.__name__} is no subclass of rlpipe.Evaluation"
     check_light([cls.__module__])
     check_config(cls, EvaluationConfig)
-    _check_names(cls, "irrelevant")
     takes = getattr(cls, "takes", None)
     assert isinstance(takes, tuple), f"{cls.__name__}.takes is no tuple of forms"
     assert all(issubclass(form, Example) for form in takes), f"{cls.__name__}.takes holds something that is no form"
@@ -295,13 +294,11 @@ def _finite(value: Any) -> bool:
 
 
 def _check_names(cls: Any, *attributes: str) -> None:
-    """Check class attributes that are tuples of names; `irrelevant` are those of fields."""
+    """Check class attributes that are tuples of names."""
     for attribute in attributes:
         names = getattr(cls, attribute)
         fits = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
         assert fits, f"{cls.__name__}.{attribute} is no tuple of names"
-    unknown = sorted(set(cls.irrelevant) - {field.name for field in dataclasses.fields(cls.Config)})
-    assert not unknown, f"{cls.__name__}.irrelevant names {unknown}, which are no fields of its Config"
 
 
 def _check_settings(plugin: Any) -> None:

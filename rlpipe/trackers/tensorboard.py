@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import TrackerConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
+@changing(Changes.nothing)
 @dataclass
 class TensorBoardConfig(TrackerConfig):
     """Where the event files go."""

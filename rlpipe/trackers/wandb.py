@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import TrackerConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker
 
@@ -31,6 +32,7 @@ class Mode(Enum):
     """Nowhere."""
 
 
+@changing(Changes.nothing)
 @dataclass
 class WandbConfig(TrackerConfig):
     """Which W&B run this one is."""

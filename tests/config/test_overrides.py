@@ -10,7 +10,7 @@ from rlpipe.cli import main as cli
 from rlpipe.config.compose import compose
 from rlpipe.config.overrides import as_options, as_typed, split
 from rlpipe.core.errors import ConfigError
-from rlpipe.run.run import run
+from rlpipe.run import run
 from rlpipe.stages.lineage import upstream
 
 

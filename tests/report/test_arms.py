@@ -59,11 +59,9 @@ def test_what_changes_the_result_makes_an_arm(other):
     assert len(group([made(0), made(1, **other)])) == 2
 
 
-def test_what_a_plugin_calls_irrelevant_makes_no_arm():
+def test_what_changes_nothing_makes_no_arm():
     judge = {"name": "judge", "model": "m", "max_dollars": 1.0, "concurrency": 2}
-    from rlpipe.config import plugins
-
-    key = plugins.load("reward", "judge").irrelevant[0]
+    key = "key_env"
     assert len(group([made(0, reward={"judge": {**judge, key: 1}}), made(1, reward={"judge": {**judge, key: 2}})])) == 1
     assert len(group([made(0, reward={"judge": judge}), made(1, reward={"judge": {**judge, "model": "n"}})])) == 2
 

@@ -14,6 +14,7 @@ from rlpipe.config import plugins
 from rlpipe.config.compose import compose, to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.models.blank import Blank
+from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import fingerprint, identity
 from rlpipe.stages.fingerprint import describe, relevant
 
@@ -130,7 +131,7 @@ def test_what_changes_it(config, monkeypatch):
         {"dataset__sample_size": 17},
     ):
         assert changed(config, **settings) != first, settings
-    for package in fingerprint.NUMERIC_PACKAGES:
+    for package in NUMERIC_PACKAGES:
         monkeypatch.setattr(fingerprint, "_version", lambda name, package=package: "99" if name == package else "1")
         assert describe(config).inputs["versions"][package] == "99"
         assert describe(config).fingerprint != first

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, Stopped, TrainingError
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Reward, RewardContext
@@ -42,15 +43,16 @@ class OnFailure(Enum):
     """The run stops and can go on later with the same command: replies are kept, none is paid for twice."""
 
 
+@changing(Changes.result)
 @dataclass
 class JudgeConfig(RewardConfig):
     """Which endpoint is asked, what, and how patiently."""
 
     url: str | None = None
     """The endpoint's base address, up to `/v1`."""
-    model: str | None = None
+    model: str | None = setting(None, Changes.indirect)
     """The model's name there."""
-    key_env: str | None = None
+    key_env: str | None = setting(None, Changes.nothing)
     """The environment variable that holds the key, for endpoints that want one; the key itself is never recorded."""
     mode: JudgeMode = JudgeMode.rubric
     rubric: str = RUBRIC
@@ -59,25 +61,25 @@ class JudgeConfig(RewardConfig):
     comparison: str = COMPARISON
     """The question where two answers are compared (AI feedback, win rates), with places for {prompt}, {first}, {second}
     and {reference}; the reply is to say `Better: A`, `Better: B` or `Better: tie`."""
-    low: float = 0.0
+    low: float = setting(0.0, finite=True)
     """The worst score of the rubric; the reward is scaled so that it is 0."""
-    high: float = 10.0
+    high: float = setting(10.0, finite=True)
     """The best score of the rubric; the reward is scaled so that it is 1."""
     attribute: str = "reward"
     """Which of a reward endpoint's numbers counts; the others are logged."""
-    max_tokens: int = 512
+    max_tokens: int = setting(512, at_least=1)
     """Longest reply to a rubric or a comparison."""
-    concurrency: int = 8
+    concurrency: int = setting(8, Changes.nothing, at_least=1)
     """Questions under way at once."""
-    timeout: float = 60.0
+    timeout: float = setting(60.0, Changes.nothing, above=0)
     """Seconds for one reply."""
-    retries: int = 5
+    retries: int = setting(5, Changes.nothing, at_least=0)
     """How often a question is asked again after a time-out, a 429, a 5xx or a reply without a score."""
-    budget: int | None = None
+    budget: int | None = setting(None, Changes.nothing, at_least=1)
     """Calls that the run may make, retries included."""
-    cache: str | None = None
+    cache: str | None = setting(None, Changes.nothing)
     """The file that keeps replies by content, to share between runs (null: one in the run's folder)."""
-    on_failure: OnFailure = OnFailure.fail
+    on_failure: OnFailure = setting(OnFailure.fail, Changes.nothing)
 
 
 class Judge(Reward):
@@ -94,7 +96,6 @@ class Judge(Reward):
         "stage": "an endpoint's model cannot be made by a run on the way: serve the model/ folder of a finished run "
         "(transformers serve), and give url and model"
     }
-    irrelevant = ("key_env", "concurrency", "timeout", "retries", "budget", "cache", "on_failure")
     replies: Replies
     endpoint: Endpoint
     asking: Asking

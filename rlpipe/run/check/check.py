@@ -18,7 +18,6 @@ from rlpipe.run.resolved import Rule, Subject
 
 RULES: tuple[Rule, ...] = (
     fitting.usable,
-    ranges.ranges,
     ranges.schedule,
     fitting.form,
     fitting.reward,
@@ -67,6 +66,9 @@ def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True
 def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
     subject = Subject(config, overrides, here)
     found = [problem for rule in RULES for problem in rule(subject)]
+    named = {problem.where for problem in found}
+    # What a plugin says itself of a number tells more than its range.
+    found = [problem for problem in ranges.ranges(subject) if problem.where not in named] + found
     yield from found
     # What a run inherits from the one that asks for it is named once.
     before = _before(config, overrides, chain, here)

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.config import plugins
+from rlpipe.config.relevance import without
+from rlpipe.config.settings import Changes
 from rlpipe.methods.ai_feedback import AIFeedbackConfig
+from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
@@ -43,9 +45,8 @@ def _judge(name: str, config: RunConfig) -> dict[str, Any]:
     from rlpipe.stages.lineage import beside
 
     node = config.reward[name]
-    settings = json.loads(json.dumps(asdict(node), default=lambda value: value.value))
-    for field in (*plugins.load("reward", node.name).irrelevant, "stage"):
-        settings.pop(field, None)
+    settings = plain(without(node, Changes.nothing))
+    settings.pop("stage", None)
     made = beside(config).get(f"reward.{name}.stage")
     model = describe(made).name if made is not None else settings.get("model")
     return {"plugin": node.name, "model": model, "settings": _short(json.dumps([settings, model], sort_keys=True))}
