@@ -282,12 +282,6 @@ class Columned(Longer):
     columns = ("answer",)
 
 
-class Misnamed(Longer):
-    """Names a field that it does not have."""
-
-    irrelevant = ("speed",)
-
-
 @pytest.mark.usefixtures("light")
 def test_a_good_reward_passes():
     testing.check_reward(Longer)
@@ -304,7 +298,6 @@ def test_a_good_reward_passes():
         (Relative, "scores 2 among others and 6 alone"),
         (Overwriting, "changes the rollouts"),
         (Columned, r"lacks the columns \['answer'\]"),
-        (Misnamed, r"names \['speed'\], which are no fields"),
         (Method, "is no subclass of"),
     ],
 )

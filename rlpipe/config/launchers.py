@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from omegaconf import OmegaConf
 
+from rlpipe.config.settings import Changes, changing, setting
+
 
 @changing(Changes.nothing)
 @dataclass
