@@ -1,7 +1,7 @@
 """Stopping on request: the first Ctrl-C or SIGTERM asks, the step boundary answers.
 
     with stop_requests() as stop:
-        … stop.asked …
+        … stop.requested …
 
 `callbacks.StopAtStepBoundary` saves and ends training when it is asked.
 """
@@ -32,7 +32,7 @@ class StopRequest:
         self._old: dict[signal.Signals, Any] = {}
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has come."""
         return self.signal is not None
 
@@ -93,7 +93,7 @@ if hasattr(os, "register_at_fork"):  # no fork on Windows
 
 @contextmanager
 def stop_requests(patience: float = 1.0) -> Iterator[StopRequest]:
-    """Turn the first SIGINT or SIGTERM of the body into `asked`.
+    """Turn the first SIGINT or SIGTERM of the body into `requested`.
 
     A SIGINT that comes `patience` seconds or more after it raises KeyboardInterrupt.
 

@@ -68,7 +68,7 @@ class Dataset(ABC):
         """Yield `count` made-up raw rows of a split ("train" or "test"), always the same ones for a seed."""
         raise NotImplementedError(f"{type(self).__name__} has no sample rows")
 
-    def beside(self, rows: list[Row], file: Path, whole: bool) -> None:  # noqa: B027
+    def add_columns(self, rows: list[Row], file: Path, whole: bool) -> None:  # noqa: B027
         """Add to the rows of a local file what stands in other files beside it (labels, say).
 
         `rows` are all of the file's when `whole`, else its first alone.

@@ -104,7 +104,7 @@ def read_split(dataset: Dataset, source: Path, split: str, role: Role) -> Rows:
     rows: list[Row] = []
     for file in found.files:
         part = read_rows(file)
-        dataset.beside(part, file, whole=True)
+        dataset.add_columns(part, file, whole=True)
         rows += part
     where = str(found.files[0]) if len(found.files) == 1 else f"{found.files[0].parent}/ ({len(found.files)} files)"
     return Rows(found.name, where, rows, found.notes)
@@ -114,5 +114,5 @@ def first_row(dataset: Dataset, source: Path, split: str, role: Role) -> tuple[P
     """Return the first file of a split and its first row, without reading the rest."""
     file = source if source.is_file() else find(source, dataset.config.subset, split, role).files[0]
     rows = read_rows(file, first_only=True)
-    dataset.beside(rows, file, whole=False)
+    dataset.add_columns(rows, file, whole=False)
     return file, rows[0]

@@ -47,7 +47,7 @@ class Piqa(Dataset):
         """Return the two solutions as `choices` and the right one's number as `answer`."""
         return {"choices": [row["sol1"], row["sol2"]], "answer": int(row["label"])}
 
-    def beside(self, rows: list[Row], file: Path, whole: bool) -> None:
+    def add_columns(self, rows: list[Row], file: Path, whole: bool) -> None:
         """Add the labels that the original layout keeps in a file of their own, one a line."""
         labels_file = file.with_name(file.name.split(".")[0] + "-labels.lst")
         if "label" in rows[0] or not labels_file.is_file():

@@ -149,12 +149,12 @@ def load_reference(config: RunConfig, policy: Loaded, run_dir: Path) -> PreTrain
     Raises ModelError for one that cannot be loaded or has another vocabulary than the policy.
     """
     from rlpipe.hub.files import locate
-    from rlpipe.stages.store import made
+    from rlpipe.stages.store import product_named
 
     own: ReferenceConfig = config.method.reference  # type: ignore[attr-defined]
     if not own.given:
         return None
-    source = made(config, "method.reference.stage") if own.stage else locate(str(own.model), own.revision)[0]
+    source = product_named(config, "method.reference.stage") if own.stage else locate(str(own.model), own.revision)[0]
     moves = bool(getattr(config.method, "sync_reference", False))
     settings = like(config.model, config.model.chat_template)
     device = policy.model.device.type

@@ -103,7 +103,7 @@ class Evaluation(ABC):
         have none.
         """
 
-    def done(self, rows: Sequence[Row], when: When) -> None:  # noqa: B027
+    def finish(self, rows: Sequence[Row], when: When) -> None:  # noqa: B027
         """Let go of what `rows` has loaded, and write what others take; called once a measurement is complete.
 
         Called in every process, also when an earlier attempt of the run has measured the rows.
@@ -117,6 +117,6 @@ class Evaluation(ABC):
         """Return what a reader of the numbers must know, in sentences: it is said, and kept in the record."""
         return []
 
-    def shown(self, rows: Sequence[Row], start: Sequence[Row] | None) -> RenderableType | None:
+    def render(self, rows: Sequence[Row], start: Sequence[Row] | None) -> RenderableType | None:
         """Return what a person shall see of the rows on the terminal, in something that rich can draw."""
         return None

@@ -102,7 +102,7 @@ class Leaderboard(Evaluation):
             rows.append({**whole, "asked": given, "response": texts if prompt.columns.get("turns") else texts[0]})
         return rows
 
-    def done(self, rows: Sequence[Row], when: When) -> None:
+    def finish(self, rows: Sequence[Row], when: When) -> None:
         """Write the file; after training it holds the trained model's responses."""
         names = self.config.prompt_field, self.config.response_field
         if distributed.is_main():

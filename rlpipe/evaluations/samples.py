@@ -88,7 +88,7 @@ class Samples(Evaluation):
         """Nothing: a few completions are no measurement."""
         return {}
 
-    def shown(self, rows: Sequence[Row], start: Sequence[Row] | None) -> RenderableType | None:
+    def render(self, rows: Sequence[Row], start: Sequence[Row] | None) -> RenderableType | None:
         """Return prompts with their completions: before and after where both are there."""
         from rich.table import Table
         from rich.text import Text

@@ -168,7 +168,7 @@ class WinRate(Evaluation):
             for prompt, mine, row in zip(prompts, ours, judged, strict=True)
         ]
 
-    def done(self, rows: Sequence[Row], when: When) -> None:
+    def finish(self, rows: Sequence[Row], when: When) -> None:
         """Let go of the reference model, and of models that judge."""
         self.references.release()
         self.rewards = None

@@ -70,7 +70,7 @@ class AIFeedback(Method):
     config: AIFeedbackConfig
     takes = (Prompt,)
     makes = "data"
-    maker = "rlpipe.training.feedback.maker"
+    generator = "rlpipe.training.feedback.generator"
     takes_reward = True
 
     def problems(self, config: RunConfig) -> list[Problem]:

@@ -26,7 +26,7 @@ class Method(ABC):
     trainer: ClassVar[str | None] = None
     """The module that runs the method (its `build` and `audit`, see `training.base`): `rlpipe.training.offline.build`,
     `rlpipe.training.online.build`, or one of your own; None for a method that trains nothing."""
-    maker: ClassVar[str | None] = None
+    generator: ClassVar[str | None] = None
     """The module whose `build` makes the rows of a method that `makes` data."""
     head: ClassVar[Head] = Head.causal_lm
     makes: ClassVar[Literal["model", "data"] | None] = "model"

@@ -30,7 +30,7 @@ def named(runs: Sequence[Run]) -> set[str]:
 def telling(configs: Sequence[Row], named: set[str]) -> list[str]:
     """Return a short text for each config, no two the same."""
     if len(configs) == 1:
-        return [said(configs[0].get("method.name", "run"))]
+        return [value_text(configs[0].get("method.name", "run"))]
     parts: list[list[tuple[str, Any]]] = [[] for _ in configs]
     _tell_apart(list(range(len(configs))), configs, named, parts)
     short = _short_names({key for own in parts for key, _ in own})
@@ -100,7 +100,7 @@ def _ends(key: str, end: str) -> bool:
 
 
 def _part(short: str, key: str, value: Any) -> str:
-    return said(value) if key in ("method.name", "model.name", "dataset.name") else f"{short}={said(value)}"
+    return value_text(value) if key in ("method.name", "model.name", "dataset.name") else f"{short}={value_text(value)}"
 
 
 def _cut(label: str) -> str:
@@ -119,12 +119,12 @@ def numbered(labels: list[str]) -> list[str]:
     return found
 
 
-def said(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a setting's value as a person writes it."""
     if value is None or isinstance(value, bool):
         return str(value).lower() if value is not None else "null"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return f"[{','.join(map(said, value))}]"
+        return f"[{','.join(map(value_text, value))}]"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -20,7 +20,7 @@ from rlpipe.report.comparison import (
     Difference,
     EvaluationComparison,
 )
-from rlpipe.report.verdicts import said_p
+from rlpipe.report.verdicts import p_value_text
 
 MOST_SEEDS = 8
 """Seeds that have a column of their own in the table."""
@@ -148,7 +148,7 @@ def _differences(one: EvaluationComparison, baseline: str | None) -> Iterator[Sh
     rows = []
     lines = []
     for difference in one.differences:
-        p = "" if difference.p_holm is None else said_p(difference.p_holm).removeprefix("p ").removeprefix("= ")
+        p = "" if difference.p_holm is None else p_value_text(difference.p_holm).removeprefix("p ").removeprefix("= ")
         interval = _interval(difference.low, difference.high, signed=True)
         rows.append([difference.arm, _number(difference.value, signed=True), interval, p, difference.verdict])
         lines.append(f"{difference.arm}: {difference.words}" + (f"; {difference.settle}" if difference.settle else ""))

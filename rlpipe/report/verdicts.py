@@ -77,7 +77,7 @@ def _words(one: Difference, found: Contrast, tests: int) -> str:
     against = "its own start" if one.baseline == "before" else one.baseline
     if one.low is None or one.high is None or one.p_holm is None:
         return f"not separable from {against}: {found.note}"
-    numbers = f"{one.value:+.3g} ({one.low:+.3g} … {one.high:+.3g}), {said_p(one.p_holm)}"
+    numbers = f"{one.value:+.3g} ({one.low:+.3g} … {one.high:+.3g}), {p_value_text(one.p_holm)}"
     numbers += f" corrected for {tests} comparisons" if tests > 1 else ""
     note = f"; {found.note}" if found.note else ""
     if one.verdict != NOT_SEPARABLE:
@@ -87,7 +87,7 @@ def _words(one: Difference, found: Contrast, tests: int) -> str:
     return f"not separable from {against}: {numbers}{only}{note}"
 
 
-def said_p(p: float) -> str:
+def p_value_text(p: float) -> str:
     """Return a p-value in words."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 

@@ -44,10 +44,10 @@ def weights(run: RunConfig, model: str | None, revision: str | None, stage: Sequ
     """Name frozen weights, the same for the same ones: those a stage makes, of a folder or hub id, or the policy's."""
     from rlpipe.stages import identity
     from rlpipe.stages.fingerprint import describe
-    from rlpipe.stages.lineage import maker
+    from rlpipe.stages.lineage import producer
 
     if stage:
-        return describe(maker(run, stage)).fingerprint
+        return describe(producer(run, stage)).fingerprint
     folder = Path(model or policy).expanduser()
     if not folder.is_dir():
         return identity.weights(str(model), revision)

@@ -21,7 +21,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
 from rlpipe.stages.identity import named
 from rlpipe.tools.tool_calls import with_calls
-from rlpipe.training.base import Maker, Parts, maker_module, trainer_module
+from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer_module
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -106,9 +106,11 @@ def trainer(
     return built
 
 
-def maker(config: RunConfig, method: Method, loaded: Loaded, splits: Splits, record: Record) -> Maker | None:
+def generator(
+    config: RunConfig, method: Method, loaded: Loaded, splits: Splits, record: Record
+) -> DataGenerator | None:
     """Build what makes the run's rows; None for a method that makes none."""
-    module = maker_module(method)
+    module = generator_module(method)
     if module is None:
         return None
     if config.evaluation:

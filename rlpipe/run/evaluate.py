@@ -123,7 +123,7 @@ def measure(
             rows = distributed.broadcast(record.evaluation(one.name, when))
             if new := rows is None:
                 rows = portions.measure(one.name, one.evaluation, one.examples, loaded, when, record)
-            one.evaluation.done(rows, when)
+            one.evaluation.finish(rows, when)
             start = distributed.broadcast(record.evaluation(one.name, "before")) if when == "after" else None
             if new:
                 unsent = True
@@ -133,7 +133,7 @@ def measure(
             _tell([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
             if _alike(one, loaded, record) and start is not None:
                 numbers |= {f"change/{one.name}/{key}": value for key, value in _change(one.name, start, rows).items()}
-            if last and (shown := one.evaluation.shown(rows, start)) is not None:
+            if last and (shown := one.evaluation.render(rows, start)) is not None:
                 show(shown)
     if unsent and distributed.is_main():
         tracker.log(numbers, step)

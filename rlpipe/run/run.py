@@ -25,7 +25,7 @@ from rlpipe.core.terminal import show_problems
 from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
 from rlpipe.run.summary import show_checked, show_finished, summary
-from rlpipe.training.base import Making
+from rlpipe.training.base import GenerationContext
 from rlpipe.training.tracking import track, untrack
 
 if TYPE_CHECKING:
@@ -92,14 +92,14 @@ def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
         tracker = outcome.tracker = track(config, record, is_stage=stage is not None)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         trainer = build.trainer(config, method, loaded, splits, record, callbacks)
-        maker = build.maker(config, method, loaded, splits, record)
+        generator = build.generator(config, method, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
             return
 
-        if maker is not None:
+        if generator is not None:
             with plugins.blame("method", config.method.name):
-                outcome.metrics |= maker.make(Making(record, tracker, stop, outcome.cost))
+                outcome.metrics |= generator.generate(GenerationContext(record, tracker, stop, outcome.cost))
             outcome.reached = Until.evaluate
             return
         plans = evaluate.plan(config, loaded.head, splits.test, record)

@@ -18,7 +18,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import identity
-from rlpipe.stages.lineage import beside, upstream
+from rlpipe.stages.lineage import other_parents, start_parent
 
 RECORDED = {"model": "model", "data": "data_files"}
 """Under which key of the manifest the hashes of a product's files stand."""
@@ -60,7 +60,7 @@ def describe(config: RunConfig) -> Stage:
 
     Raises what reading the run's own rows raises: their content is part of the name.
     """
-    parent, others = upstream(config), beside(config)
+    parent, others = start_parent(config), other_parents(config)
     made = {path: describe(run).fingerprint for path, run in others.items() if not path.startswith("evaluation.")}
     rows = made.pop("dataset.stage", None)
     inputs = {

@@ -38,7 +38,7 @@ JUDGING = ("model", "dataset")
 judged by one and the same model."""
 
 
-def asked(config: RunConfig) -> dict[str, list[str]]:
+def parent_overrides(config: RunConfig) -> dict[str, list[str]]:
     """Return the overrides of every run that `config` needs, by the dotted key that names it.
 
     The one whose model it starts from comes first.
@@ -56,9 +56,9 @@ def asked(config: RunConfig) -> dict[str, list[str]]:
     return {path: list(overrides) for path, overrides in fields.items() if overrides}
 
 
-def needed(config: RunConfig, path: str) -> RunConfig:
+def parent_config(config: RunConfig, path: str) -> RunConfig:
     """Return the config of the run that a dotted key of `config` names. Raises ConfigError, and KeyError for none."""
-    overrides = asked(config)[path]
+    overrides = parent_overrides(config)[path]
     run = _run(config, overrides, INHERITED.get(path, JUDGING))
     if path == "after" and config.tool and not _names(overrides, "tool") and _learns_calls(run):
         run = dataclasses.replace(run, tool=config.tool)
@@ -67,22 +67,24 @@ def needed(config: RunConfig, path: str) -> RunConfig:
 
 def composed_from(config: RunConfig, path: str) -> tuple[str, ...]:
     """Return those overrides of a run that options are read for; what they compose to can be kept (`compose.known`)."""
-    overrides = asked(config)[path]
+    overrides = parent_overrides(config)[path]
     return _split(overrides, _taken(overrides, INHERITED.get(path, JUDGING)))[0]
 
 
-def upstream(config: RunConfig) -> RunConfig | None:
+def start_parent(config: RunConfig) -> RunConfig | None:
     """Return the config of the run whose model `config` starts from, or None if it needs none."""
-    paths = asked(config)
-    return next((needed(config, path) for path in ("after", "model.stage") if path in paths), None)
+    paths = parent_overrides(config)
+    return next((parent_config(config, path) for path in ("after", "model.stage") if path in paths), None)
 
 
-def beside(config: RunConfig) -> dict[str, RunConfig]:
+def other_parents(config: RunConfig) -> dict[str, RunConfig]:
     """Return the other runs that `config` needs, by the dotted key that asks for each."""
-    return {path: needed(config, path) for path in asked(config) if path not in ("after", "model.stage")}
+    return {
+        path: parent_config(config, path) for path in parent_overrides(config) if path not in ("after", "model.stage")
+    }
 
 
-def maker(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+def producer(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """Return the config of the run that makes a model which a reward or an evaluation of `config` uses."""
     return _run(config, overrides, JUDGING)
 

@@ -17,7 +17,7 @@ from rlpipe.records import lease
 from rlpipe.records.lease import Lease, Lost, Taken
 from rlpipe.records.record import Record
 from rlpipe.stages.fingerprint import Stage, describe
-from rlpipe.stages.lineage import asked, maker, needed
+from rlpipe.stages.lineage import parent_config, parent_overrides, producer
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import Mark, using
 
@@ -35,15 +35,15 @@ def product(config: RunConfig, overrides: Sequence[str]) -> Path:
 
     Raises StageError where it is not built yet: a run builds all that it needs before it loads any of it.
     """
-    return _there(describe(maker(config, overrides)), overrides)
+    return _there(describe(producer(config, overrides)), overrides)
 
 
-def made(config: RunConfig, path: str) -> Path:
+def product_named(config: RunConfig, path: str) -> Path:
     """Return the folder of what the run makes that a dotted key of `config` names (`method.reference.stage`).
 
     Raises StageError where it is not built yet.
     """
-    stage = describe(needed(config, path))
+    stage = describe(parent_config(config, path))
     return _there(stage, [path])
 
 
@@ -121,7 +121,7 @@ class _Waiting:
                     say(f"{'got' if self._waited else 'reusing'} {self.stage.name}")
                 if built or ours:
                     return ours, held
-                if distributed.any_rank(stop.asked):
+                if distributed.any_rank(stop.requested):
                     raise Stopped("", f"stopped while waiting for {self.stage.name}", "the same command waits again")
                 time.sleep(POLL)
 
@@ -222,8 +222,8 @@ def plan(config: RunConfig) -> list[Stage]:
     found: dict[str, Stage] = {}
 
     def visit(config: RunConfig) -> None:
-        for path in asked(config):
-            run = needed(config, path)
+        for path in parent_overrides(config):
+            run = parent_config(config, path)
             visit(run)
             stage = describe(run)
             found.setdefault(stage.fingerprint, stage)
@@ -241,19 +241,19 @@ class Parents:
 
     def rows(self) -> Path | None:
         """Return the folder of the rows that another run makes for this one; None where the config names them."""
-        return self._get("dataset.stage") if "dataset.stage" in asked(self._config) else None
+        return self._get("dataset.stage") if "dataset.stage" in parent_overrides(self._config) else None
 
     def start(self) -> Path | None:
         """Return the folder of the weights that the run starts from; None where the config names them.
 
         All other models that it needs (a reward model, a reference) are there then too: `product` finds them.
         """
-        made = {path: self._get(path) for path in asked(self._config)}
-        return made.get("after") or made.get("model.stage")
+        product_named = {path: self._get(path) for path in parent_overrides(self._config)}
+        return product_named.get("after") or product_named.get("model.stage")
 
     def _get(self, path: str) -> Path:
         if path not in self._made:
-            stage = describe(needed(self._config, path))
+            stage = describe(parent_config(self._config, path))
             self._record.update(parents={stage.name: stage.fingerprint})
             self._made[path] = self._uses.enter_context(in_use(stage, str(self._record.run_dir), self._build))
         return self._made[path]

@@ -11,7 +11,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import RecordError, advice
 from rlpipe.stages import identity
 from rlpipe.stages.fingerprint import Stage, describe
-from rlpipe.stages.lineage import asked, needed
+from rlpipe.stages.lineage import parent_config, parent_overrides
 from rlpipe.stages.stored import State, Stored, age
 
 
@@ -26,8 +26,8 @@ class Need:
 
 def needs(config: RunConfig, prefix: str = "") -> Iterator[Need]:
     """Yield all that a run needs, what a stage needs before the stage; the same stage once for each key."""
-    for path in asked(config):
-        run = needed(config, path)
+    for path in parent_overrides(config):
+        run = parent_config(config, path)
         yield from needs(run, f"{prefix}{path}: ")
         yield Need(prefix + path, describe(run))
 
@@ -130,7 +130,7 @@ def _rows(stage: Stage, other: Stored) -> str:
     """Name both stages' rows by their number and the beginning of their hash."""
     told = other.manifest.get("data", {}).get("train", {})
     before = f"{told.get('kept', '?')} ({_short(_inputs(other)['data'])})"
-    if "dataset.stage" in asked(stage.config):
+    if "dataset.stage" in parent_overrides(stage.config):
         return f"{before} → made by another run ({_short(stage.inputs['data'])})"
     return f"{before} → {identity.data(stage.config).rows} ({_short(stage.inputs['data'])})"
 

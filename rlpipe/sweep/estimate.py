@@ -57,14 +57,14 @@ def steps(config: RunConfig) -> int | None:
     Raises DataError for rows that cannot be read.
     """
     from rlpipe.stages import identity
-    from rlpipe.stages.lineage import asked
+    from rlpipe.stages.lineage import parent_overrides
 
     method = config.method
     if not Subject(config).trains or config.until is Until.build:
         return 0
     if method.max_steps is not None:
         return method.max_steps
-    if "dataset.stage" in asked(config):
+    if "dataset.stage" in parent_overrides(config):
         return None
     rows = identity.data(config).rows
     if isinstance(method, OnlineConfig):

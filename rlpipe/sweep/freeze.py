@@ -146,19 +146,19 @@ def _load(app: Path) -> dict[str, Any]:
 
 def _compositions(rehearsal: Rehearsal) -> Compositions:
     """Compose every run that an arm needs, so that its job need not read the options again."""
-    from rlpipe.stages.lineage import asked, composed_from, needed
+    from rlpipe.stages.lineage import composed_from, parent_config, parent_overrides
 
     found: Compositions = {}
     seen: set[str] = set()
 
     def visit(config: RunConfig) -> None:
-        for path in asked(config):
+        for path in parent_overrides(config):
             overrides = composed_from(config, path)
             found.setdefault(overrides, compose.compose_untyped(overrides))
-            visit(needed(config, path))
+            visit(parent_config(config, path))
 
     for arm in rehearsal.arms:
-        if arm.run is not None and (key := repr(asked(arm.run))) not in seen:
+        if arm.run is not None and (key := repr(parent_overrides(arm.run))) not in seen:
             seen.add(key)
             visit(arm.run)
     return found

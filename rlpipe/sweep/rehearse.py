@@ -172,7 +172,7 @@ def _explained(
 
 def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[Problem]:
     """Yield what is wrong with an arm's config, and find the stages that it needs where nothing is."""
-    from rlpipe.stages.lineage import asked
+    from rlpipe.stages.lineage import parent_overrides
     from rlpipe.stages.store import plan
 
     if arm.run is None:
@@ -182,7 +182,9 @@ def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[P
     if any(problem.fatal for problem in found):
         return
     # The many arms that differ in their method's settings need the same stages.
-    needs = repr([asked(arm.run), {part: node for part, node in vars(arm.run).items() if part not in ITS_OWN}])
+    needs = repr(
+        [parent_overrides(arm.run), {part: node for part, node in vars(arm.run).items() if part not in ITS_OWN}]
+    )
     try:
         if needs not in stages:
             stages[needs] = plan(arm.run)

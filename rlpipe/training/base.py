@@ -1,4 +1,4 @@
-"""What runs a method: a module that a method names by its `trainer` or `maker`, and what such a module is given."""
+"""What runs a method: a module that a method names by its `trainer` or `generator`, and what such a module is given."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Parts:
 
 
 @dataclass
-class Making:
+class GenerationContext:
     """What making data may use of the run, beside its parts."""
 
     record: Record
@@ -45,10 +45,10 @@ class Making:
     """What has been spent (`tokens`, `calls`): kept up to date, whatever ends the run."""
 
 
-class Maker(Protocol):
+class DataGenerator(Protocol):
     """Makes the rows of a method whose product is data."""
 
-    def make(self, making: Making) -> dict[str, float]:
+    def generate(self, context: GenerationContext) -> dict[str, float]:
         """Write the rows to the run's `data/`, note their hashes as `data_files`, and return numbers about them.
 
         Goes on where an earlier attempt ended. Raises Stopped when asked to stop.
@@ -65,10 +65,10 @@ class TrainerModule(Protocol):
         """Look at what the trainer will really feed the model; what is surely wrong stands in `errors`."""
 
 
-class MakerModule(Protocol):
-    """A module that makes rows: what `Method.maker` names."""
+class GeneratorModule(Protocol):
+    """A module that makes rows: what `Method.generator` names."""
 
-    def build(self, method: Any, parts: Parts) -> Maker:
+    def build(self, method: Any, parts: Parts) -> DataGenerator:
         """Prepare to make the rows. Raises DataError and ModelError."""
 
 
@@ -77,9 +77,9 @@ def trainer_module(method: Method) -> TrainerModule | None:
     return None if method.trainer is None else cast("TrainerModule", _module(method, method.trainer, "build", "audit"))
 
 
-def maker_module(method: Method) -> MakerModule | None:
+def generator_module(method: Method) -> GeneratorModule | None:
     """Return what makes the rows of a method, None where it makes none. Raises PluginError."""
-    return None if method.maker is None else cast("MakerModule", _module(method, method.maker, "build"))
+    return None if method.generator is None else cast("GeneratorModule", _module(method, method.generator, "build"))
 
 
 def _module(method: Method, name: str, *functions: str) -> Any:

@@ -150,7 +150,7 @@ class StopAtStepBoundary(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save, log and stop when any process was asked to: all must save at the same step."""
-        if distributed.any_rank(self.stop.asked) and state.global_step < state.max_steps:
+        if distributed.any_rank(self.stop.requested) and state.global_step < state.max_steps:
             control.should_save = control.should_log = control.should_training_stop = True
             self.stopped = True
 

@@ -16,7 +16,7 @@ from rlpipe.cli.arguments import STORY, parse
 from rlpipe.config.options import options
 from rlpipe.core.errors import DataError, Stopped
 from rlpipe.run import run
-from rlpipe.stages.lineage import upstream
+from rlpipe.stages.lineage import start_parent
 
 Calls = list[tuple[object, list[str]]]
 
@@ -213,7 +213,7 @@ def test_hydras_searchpath_adds_options(runs, tmp_path):
 def test_the_runs_before_know_a_users_options_too(monkeypatch, tmp_path, flag):
     option(tmp_path / "own", "method/mine", MINE)
     betas = []
-    monkeypatch.setattr(run, "run", lambda config, overrides: betas.append(upstream(config).method.beta))
+    monkeypatch.setattr(run, "run", lambda config, overrides: betas.append(start_parent(config).method.beta))
     assert cli.status([flag.format(tmp_path / "own"), "model=blank", "after=[method=mine]"]) == exits.DONE
     assert betas == [0.75]
 

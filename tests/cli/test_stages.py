@@ -13,7 +13,7 @@ from rlpipe.cli.exits import DONE, MENDABLE, UNWELL
 from rlpipe.config.compose import compose
 from rlpipe.stages import store, upkeep
 from rlpipe.stages.fingerprint import describe
-from rlpipe.stages.lineage import needed
+from rlpipe.stages.lineage import parent_config
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import users, using
 
@@ -43,7 +43,7 @@ ASKING = ("model=blank", "dataset.sample_size=16", "evaluation=none", "hardware.
 def chain(config, build):
     """An SFT and the reward model that was made from it."""
     run = compose(*ASKING, "method=reward_model", "dataset=ultrafeedback", "after=sft", f"store={config.store}")
-    first, second = describe(needed(run, "after")), describe(run)
+    first, second = describe(parent_config(run, "after")), describe(run)
     for one in (first, second):
         store.ensure(one, build)
     return first, second

@@ -11,7 +11,7 @@ from rlpipe.config.compose import compose
 from rlpipe.config.overrides import as_options, as_typed, split
 from rlpipe.core.errors import ConfigError
 from rlpipe.run import run
-from rlpipe.stages.lineage import upstream
+from rlpipe.stages.lineage import start_parent
 
 
 @pytest.mark.slow
@@ -27,14 +27,14 @@ from rlpipe.stages.lineage import upstream
 def test_a_literal_list_is_the_run_before(override):
     config = compose("model=blank", "seed=3", override)
     assert config.after == ["method=sft", "dataset=gsm8k"]
-    before = upstream(config)
+    before = start_parent(config)
     assert before is not None
     assert (before.method.name, before.dataset.name, before.seed, before.model.name) == ("sft", "gsm8k", 3, "blank")
 
 
 def test_a_run_before_the_run_before():
     config = compose("model=blank", "after=[method=dpo,after=[method=sft,method.max_steps=3]]")
-    first = upstream(upstream(config))
+    first = start_parent(start_parent(config))
     assert first.method.name == "sft"
     assert first.method.max_steps == 3
 

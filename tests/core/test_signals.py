@@ -29,9 +29,9 @@ def press(number=signal.SIGINT):
 def test_the_first_signal_asks(number, capfd):
     before = signal.getsignal(number)
     with stop_requests() as stop:
-        assert not stop.asked
+        assert not stop.requested
         press(number)
-        assert stop.asked
+        assert stop.requested
         assert stop.signal == number
     assert "stopping at the next step boundary" in capfd.readouterr().err
     assert signal.getsignal(number) == before
@@ -40,7 +40,7 @@ def test_the_first_signal_asks(number, capfd):
 def test_the_second_ctrl_c_insists():
     with stop_requests(patience=0.0) as stop:
         press()
-        assert stop.asked
+        assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             press()
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
@@ -52,7 +52,7 @@ def test_a_launcher_that_passes_the_same_ctrl_c_on_does_not_insist():
         press()
         press(signal.SIGTERM)
         press(signal.SIGTERM)
-        assert stop.asked
+        assert stop.requested
 
 
 def test_old_handlers_come_back_after_an_error():
@@ -65,10 +65,10 @@ def test_one_inside_another_gives_the_handlers_back_to_it():
     with stop_requests() as outer:
         with stop_requests() as inner:
             press()
-        assert inner.asked
-        assert not outer.asked
+        assert inner.requested
+        assert not outer.requested
         press()
-        assert outer.asked
+        assert outer.requested
 
 
 def test_outside_the_main_thread_nothing_is_asked():
@@ -76,7 +76,7 @@ def test_outside_the_main_thread_nothing_is_asked():
 
     def body():
         with stop_requests() as stop:
-            seen.append(stop.asked)
+            seen.append(stop.requested)
 
     thread = threading.Thread(target=body)
     thread.start()
@@ -95,7 +95,7 @@ def test_forked_children_ignore_ctrl_c_and_end_by_sigterm():
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
         os.kill(child, signal.SIGTERM)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
-        assert not stop.asked
+        assert not stop.requested
 
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sent a signal")
@@ -111,7 +111,7 @@ def test_forked_children_outlive_a_sigterm_that_goes_to_every_process_of_a_run()
         assert os.waitpid(child, os.WNOHANG) == (0, 0)
         os.kill(child, signal.SIGTERM)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
-        assert not stop.asked
+        assert not stop.requested
 
 
 class Asked:
@@ -121,7 +121,7 @@ class Asked:
         self.trainer_of, self.step = trainer_of, step
 
     @property
-    def asked(self):
+    def requested(self):
         return self.trainer_of[0].state.global_step >= self.step
 
 

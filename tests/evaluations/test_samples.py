@@ -18,7 +18,7 @@ def row(completion: str, finish: str = "stop") -> dict:
 
 def drawn(one: Samples, *rows: list[dict] | None) -> str:
     out = Console(file=io.StringIO(), width=100)
-    out.print(one.shown(*rows))
+    out.print(one.render(*rows))
     return out.file.getvalue()
 
 

@@ -143,7 +143,7 @@ def test_before_training_the_policy_ties_with_itself(tmp_path, blank_loaded):
 def test_a_references_responses_are_drawn_once(tmp_path, blank_loaded, monkeypatch):
     one = made(tmp_path)
     rows = one.rows(blank_loaded, prompts(2))
-    one.done(rows, "before")
+    one.finish(rows, "before")
     again = made(tmp_path)
     monkeypatch.setattr(again.references, "_load", lambda policy: pytest.fail("the model was loaded again"))
     file = tmp_path / "evaluations" / "win_rate.reference" / "responses.jsonl"

@@ -14,7 +14,7 @@ from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, Tr
 from rlpipe.config.schema import RunConfig
 from rlpipe.datasets import forms
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.training.base import trainer_module
+from rlpipe.training.base import generator_module, trainer_module
 
 METHODS = plugins.BUILT_IN["method"]
 TAKES = {
@@ -102,6 +102,13 @@ def test_kto_is_not_grouped_by_length():
 )
 def test_dpo_settings_that_do_not_fit_together(settings, where):
     assert problems("dpo", **settings) == [where]
+
+
+@pytest.mark.parametrize("name", plugins.BUILT_IN["method"])
+def test_the_module_that_runs_a_method_is_there(name):
+    made = plugin(name)
+    module = generator_module(made) if made.makes == "data" else trainer_module(made)
+    assert (module is None) == (made.makes is None)
 
 
 def test_none_trains_nothing():

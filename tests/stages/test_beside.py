@@ -13,7 +13,7 @@ from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.run.check.check import problems
 from rlpipe.stages import store
 from rlpipe.stages.fingerprint import describe
-from rlpipe.stages.lineage import beside
+from rlpipe.stages.lineage import other_parents
 
 REWARD = "reward.reward_model.stage=['method=reward_model','method.max_steps=2','evaluation=none']"
 ASKED = ("model=blank", "dataset=ultrafeedback", "dataset.sample_size=64", "seed=3", "reward=reward_model", REWARD)
@@ -25,15 +25,15 @@ def config(tmp_path):
 
 
 def test_the_run_inherits_model_dataset_and_store_but_not_the_seed(config, tmp_path):
-    [(path, run)] = beside(config).items()
+    [(path, run)] = other_parents(config).items()
     assert path == "reward.reward_model.stage"
     assert (run.method.name, run.method.max_steps) == ("reward_model", 2)
     assert (run.model.name, run.dataset.name, run.dataset.sample_size) == ("blank", "ultrafeedback", 64)
     assert (run.seed, run.store) == (0, str(tmp_path))
     named = compose(*ASKED, "reward.reward_model.stage=['method=reward_model','model=blank','model.layers=1','seed=5']")
-    [run] = beside(named).values()
+    [run] = other_parents(named).values()
     assert (run.seed, run.model.layers) == (5, 1)
-    assert beside(compose("model=blank")) == {}
+    assert other_parents(compose("model=blank")) == {}
 
 
 def test_what_is_wrong_with_it_is_found_before_anything_starts(config):

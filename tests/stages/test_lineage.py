@@ -9,7 +9,7 @@ from rlpipe.config.compose import compose
 from rlpipe.core.paths import conf_dir
 from rlpipe.run.check.check import problems
 from rlpipe.stages.fingerprint import describe
-from rlpipe.stages.lineage import asked, beside, needed, upstream
+from rlpipe.stages.lineage import other_parents, parent_config, parent_overrides, start_parent
 from rlpipe.stages.store import plan
 
 pytestmark = pytest.mark.slow
@@ -18,11 +18,11 @@ OWN = ("model=blank", "model.layers=1", "dataset=ultrafeedback", "dataset.sample
 
 
 def test_the_start_inherits_model_dataset_and_seed():
-    run = upstream(compose(*OWN, "method=dpo", "after=sft", "log.every=7", "checkpoint.every=5", "tracker=wandb"))
+    run = start_parent(compose(*OWN, "method=dpo", "after=sft", "log.every=7", "checkpoint.every=5", "tracker=wandb"))
     assert (run.model.layers, run.dataset.sample_size, run.seed, run.log.every) == (1, 16, 3, 7)
     assert run.checkpoint.every == 5
     assert run.tracker.name == "none"
-    run = upstream(compose(*OWN, "method=dpo", "after=[method=sft,seed=5,dataset=smoltalk,model.layers=2]"))
+    run = start_parent(compose(*OWN, "method=dpo", "after=[method=sft,seed=5,dataset=smoltalk,model.layers=2]"))
     assert (run.model.layers, run.dataset.name, run.seed) == (2, "smoltalk", 5)
     assert run.model.name == "blank"
 
@@ -35,11 +35,11 @@ def test_a_reference_belongs_to_the_policy_and_rows_do_not():
         "dataset.stage=[method=ai_feedback,reward=length]",
         "evaluation.preference.limit=3",
     )
-    reference, rows = needed(config, "method.reference.stage"), needed(config, "dataset.stage")
+    reference, rows = parent_config(config, "method.reference.stage"), parent_config(config, "dataset.stage")
     assert (reference.seed, reference.dataset.stage) == (3, config.dataset.stage)
     assert (rows.seed, rows.model.layers, rows.dataset.stage) == (0, 1, [])
-    assert list(beside(config)) == ["dataset.stage", "method.reference.stage"]
-    assert asked(compose(*OWN, "method=dpo", "dataset.stage=[a=b]", "dataset.source=/some/folder")) == {}
+    assert list(other_parents(config)) == ["dataset.stage", "method.reference.stage"]
+    assert parent_overrides(compose(*OWN, "method=dpo", "dataset.stage=[a=b]", "dataset.source=/some/folder")) == {}
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_a_reference_belongs_to_the_policy_and_rows_do_not():
 )
 def test_the_start_learns_the_calls_that_the_run_makes(after, tools):
     config = compose("model=blank", "method=rloo", "dataset=countdown", "tool=calculator", f"after={after}")
-    assert list(upstream(config).tool) == tools
+    assert list(start_parent(config).tool) == tools
 
 
 def test_a_plan_has_everything_once_and_parents_first():
     config = compose(*OWN[:-1], "method=ppo", "after=sft", "reward=reward_model_after_sft")
     stages = plan(config)
     assert [stage.config.method.name for stage in stages] == ["sft", "reward_model"]
-    assert upstream(stages[1].config).seed == 0
-    assert stages[0].fingerprint == describe(upstream(config)).fingerprint == stages[1].inputs["model"]
+    assert start_parent(stages[1].config).seed == 0
+    assert stages[0].fingerprint == describe(start_parent(config)).fingerprint == stages[1].inputs["model"]
     assert [stage.config.run_dir for stage in stages] == [str(stage.folder) for stage in stages]
     assert len(plan(compose(*OWN, "method=ppo", "after=sft", "reward=reward_model_after_sft"))) == 3, "seeds 3 and 0"
     deep = compose(*OWN, "method=rloo", "after=dpo", "reward=length")

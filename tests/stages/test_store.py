@@ -264,4 +264,4 @@ def test_what_is_not_built_is_an_error_for_who_only_loads_it(config):
         "model=blank", "method=dpo", "method.reference.stage=[method=sft,dataset=smoltalk]", f"store={config.store}"
     )
     with pytest.raises(StageError, match=r"the model of \[method.reference.stage\] is not there\n    → "):
-        store.made(asking, "method.reference.stage")
+        store.product_named(asking, "method.reference.stage")

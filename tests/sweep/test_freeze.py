@@ -21,7 +21,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.records.provenance import plain
 from rlpipe.records.sweep import Ended, Sweep
-from rlpipe.stages.lineage import upstream
+from rlpipe.stages.lineage import start_parent
 from rlpipe.sweep import freeze as module
 from rlpipe.sweep.discovery import register
 from tests.sweep.test_pickles import NAMES
@@ -81,7 +81,7 @@ def test_what_a_run_needs_is_composed_from_the_options_as_they_were(
     before = dict(compose.known)
     monkeypatch.setattr(compose, "compose_raw", None)  # nothing is composed any more
     module._load(read(sweep, "0").app)
-    parent = upstream(run_of(sweep, "0"))
+    parent = start_parent(run_of(sweep, "0"))
     compose.known.clear()
     compose.known.update(before)
     assert parent is not None

@@ -45,7 +45,7 @@ class Silent:
 
 
 class Never:
-    asked = False
+    requested = False
 
 
 def trainer(folder, *, record=None, tracker=None, stop=None, progress=None, data=None, keep=2, width=8, **arguments):

@@ -111,9 +111,9 @@ def _shown(value: Any) -> str:
 def data(run: Run, config: RunConfig) -> Iterator[Difference]:
     """Compare the identity of the rows. Raises DataError where they cannot be read."""
     from rlpipe.stages import identity
-    from rlpipe.stages.lineage import asked
+    from rlpipe.stages.lineage import parent_overrides
 
-    if "dataset.stage" in asked(config):
+    if "dataset.stage" in parent_overrides(config):
         return  # rows that another run makes: that run is among the parents
     here = identity.data(config)
     for split, now in (("train", here.train), ("test", here.test)):
@@ -125,9 +125,9 @@ def data(run: Run, config: RunConfig) -> Iterator[Difference]:
 def start(run: Run, config: RunConfig) -> Iterator[Difference]:
     """Compare the weights that the config itself names. Raises ModelError where they are not there."""
     from rlpipe.stages.identity import named
-    from rlpipe.stages.lineage import asked
+    from rlpipe.stages.lineage import parent_overrides
 
-    if config.model.source is None or {"after", "model.stage"} & set(asked(config)):
+    if config.model.source is None or {"after", "model.stage"} & set(parent_overrides(config)):
         return
     then, now = run.manifest.get("start_model"), named(config.model.source, config.model.revision)
     if then is not None and then != now:
@@ -137,10 +137,10 @@ def start(run: Run, config: RunConfig) -> Iterator[Difference]:
 def parents(run: Run, config: RunConfig) -> Iterator[Difference]:
     """Compare the fingerprints of the runs that this one needs. Raises what describing one of them raises."""
     from rlpipe.stages.fingerprint import describe
-    from rlpipe.stages.lineage import asked, needed
+    from rlpipe.stages.lineage import parent_config, parent_overrides
 
     then: dict[str, str] = run.manifest.get("parents", {})
-    here = {path: describe(needed(config, path)) for path in asked(config)}
+    here = {path: describe(parent_config(config, path)) for path in parent_overrides(config)}
     now = {stage.name: stage.fingerprint for stage in here.values()}
     gone = {name: print_ for name, print_ in then.items() if now.get(name) != print_}
     new = [stage.name for stage in here.values() if then.get(stage.name) != stage.fingerprint]

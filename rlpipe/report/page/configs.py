@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from rlpipe.core.files import Row
-from rlpipe.report.labels import said
+from rlpipe.report.labels import value_text
 
 MOST_FIELDS = 24
 """Columns of the table; what more differs is named."""
@@ -21,7 +21,7 @@ def varied(arms: Sequence[Row]) -> dict[str, list[Any]]:
     """
     known = [settings for settings in arms if settings]
     keys = dict.fromkeys(key for settings in known for key in settings)
-    differing = [key for key in keys if len({said(settings.get(key)) for settings in known}) > 1]
+    differing = [key for key in keys if len({value_text(settings.get(key)) for settings in known}) > 1]
     return {key: [settings.get(key) for settings in arms] for key in differing}
 
 
@@ -35,7 +35,8 @@ def differences(labels: Sequence[str], arms: Sequence[Row], baseline: int, whole
     rows = []
     for place, label in enumerate(labels):
         cells = [
-            (said(fields[name][place]), said(fields[name][place]) != said(fields[name][baseline])) for name in shown
+            (value_text(fields[name][place]), value_text(fields[name][place]) != value_text(fields[name][baseline]))
+            for name in shown
         ]
         rows.append({"arm": place, "label": label, "baseline": place == baseline, "cells": cells})
     full = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)

@@ -8,7 +8,7 @@ from typing import Any
 from rlpipe.core.files import Row
 from rlpipe.core.terminal import is_number
 from rlpipe.records.runs import Run
-from rlpipe.report.labels import said
+from rlpipe.report.labels import value_text
 from rlpipe.report.page.configs import varied
 
 MOST_FIELDS = 6
@@ -27,7 +27,7 @@ def effects(arms: Sequence[Sequence[Run]], settings: Sequence[Row], outcomes: Se
     places: list[list[int]] = []
     for name, values in varied(settings).items():
         texts = _ordered([value for value, own in zip(values, settings, strict=True) if own])
-        taken = [texts.index(said(value)) if own else -1 for value, own in zip(values, settings, strict=True)]
+        taken = [texts.index(value_text(value)) if own else -1 for value, own in zip(values, settings, strict=True)]
         if len(texts) <= MOST_VALUES and len(fields) < MOST_FIELDS and not any(_same(taken, old) for old in places):
             fields.append({"name": name, "values": texts})
             places.append(taken)
@@ -55,7 +55,7 @@ def _numbers(runs: Sequence[Run], name: str) -> list[float]:
 
 def _ordered(values: Sequence[Any]) -> list[str]:
     """Return the different values as text, numbers by their size."""
-    different = {said(value): value for value in values}
+    different = {value_text(value): value for value in values}
     numeric = all(is_number(value) for value in different.values())
     return sorted(different, key=different.__getitem__) if numeric else list(different)
 

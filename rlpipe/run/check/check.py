@@ -77,11 +77,11 @@ def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) 
 
 def _before(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[tuple[str, Problem]]:
     """Check the runs that this run needs; yield their problems with the key that asks for each."""
-    from rlpipe.stages.lineage import asked, needed
+    from rlpipe.stages.lineage import parent_config, parent_overrides
 
-    for path, named in asked(config).items():
+    for path, named in parent_overrides(config).items():
         try:
-            run = needed(config, path)
+            run = parent_config(config, path)
         except ConfigError as error:
             yield from ((path, problem) for problem in error.problems)
             continue

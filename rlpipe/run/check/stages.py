@@ -64,9 +64,9 @@ def models(subject: Subject) -> Iterator[Problem]:
 
 def store(subject: Subject) -> Iterator[Problem]:
     """The store of stages is there or can be made, where the run needs any."""
-    from rlpipe.stages.lineage import asked
+    from rlpipe.stages.lineage import parent_overrides
 
-    if not asked(subject.config):
+    if not parent_overrides(subject.config):
         return
     folder = store_dir(subject.config.store)
     where = standing(folder)

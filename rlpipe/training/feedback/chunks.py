@@ -55,7 +55,7 @@ class Chunks:
         return rows
 
     def _may_go_on(self, done: int) -> None:
-        if distributed.any_rank(self.stop.asked):
+        if distributed.any_rank(self.stop.requested):
             raise Stopped(
                 "",
                 f"stopped after {done} of {len(self.ids)} prompts ({self.file.stem}), everything is saved",

@@ -42,12 +42,12 @@ def _weights(folder: str) -> str:
 def _judge(name: str, config: RunConfig) -> dict[str, Any]:
     """Name a reward: its plugin, its model or the stage that makes it, and a hash of all that changes scores."""
     from rlpipe.stages.fingerprint import describe
-    from rlpipe.stages.lineage import beside
+    from rlpipe.stages.lineage import other_parents
 
     node = config.reward[name]
     settings = plain(without(node, Changes.nothing))
     settings.pop("stage", None)
-    made = beside(config).get(f"reward.{name}.stage")
+    made = other_parents(config).get(f"reward.{name}.stage")
     model = describe(made).name if made is not None else settings.get("model")
     return {"plugin": node.name, "model": model, "settings": _short(json.dumps([settings, model], sort_keys=True))}
 

@@ -46,7 +46,7 @@ class OfflineAudit(Audit):
     double_bos: int
     """Sequences that begin with the begin-of-text token twice."""
     data: dict[str, Any] = field(default_factory=dict)
-    """How many examples were dropped or cut, and their lengths (`training.offline.fit.Fitted.report`)."""
+    """How many examples were dropped or cut, and their lengths (`TokenizedExamples.report`)."""
 
     def lines(self) -> list[str]:
         """Say the numbers, a line each."""
@@ -65,13 +65,13 @@ class OfflineAudit(Audit):
         return lines
 
 
-def audit(trainer: Trainer, loaded: Loaded, method: Method, fitted: Any = None) -> OfflineAudit:
+def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = None) -> OfflineAudit:
     """Look at the batches of `trainer` and say what is wrong with them.
 
-    `fitted` (default: the trainer's own, an `training.offline.fit.Fitted`) holds the examples behind the
+    `tokenized` (default: the trainer's own, a `TokenizedExamples`) holds the examples behind the
     rows, in order; without it the prompt's borders are not checked. Nothing is raised: see `errors`.
     """
-    fitted = getattr(trainer, "fitted", None) if fitted is None else fitted
+    tokenized = getattr(trainer, "tokenized", None) if tokenized is None else tokenized
     rows: Any = trainer.train_dataset
     picked = [len(rows) * step // min(SAMPLE, len(rows)) for step in range(min(SAMPLE, len(rows)))]
     whole = bool(getattr(method, "trains_chosen_prompt", False))
@@ -79,8 +79,8 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, fitted: Any = None) 
     stops = _stop_ids(loaded)
     # Rows that hold several examples cannot be matched with them.
     examples = (
-        fitted.examples
-        if fitted is not None and len(fitted.examples) == len(rows) and not getattr(method, "packs", False)
+        tokenized.examples
+        if tokenized is not None and len(tokenized.examples) == len(rows) and not getattr(method, "packs", False)
         else []
     )
     predicts = method.head is Head.causal_lm
@@ -94,7 +94,7 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, fitted: Any = None) 
         untrained=sum(not any(s.trained) for s in sequences),
         leaking=len(leaks),
         double_bos=sum(_double_bos(s, loaded.tokenizer) for s in sequences),
-        data=fitted.report() if fitted is not None else {},
+        data=tokenized.report() if tokenized is not None else {},
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)

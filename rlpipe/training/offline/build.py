@@ -15,8 +15,8 @@ from rlpipe.engines.frozen import load_reference
 from rlpipe.tools.protocols import choose
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
-from rlpipe.training.offline.fit import Fitted, fit
 from rlpipe.training.offline.store import materialise
+from rlpipe.training.offline.tokenized import TokenizedExamples, tokenize_examples
 from rlpipe.training.offline.trainer import resumable
 
 __all__ = ["audit", "build"]
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 
 def build(method: OfflineMethod, parts: Parts) -> Trainer:
-    """Build the trainer of an offline method; `trainer.fitted` says which examples it trains on."""
+    """Build the trainer of an offline method; `trainer.tokenized` says which examples it trains on."""
     config = parts.config
     arguments = training_arguments(method, config, parts.run_dir, world_size())
     examples = list(parts.data.train.examples)
     if method.in_order:
         random.Random(config.seed).shuffle(examples)
     protocol = choose([plugins.make("tool", node) for node in config.tool.values()], parts.loaded.tokenizer)
-    fitted = fit(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
-    _enough(fitted, method)
+    tokenized = tokenize_examples(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
+    _enough(tokenized, method)
     if method.precomputes and method.config.max_steps is not None:
         # No reference is computed for examples that the run never comes to.
-        fitted = fitted.at_most(method.config.max_steps * method.config.batch_size, config.seed)
+        tokenized = tokenized.at_most(method.config.max_steps * method.config.batch_size, config.seed)
     if method.precomputes and not method.in_order:
         # The reference's pass goes through the rows as they lie: like lengths side by side, little is padded.
-        fitted = fitted.longest_first()
+        tokenized = tokenized.longest_first()
     extra: dict[str, Any] = {"peft_config": parts.loaded.peft} if parts.loaded.peft is not None else {}
     named = load_reference(config, parts.loaded, parts.run_dir) if method.uses_reference else None
     if named is not None:
@@ -49,7 +49,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
     elif method.needs_reference_model and parts.loaded.peft is None:
         extra["ref_model"] = copy.deepcopy(parts.loaded.model)
     with quiet_preparation(config.log.progress):
-        rows = materialise(method.columns(fitted.examples, fitted.tokens), parts.run_dir)
+        rows = materialise(method.columns(tokenized.examples, tokenized.tokens), parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
         set_seed(config.seed)
         return resumable(method.library_trainer())(
@@ -59,18 +59,18 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
             processing_class=parts.loaded.tokenizer,
             callbacks=list(parts.callbacks),
             method=method,
-            fitted=fitted,
+            tokenized=tokenized,
             **extra,
         )
 
 
-def _enough(fitted: Fitted, method: OfflineMethod) -> None:
-    if len(fitted.examples) < method.config.batch_size and not method.packs:
+def _enough(tokenized: TokenizedExamples, method: OfflineMethod) -> None:
+    if len(tokenized.examples) < method.config.batch_size and not method.packs:
         raise DataError(
             f"method.batch_size={method.config.batch_size}",
             (
-                f"only {len(fitted.examples)} of {fitted.seen} examples can be trained on "
-                f"(dropped: {fitted.dropped or 'none'})"
+                f"only {len(tokenized.examples)} of {tokenized.seen} examples can be trained on "
+                f"(dropped: {tokenized.dropped or 'none'})"
             ),
-            f"lower method.batch_size to {len(fitted.examples)} or less, or use more data",
+            f"lower method.batch_size to {len(tokenized.examples)} or less, or use more data",
         )

@@ -14,8 +14,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rlpipe.core.errors import DataError
 from rlpipe.training.offline.compaction import compact
-from rlpipe.training.offline.fit import Fitted
 from rlpipe.training.offline.order import BatchOrder
+from rlpipe.training.offline.tokenized import TokenizedExamples
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,8 +56,8 @@ else:
 class OfflineTrainer(Base):
     """The layer over a TRL trainer class; see `resumable`."""
 
-    def __init__(self, *args: Any, method: OfflineMethod, fitted: Fitted, **kwargs: Any):
-        self.method, self.fitted = method, fitted
+    def __init__(self, *args: Any, method: OfflineMethod, tokenized: TokenizedExamples, **kwargs: Any):
+        self.method, self.tokenized = method, tokenized
         super().__init__(*args, **kwargs)
         self.counts = not hasattr(self, "_total_train_tokens")  # ORPO's and CPO's trainers do not
         if self.counts:
@@ -80,7 +80,7 @@ class OfflineTrainer(Base):
                 f"the examples fill only {rows} rows of {config.max_length} tokens",
                 "lower method.batch_size, or use more data",
             )
-        lengths = self.fitted.lengths if by_length else None
+        lengths = self.tokenized.lengths if by_length else None
         return BatchOrder(rows, config.batch_size, self.args.data_seed, lengths, fixed_batches=self.method.in_order)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> BatchOrder:

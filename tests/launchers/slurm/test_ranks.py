@@ -56,7 +56,7 @@ class Together:
                     if distributed.is_main():
                         with open(self.folder / "steps.txt", "a") as lines:
                             lines.write(f"{step} {len(ranks)} {len({node for _, node in ranks})}\n")
-                    if distributed.any_rank(stop.asked) and step + 1 < self.count:
+                    if distributed.any_rank(stop.requested) and step + 1 < self.count:
                         if distributed.is_main():
                             saved.write_text(str(step + 1))
                         raise Stopped("", f"stopped after step {step}", "")

@@ -34,8 +34,8 @@ class Steps:
                 with open(self.folder / "steps.txt", "a") as lines:
                     lines.write(f"{step}\n")
                 assert all(helper.is_alive() for helper in helpers), "a worker died"
-                assert server is None or server.poll() is None or stop.asked, "the server died"
-                if stop.asked and step + 1 < self.count:
+                assert server is None or server.poll() is None or stop.requested, "the server died"
+                if stop.requested and step + 1 < self.count:
                     (self.folder / "saved").write_text(str(step + 1))
                     self._end(helpers, server)
                     raise Stopped("", f"stopped after step {step}", "")

@@ -23,7 +23,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.rewards.judge.judge import JudgeConfig
 from rlpipe.rewards.length import LengthConfig
 from rlpipe.trackers.none import NoTracker
-from rlpipe.training.base import Making, Parts
+from rlpipe.training.base import GenerationContext, Parts
 
 
 class Judge(ThreadingHTTPServer):
@@ -78,9 +78,9 @@ def asking(judge: Judge) -> Callable[..., dict[str, RewardConfig]]:
 
 @dataclass
 class Notebook:
-    """What a maker of rows tells its run."""
+    """What a generator of rows tells its run."""
 
-    stop: Any = field(default_factory=lambda: SimpleNamespace(asked=False))
+    stop: Any = field(default_factory=lambda: SimpleNamespace(requested=False))
     cost: dict[str, float] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=lambda: {"notes": []})
     steps: list[int] = field(default_factory=list)
@@ -121,7 +121,7 @@ def made(loaded: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Make feedback on 11 prompts in `tmp_path/<at>`, without the rest of a run; `own` are the method's settings."""
 
     def make(reward: dict[str, RewardConfig] | None = None, at: str = "run", seed: int = 0, **own: Any) -> dict:
-        from rlpipe.training.feedback.maker import FeedbackMaker
+        from rlpipe.training.feedback.generator import FeedbackGenerator
 
         sampling = SamplingConfig(temperature=0.8, max_tokens=8)
         settings = {"samples": 4, "max_length": 128, "chunk": 3, "cut": Cut.keep, "sampling": sampling, **own}
@@ -140,7 +140,9 @@ def made(loaded: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         book = Notebook()
         parts = Parts(config, loaded, Splits(*both), tmp_path / at)
         try:
-            metrics = FeedbackMaker(method, parts).make(Making(book, NoTracker(config.tracker), book.stop, book.cost))
+            metrics = FeedbackGenerator(method, parts).generate(
+                GenerationContext(book, NoTracker(config.tracker), book.stop, book.cost)
+            )
         finally:
             made_so_far.append(book)
         return {**lines(tmp_path / at), "metrics": metrics, "book": book}

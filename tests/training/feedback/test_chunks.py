@@ -25,7 +25,7 @@ def complete(file, asked=None, told=None, stop=lambda: False, ids=IDS):
         return WHOLE[place]
 
     record = SimpleNamespace(may_write=lambda: True)
-    request = type("Request", (), {"asked": property(lambda self: stop())})()
+    request = type("Request", (), {"requested": property(lambda self: stop())})()
     chunks = Chunks(file, ids, 4, record, request)
     return chunks.complete(make, "testing", lambda done, rows: told is not None and told.append((done, rows)), False)
 

@@ -59,11 +59,11 @@ def test_what_does_not(bare, override):
 
 def test_responses_come_from_the_model_that_the_run_starts_from(bare):
     sft = "after=['method=sft','dataset=smoltalk','dataset.sample_size=16']"
-    from rlpipe.stages.lineage import needed
+    from rlpipe.stages.lineage import parent_config
 
     run = compose("method=dpo", "model=blank", "dataset=ai_feedback", sft)
-    policy = needed(run, "dataset.stage")
+    policy = parent_config(run, "dataset.stage")
     assert policy.after == run.after
     assert policy.model.name == "blank"
     own = compose("method=dpo", "model=blank", "dataset=ai_feedback", sft, "dataset.stage=['after=none']")
-    assert needed(own, "dataset.stage").after == []
+    assert parent_config(own, "dataset.stage").after == []

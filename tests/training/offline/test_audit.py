@@ -33,7 +33,7 @@ def test_trained_tokens_are_the_assistants(build, tmp_path):
     trainer = build(tmp_path, "sft", forms.Completion)
     shown = audited(trainer).shown[0]
     trained = "".join(token["text"] for token in shown["tokens"] if token["trained"])
-    assert trained == trainer.fitted.examples[0].completion[0]["content"] + "<|im_end|>\n"
+    assert trained == trainer.tokenized.examples[0].completion[0]["content"] + "<|im_end|>\n"
     assert [token["stop"] for token in shown["tokens"] if token["trained"]][-2:] == [True, False]
 
 

@@ -43,7 +43,7 @@ def test_losses_equal_those_of_trl_by_hand(make, build, small_model, tmp_path, n
     ours.train()
 
     ours.order.set_epoch(0)
-    rows = [columns_of(ours.fitted.examples[row]) for row in ours.order]
+    rows = [columns_of(ours.tokenized.examples[row]) for row in ours.order]
     loaded = make["load"](small_model, Head.reward if name == "reward_model" else Head.causal_lm)
     loaded.tokenizer.chat_template = bare
     library = ours.method.library_config()
@@ -123,8 +123,8 @@ def test_precomputed_reference_gives_the_same_losses_without_a_second_model(buil
     assert once.ref_model is None
     assert (every.ref_model is None) == (rank > 0)
     # Rows lie by length where the reference is computed first: take them in the same order.
-    names = [example.id for example in every.fitted.examples]
-    ids = [example.id for example in once.fitted.examples]
+    names = [example.id for example in every.tokenized.examples]
+    ids = [example.id for example in once.tokenized.examples]
     every_order = list(every.order)
     once._get_train_sampler = lambda *_: [ids.index(names[row]) for row in every_order]
     once.train()

@@ -67,7 +67,7 @@ def test_tokens_equal_those_of_trls_own_preparation(make, build, tokenizer, tmp_
 
     trainer = build(tmp_path, name)
     base = type(trainer).__mro__[2]
-    rows = Dataset.from_list([columns_of(example) for example in trainer.fitted.examples])
+    rows = Dataset.from_list([columns_of(example) for example in trainer.tokenized.examples])
     trainer.args.assistant_only_loss = True
     extra = (False, None) if name == "sft" else ()
     theirs = base._prepare_dataset(trainer, rows, tokenizer, trainer.args, *extra, "train")

@@ -87,7 +87,7 @@ def test_accelerates_wrappers_pass_the_epoch_on(build, tmp_path):
 
 def test_kto_rows_are_shuffled_but_stay_with_their_micro_batch(build, tmp_path):
     trainer = build(tmp_path, "kto")
-    assert [example.id for example in trainer.fitted.examples] != [f"train/{row}" for row in range(24)]
+    assert [example.id for example in trainer.tokenized.examples] != [f"train/{row}" for row in range(24)]
     completions, rotated = trainer.train_dataset["completion_ids"], trainer.train_dataset["KL_completion_ids"]
     for start in range(0, 24, 4):
         assert sorted(completions[start : start + 4]) == sorted(rotated[start : start + 4])

@@ -13,7 +13,7 @@ from rlpipe.core.files import Row, hashes, write_lines
 from rlpipe.core.terminal import say, show
 from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.engines.sampler import Sampler
-from rlpipe.methods.ai_feedback import AIFeedbackConfig, Mode
+from rlpipe.methods.ai_feedback import AIFeedback, AIFeedbackConfig, Mode
 from rlpipe.rewards.combine import Rewards
 from rlpipe.training.feedback import pairs
 from rlpipe.training.feedback.chunks import Chunks
@@ -23,7 +23,7 @@ from rlpipe.training.feedback.provenance import provenance
 from rlpipe.training.feedback.responses import Prompts, draw, fitting
 
 if TYPE_CHECKING:
-    from rlpipe.training.base import Making, Parts
+    from rlpipe.training.base import GenerationContext, Parts
 
 FOLDER = "feedback"
 """Where a run keeps the responses and judgements that its pairs are made from."""
@@ -37,7 +37,12 @@ LOST = {
 }
 
 
-class FeedbackMaker:
+def build(method: AIFeedback, parts: Parts) -> FeedbackGenerator:
+    """Prepare to sample and judge. Raises DataError and ModelError."""
+    return FeedbackGenerator(method.config, parts)
+
+
+class FeedbackGenerator:
     """Makes pairs of the prompts of both splits."""
 
     def __init__(self, own: AIFeedbackConfig, parts: Parts):
@@ -64,55 +69,57 @@ class FeedbackMaker:
         self._steps = 0
         """Prompts of all phases so far: what numbers are logged by."""
 
-    def make(self, making: Making) -> dict[str, float]:
+    def generate(self, context: GenerationContext) -> dict[str, float]:
         """Sample, judge and write `data/train.jsonl` and `data/test.jsonl`; return the run's numbers.
 
         Raises Stopped when asked to stop, and DataError where no pair is left.
         """
         called = self._calls()
         try:
-            drawn = {one.split: self._drawn(one, making) for one in self.prompts}
-            judged = {one.split: self._judged(one, drawn[one.split], making) for one in self.prompts}
+            drawn = {one.split: self._drawn(one, context) for one in self.prompts}
+            judged = {one.split: self._judged(one, drawn[one.split], context) for one in self.prompts}
         finally:
             if self._calls():
-                making.cost["calls"] = self._calls() - called
-        return self._write(drawn, judged, making)
+                context.cost["calls"] = self._calls() - called
+        return self._write(drawn, judged, context)
 
     def _calls(self) -> int:
         return sum(reward.calls for reward in self.rewards.rewards.values())
 
-    def _drawn(self, prompts: Prompts, making: Making) -> list[Row]:
+    def _drawn(self, prompts: Prompts, context: GenerationContext) -> list[Row]:
         def make(place: slice) -> list[Row]:
             rows = draw(prompts.kept[place], self.sampler, self.own.samples, self.config.seed)
-            making.cost["tokens"] = making.cost.get("tokens", 0) + sum(pairs.lengths(rows))
+            context.cost["tokens"] = context.cost.get("tokens", 0) + sum(pairs.lengths(rows))
             return rows
 
-        return self._complete("responses", "sampling", prompts, make, making)
+        return self._complete("responses", "sampling", prompts, make, context)
 
-    def _judged(self, prompts: Prompts, drawn: Sequence[Row], making: Making) -> list[Row]:
+    def _judged(self, prompts: Prompts, drawn: Sequence[Row], context: GenerationContext) -> list[Row]:
         def make(place: slice) -> list[Row]:
             return judge(drawn[place], prompts.kept[place], prompts.ids[place], self.own, self.rewards)
 
-        return self._complete("judgements", "judging", prompts, make, making)
+        return self._complete("judgements", "judging", prompts, make, context)
 
     def _complete(
-        self, name: str, doing: str, prompts: Prompts, make: Callable[[slice], list[Row]], making: Making
+        self, name: str, doing: str, prompts: Prompts, make: Callable[[slice], list[Row]], context: GenerationContext
     ) -> list[Row]:
         first = self._steps
 
         def told(done: int, rows: list[Row]) -> None:
             numbers = pairs.drawn_numbers(rows) if name == "responses" else pairs.judged_numbers(rows)
-            making.record.log_metrics(first + done, numbers)
+            context.record.log_metrics(first + done, numbers)
             if distributed.is_main():
-                making.tracker.log(numbers, first + done)
+                context.tracker.log(numbers, first + done)
 
         file = self.parts.run_dir / FOLDER / f"{name}.{prompts.split}.jsonl"
         ids = [prompt.id for prompt in prompts.kept]
         self._steps += len(ids)
-        rows = Chunks(file, ids, self.own.chunk, making.record, making.stop)
+        rows = Chunks(file, ids, self.own.chunk, context.record, context.stop)
         return rows.complete(make, f"{doing} for {prompts.split}", told, self.config.log.progress)
 
-    def _write(self, drawn: dict[str, list[Row]], judged: dict[str, list[Row]], making: Making) -> dict[str, float]:
+    def _write(
+        self, drawn: dict[str, list[Row]], judged: dict[str, list[Row]], context: GenerationContext
+    ) -> dict[str, float]:
         shared = provenance(self.config, self.own, self.parts.loaded)
         rows: dict[str, list[Row]] = {}
         found: dict[str, float] = {}
@@ -125,30 +132,30 @@ class FeedbackMaker:
         if self.own.mode is Mode.pairwise:
             found |= {f"judge/{name}": value for name, value in bias.numbers().items()}
         show(numbers_table(found))
-        self._note(bias.note(), making)
+        self._note(bias.note(), context)
         if not rows["train"]:
             raise _nothing(found, bias.note())
-        self._keep(rows, making)
+        self._keep(rows, context)
         return found
 
-    def _keep(self, rows: dict[str, list[Row]], making: Making) -> None:
+    def _keep(self, rows: dict[str, list[Row]], context: GenerationContext) -> None:
         """Write the splits that have pairs, and a few pairs to read."""
         if not rows["test"]:
-            self._note("no pair of held-out prompts is left: there is no data/test.jsonl", making)
-        if not making.record.may_write():
+            self._note("no pair of held-out prompts is left: there is no data/test.jsonl", context)
+        if not context.record.may_write():
             return
         folder = self.parts.run_dir / "data"
         for split, pair_rows in rows.items():
             if pair_rows:
                 write_lines(folder / f"{split}.jsonl", pair_rows)
-        making.record.update(data_files=hashes(folder))
+        context.record.update(data_files=hashes(folder))
         to_read = [{name: row[name] for name in SHOWN} for row in rows["train"][:TO_READ]]
-        making.record.log_samples(self._steps, [_readable(row) for row in to_read])
-        making.tracker.table("samples", [_readable(row) for row in to_read], self._steps)
+        context.record.log_samples(self._steps, [_readable(row) for row in to_read])
+        context.tracker.table("samples", [_readable(row) for row in to_read], self._steps)
 
-    def _note(self, note: str | None, making: Making) -> None:
+    def _note(self, note: str | None, context: GenerationContext) -> None:
         if note is not None:
-            making.record.update(notes=[note])
+            context.record.update(notes=[note])
             say(f"note: {note}")
 
 

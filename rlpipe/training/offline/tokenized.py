@@ -23,7 +23,7 @@ BATCH = 4096
 
 
 @dataclass
-class Fitted:
+class TokenizedExamples:
     """The examples to train on, with their tokens and what happened to the others."""
 
     examples: list[Example]
@@ -42,11 +42,11 @@ class Fitted:
         """Tokens of each example's longest sequence."""
         return [tokens.length for tokens in self.tokens]
 
-    def longest_first(self) -> Fitted:
+    def longest_first(self) -> TokenizedExamples:
         """Return the same with the longest examples first."""
         return self._picked(sorted(range(len(self.tokens)), key=lambda row: -self.tokens[row].length))
 
-    def at_most(self, count: int, seed: int) -> Fitted:
+    def at_most(self, count: int, seed: int) -> TokenizedExamples:
         """Return `count` of the examples, drawn by `seed`; the others are counted as out of reach."""
         if count >= len(self.tokens):
             return self
@@ -54,7 +54,7 @@ class Fitted:
         part = self._picked(sorted(random.Random(f"{seed}/at_most").sample(range(len(self.tokens)), count)))
         return replace(part, dropped={**self.dropped, "not reached by the last step": left})
 
-    def _picked(self, rows: list[int]) -> Fitted:
+    def _picked(self, rows: list[int]) -> TokenizedExamples:
         examples, tokens = [self.examples[row] for row in rows], [self.tokens[row] for row in rows]
         return replace(self, examples=examples, tokens=tokens)
 
@@ -71,13 +71,13 @@ class Fitted:
         }
 
 
-def fit(
+def tokenize_examples(
     examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
     config: OfflineConfig,
     mark: bool = True,
     protocol: Protocol | None = None,
-) -> Fitted:
+) -> TokenizedExamples:
     """Tokenise the examples and apply `overlong`; `protocol` lays out completions that call tools.
 
     An example whose prompt alone fills `max_length` is always dropped: nothing of it could be
@@ -106,7 +106,7 @@ def fit(
         )
     examples_kept, tokens_kept = [example for example, _ in kept], [tokens for _, tokens in kept]
     name = None if protocol is None else protocol.name.value
-    return Fitted(examples_kept, tokens_kept, len(examples), dict(dropped), cut, name)
+    return TokenizedExamples(examples_kept, tokens_kept, len(examples), dict(dropped), cut, name)
 
 
 def _tokens(

@@ -1,4 +1,4 @@
-"""Making AI feedback: three modes, judges that go by the place, interruptions."""
+"""Generating AI feedback: three modes, judges that go by the place, interruptions."""
 
 from __future__ import annotations
 
@@ -172,9 +172,9 @@ def test_wherever_a_run_was_cut_off_it_ends_with_the_same_rows(made, judge, aski
 
 
 def test_a_request_to_stop_is_heard_and_what_is_done_is_kept(made, monkeypatch, tmp_path):
-    from rlpipe.training.feedback import maker
+    from rlpipe.training.feedback import generator
 
-    draw, asked = maker.draw, []
+    draw, asked = generator.draw, []
 
     def once(*arguments):
         if asked:
@@ -183,11 +183,11 @@ def test_a_request_to_stop_is_heard_and_what_is_done_is_kept(made, monkeypatch, 
         return draw(*arguments)
 
     whole = made(at="whole")
-    monkeypatch.setattr(maker, "draw", once)
+    monkeypatch.setattr(generator, "draw", once)
     with pytest.raises(Stopped):
         made()
     assert len((tmp_path / "run" / "feedback" / "responses.train.jsonl").read_text().splitlines()) == 3
-    monkeypatch.setattr(maker, "draw", draw)
+    monkeypatch.setattr(generator, "draw", draw)
     assert made()["train"] == whole["train"]
 
 

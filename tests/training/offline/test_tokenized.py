@@ -3,7 +3,7 @@ import pytest
 from rlpipe.core.errors import DataError
 from rlpipe.datasets import forms
 from rlpipe.methods.offline import Overlong
-from rlpipe.training.offline.fit import fit
+from rlpipe.training.offline.tokenized import tokenize_examples
 
 
 @pytest.fixture
@@ -27,40 +27,40 @@ def config(make, **settings):
 
 
 def test_longer_examples_are_dropped_and_counted(make, tokenizer, rows):
-    fitted = fit(rows, tokenizer, config(make, max_length=64))
-    assert [example.id for example in fitted.examples] == ["short"]
-    assert fitted.dropped == {"longer than max_length": 2}
-    assert fitted.report()["seen"] == 3
+    tokenized = tokenize_examples(rows, tokenizer, config(make, max_length=64))
+    assert [example.id for example in tokenized.examples] == ["short"]
+    assert tokenized.dropped == {"longer than max_length": 2}
+    assert tokenized.report()["seen"] == 3
 
 
 def test_truncation_cuts_the_end_but_never_leaves_a_bare_prompt(make, tokenizer, rows):
-    fitted = fit(rows, tokenizer, config(make, max_length=64, overlong=Overlong.truncate))
-    assert [example.id for example in fitted.examples] == ["short", "long"]
-    assert fitted.dropped == {"whose prompt alone fills max_length": 1}
-    assert fitted.cut == 1
-    assert fitted.lengths[1] == 64
+    tokenized = tokenize_examples(rows, tokenizer, config(make, max_length=64, overlong=Overlong.truncate))
+    assert [example.id for example in tokenized.examples] == ["short", "long"]
+    assert tokenized.dropped == {"whose prompt alone fills max_length": 1}
+    assert tokenized.cut == 1
+    assert tokenized.lengths[1] == 64
 
 
 def test_conversation_cut_before_the_assistant_speaks_is_dropped(make, tokenizer):
     chat = [{"role": "user", "content": "x" * 100}, {"role": "assistant", "content": "y"}]
     ok = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y" * 100}]
     examples = [forms.Chat("a", chat), forms.Chat("b", ok)]
-    fitted = fit(examples, tokenizer, config(make, max_length=64, overlong=Overlong.truncate))
-    assert [example.id for example in fitted.examples] == ["b"]
+    tokenized = tokenize_examples(examples, tokenizer, config(make, max_length=64, overlong=Overlong.truncate))
+    assert [example.id for example in tokenized.examples] == ["b"]
 
 
 def test_nothing_left_is_an_error_that_says_how_long_they_are(make, tokenizer, rows):
     with pytest.raises(DataError, match=r"max_length=8: no example is left .*3 longer than max_length; the longest"):
-        fit(rows, tokenizer, config(make, max_length=8))
+        tokenize_examples(rows, tokenizer, config(make, max_length=8))
 
 
 def test_too_few_examples_for_one_batch_is_an_error(build, tmp_path):
-    with pytest.raises(DataError, match=r"batch_size=8, but only 3 of 3 examples"):
+    with pytest.raises(DataError, match=r"batch_size=8: only 3 of 3 examples"):
         build(tmp_path, "sft", count=3)
 
 
 def test_no_reference_is_computed_for_examples_beyond_the_last_step(build, tmp_path):
     trainer = build(tmp_path, "dpo", count=40, max_steps=2)
     assert len(trainer.train_dataset) == 16
-    assert trainer.fitted.dropped == {"not reached by the last step": 24}
-    assert build(tmp_path, "dpo", count=40, max_steps=5).fitted.dropped == {}
+    assert trainer.tokenized.dropped == {"not reached by the last step": 24}
+    assert build(tmp_path, "dpo", count=40, max_steps=5).tokenized.dropped == {}
