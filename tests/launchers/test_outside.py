@@ -119,5 +119,5 @@ def test_a_broken_one_matters_only_if_it_is_chosen(site):  # noqa: F811
 
 def test_a_sweep_whose_launcher_is_not_installed_says_so(tmp_path):
     sweep = Sweep.create(tmp_path / "sweep", launcher="slrum", settings={})
-    with pytest.raises(LaunchError, match=r"its launcher 'slrum' is not installed here; did you mean 'slurm'\?"):
+    with pytest.raises(LaunchError, match=r"its launcher 'slrum' is not installed here\n    → did you mean 'slurm'\?"):
         launcher_of(sweep)

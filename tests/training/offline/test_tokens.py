@@ -39,7 +39,7 @@ def test_assistants_turns_are_found_with_and_without_markers(make, tokenizer):
 
 def test_template_that_shows_turns_differently_later_is_refused(make, tokenizer):
     tokenizer.chat_template = UNMARKED.replace("m['content']", "(m['content'] if loop.last else 'gone')")
-    with pytest.raises(ModelError, match=r"turn 1 .*generation"):
+    with pytest.raises(ModelError, match=r"(?s)turn 1 .*generation"):
         tokenize(make["examples"](forms.Chat, 2), tokenizer)
 
 

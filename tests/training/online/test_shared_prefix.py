@@ -84,7 +84,7 @@ def test_a_model_that_cannot_score_anything_is_named() -> None:
         shared_prefix.support(model)
     capped = build("gemma2")
     capped.config._attn_implementation = "sdpa"
-    with pytest.raises(ModelError, match=r"Gemma2ForCausalLM failed on a few tokens: .*softcap"):
+    with pytest.raises(ModelError, match=r"Gemma2ForCausalLM: failed on a few tokens: .*softcap"):
         shared_prefix.support(capped)
 
 
