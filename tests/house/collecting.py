@@ -1,5 +1,6 @@
-"""Collect tests and print, as JSON, which of some modules that imported, each with what did it. As a script:
-`collecting '["torch", …]' PATH…`.
+"""Collect tests, and print as JSON which of the named modules that imported, each with the test that did it.
+
+As a script: `collecting '["torch", …]' PATH…`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class Watch:
 
 if __name__ == "__main__":
     watch = Watch(json.loads(sys.argv[1]))
-    # Of the fast tier too, which tests run is decided after all modules are imported.
     code = pytest.main(["--collect-only", "-q", "--no-summary", "-n", "0", *sys.argv[2:]], plugins=[watch])
     print(json.dumps(watch.found))
     sys.exit(code)
