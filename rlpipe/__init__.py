@@ -27,13 +27,16 @@ if TYPE_CHECKING:
         ToolConfig,
         TrackerConfig,
     )
+    from rlpipe.config.launchers import LauncherConfig
     from rlpipe.config.schema import RunConfig
+    from rlpipe.config.settings import Changes, changing, setting
     from rlpipe.core.errors import ConfigError, DataError, ModelError, PluginError, Problem, RlpipeError
     from rlpipe.datasets.base import Dataset
     from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Labelled, Preference, Prompt, Text
     from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
     from rlpipe.evaluations.base import Evaluation, EvaluationContext
     from rlpipe.evaluations.completions import complete
+    from rlpipe.launchers.base import JobStatus, Launcher
     from rlpipe.methods.base import Method
     from rlpipe.methods.batch import Batch, Tokens
     from rlpipe.methods.dpo import DPO, DPOConfig
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Batch": "rlpipe.methods.batch",
     "Case": "rlpipe.rewards.base",
+    "Changes": "rlpipe.config.settings",
     "Chat": "rlpipe.datasets.forms",
     "Choice": "rlpipe.datasets.forms",
     "Completion": "rlpipe.datasets.forms",
@@ -67,7 +71,10 @@ _MODULES = {
     "GRPO": "rlpipe.methods.grpo",
     "GRPOConfig": "rlpipe.methods.grpo",
     "Head": "rlpipe.config.kinds",
+    "JobStatus": "rlpipe.launchers.base",
     "Labelled": "rlpipe.datasets.forms",
+    "Launcher": "rlpipe.launchers.base",
+    "LauncherConfig": "rlpipe.config.launchers",
     "Loaded": "rlpipe.models.base",
     "Loss": "rlpipe.methods.losses",
     "Method": "rlpipe.methods.base",
@@ -100,9 +107,11 @@ _MODULES = {
     "ToolConfig": "rlpipe.config.kinds",
     "Tracker": "rlpipe.trackers.base",
     "TrackerConfig": "rlpipe.config.kinds",
+    "changing": "rlpipe.config.settings",
     "complete": "rlpipe.evaluations.completions",
     "compose": "rlpipe.config.compose",
     "run": "rlpipe.run.run",
+    "setting": "rlpipe.config.settings",
 }
 """Where each public name is defined."""
 
@@ -112,6 +121,7 @@ __all__ = [
     "SFT",
     "Batch",
     "Case",
+    "Changes",
     "Chat",
     "Choice",
     "Completion",
@@ -126,7 +136,10 @@ __all__ = [
     "Example",
     "GRPOConfig",
     "Head",
+    "JobStatus",
     "Labelled",
+    "Launcher",
+    "LauncherConfig",
     "Loaded",
     "Loss",
     "Method",
@@ -158,9 +171,11 @@ __all__ = [
     "ToolConfig",
     "Tracker",
     "TrackerConfig",
+    "changing",
     "complete",
     "compose",
     "run",
+    "setting",
 ]
 
 

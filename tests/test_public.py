@@ -39,6 +39,7 @@ SCHEMAS = sorted(
 PUBLIC = [
     "Batch",
     "Case",
+    "Changes",
     "Chat",
     "Choice",
     "Completion",
@@ -55,7 +56,10 @@ PUBLIC = [
     "GRPO",
     "GRPOConfig",
     "Head",
+    "JobStatus",
     "Labelled",
+    "Launcher",
+    "LauncherConfig",
     "Loaded",
     "Loss",
     "Method",
@@ -88,9 +92,11 @@ PUBLIC = [
     "ToolConfig",
     "Tracker",
     "TrackerConfig",
+    "changing",
     "complete",
     "compose",
     "run",
+    "setting",
 ]
 
 
