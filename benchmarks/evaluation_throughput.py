@@ -24,6 +24,7 @@ from sampling import load as random_model
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.datasets.forms import Prompt
 from rlpipe.datasets.load import load as load_data
 from rlpipe.engines.prompts import prompt_ids
@@ -69,7 +70,7 @@ def ours(loaded: Loaded, asked: list[Prompt], tokens: int, greedy: bool) -> Call
 def theirs(loaded: Loaded, asked: list[Prompt], tokens: int, greedy: bool) -> Callable[[], list[list[str]]]:
     """Return the same by `generate`: a batch padded on the left, then the same verifier."""
     run = compose("method=none", "dataset=countdown", "reward=countdown")
-    rewards = Rewards(run.reward)
+    rewards = Rewards(resolve(run).make_rewards())
     rewards.start(run, loaded.path, "cpu", Path(tempfile.mkdtemp()))
     how = {"do_sample": False} if greedy else {"do_sample": True, "top_k": 0, "num_return_sequences": COUNT}
 

@@ -74,6 +74,7 @@ def build(work: Work, folder: Path, run_dir: Path, callbacks: Sequence[Any]) -> 
 
     from rlpipe.config import plugins
     from rlpipe.config.kinds import DatasetConfig, ModelConfig, RewardConfig, TrackerConfig
+    from rlpipe.config.resolved import resolve
     from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
     from rlpipe.datasets.base import LoadReport, Split, Splits
     from rlpipe.datasets.forms import Prompt
@@ -114,7 +115,7 @@ def build(work: Work, folder: Path, run_dir: Path, callbacks: Sequence[Any]) -> 
         log=LogConfig(every=10**9, progress=False),
     )
     loaded = Loaded(AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), str(folder))
-    return method.trainer(Parts(config, loaded, Splits(split, split), run_dir, list(callbacks)))
+    return method.trainer(Parts(resolve(config), loaded, Splits(split, split), run_dir, list(callbacks)))
 
 
 def worker(work: Work, folder: Path) -> None:

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlpipe.config import plugins
 from rlpipe.config.explain import composing
 from rlpipe.config.hydra import compose_raw, register
+from rlpipe.config.resolved import plugin_class
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, PluginError, Problem, guess
 
@@ -89,7 +90,7 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
 
 
 def _node(kind: str, plain: Mapping[str, Any]) -> Any:
-    return OmegaConf.merge(OmegaConf.structured(plugins.load(kind, plain["name"]).Config), plain)
+    return OmegaConf.merge(OmegaConf.structured(plugin_class(kind, plain["name"]).Config), plain)
 
 
 def _undeclared(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:

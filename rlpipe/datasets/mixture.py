@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.resolved import default
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.datasets.base import Dataset, Row, Rows, Splits
@@ -70,11 +71,8 @@ class Mixture(Dataset):
         return Rows("train", source, train, notes), Rows("test", source, turns)
 
     def _part(self, name: str) -> Dataset:
-        from rlpipe.config import plugins
-
-        cls = plugins.load("dataset", name)
-        config = cls.Config(name=name, source=self.config.source, sample_size=self.config.sample_size, test_limit=None)
-        part: Dataset = cls(config)
+        own = self.config
+        part: Dataset = default("dataset", name, source=own.source, sample_size=own.sample_size, test_limit=None)
         return part
 
     def problems(self) -> list[Problem]:

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from rlpipe.config import plugins
-from rlpipe.config.kinds import EvaluationConfig, RewardConfig
+from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.resolved import Resolved, default, resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told, tools_of
+from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
-from rlpipe.rewards.chosen import default, described
+from rlpipe.rewards.chosen import described
 from rlpipe.rewards.combine import Rewards
 from rlpipe.statistics.intervals import pass_at_k
 
@@ -73,21 +73,21 @@ class Accuracy(Evaluation):
 
     def unfit(self, config: RunConfig, columns: Collection[str] | None) -> Problem | None:
         """Say that no verifier is known, or that prompts lack a column that it reads."""
-        chosen = verifier(self.config.reward, config)
-        if chosen is None:
+        reward = verifier(self.config.reward, resolve(config))
+        if reward is None:
             return Problem("", _no_verifier(config), "")
-        reward: Reward = plugins.make("reward", chosen)
         lacking = [] if columns is None else [column for column in reward.columns if column not in columns]
+        name = reward.config.name
         if lacking:
-            what = f"verifier {chosen.name} reads the column '{lacking[0]}', which prompts of this dataset lack"
+            what = f"verifier {name} reads the column '{lacking[0]}', which prompts of this dataset lack"
             return Problem("", what, "")
-        return None if reward.verifies else Problem("", f"reward {chosen.name} does not say what is right", "")
+        return None if reward.verifies else Problem("", f"reward {name} does not say what is right", "")
 
     def start(self, context: EvaluationContext) -> None:
         """Take the verifier, the tools and the lengths of the run."""
-        self.context = context
+        self.context, self.resolved = context, resolve(context.config)
         self.verifier: tuple[str, Rewards] | None = None
-        self.tools = tools_of(context.config) if self.config.tool else []
+        self.tools = self.resolved.make_tools() if self.config.tool else []
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
         """Add the verifier, sampling and tools."""
@@ -95,9 +95,9 @@ class Accuracy(Evaluation):
         drawn = settings(self.config.sampling, run.method)
         if not self.config.samples:
             drawn = replace(drawn, temperature=0.0)
-        chosen = verifier(self.config.reward, run)
+        chosen = verifier(self.config.reward, self.resolved)
         told = drawing(run, drawn, self.tools, self.config.seed)
-        judge = {"verifier": None if chosen is None else described(chosen, run, loaded.path)}
+        judge = {"verifier": None if chosen is None else described(chosen.config, run, loaded.path)}
         return {**super().protocol(loaded), **judge, **told}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
@@ -145,12 +145,12 @@ class Accuracy(Evaluation):
         """Return the verifier, proved by its own cases before the first use."""
         if self.verifier is None:
             around = self.context
-            chosen = verifier(self.config.reward, around.config)
+            chosen = verifier(self.config.reward, self.resolved)
             if chosen is None:
                 raise PluginError("evaluation", _no_verifier(around.config), "name one: evaluation.NAME.reward=…")
-            rewards = Rewards({chosen.name: chosen})
+            rewards = Rewards({chosen.config.name: chosen})
             rewards.start(around.config, loaded.path, loaded.model.device.type, around.run_dir)
-            self.verifier = (chosen.name, rewards)
+            self.verifier = (chosen.config.name, rewards)
         return self.verifier
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
@@ -172,19 +172,19 @@ class Accuracy(Evaluation):
         return numbers | dict(_completions(told))
 
 
-def verifier(named: str | None, config: RunConfig) -> RewardConfig | None:
-    """Return the reward that says what is right in a run, None where none does. Raises PluginError for unknown names.
+def verifier(named: str | None, run: Resolved) -> Reward | None:
+    """Return a new reward, the one that says what is right in a run, None where none does. Raises PluginError.
 
     That is the one that is `named`, in the run or among the plugins; else the run's own verifier; else the
     dataset's natural one.
     """
     if named is not None:
-        return config.reward.get(named) or default(named)
-    for node in config.reward.values():
-        if plugins.load("reward", node.name).verifies:
-            return node
-    natural = plugins.load("dataset", config.dataset.name).verifier
-    return default(natural) if natural is not None else None
+        return cast("Reward", run.make_reward(named))
+    for name in run.config.reward:
+        if run.reward(name).verifies:
+            return cast("Reward", run.make_reward(name))
+    natural = run.dataset.verifier
+    return cast("Reward", default("reward", natural)) if natural is not None else None
 
 
 def _told(rollout: Rollout, name: str) -> Row:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.config import plugins
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, sampling_problems
@@ -74,11 +73,6 @@ def drawing(config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], 
 def draw_problems(draw: DrawConfig) -> list[Problem]:
     """Return which settings of a draw are out of range, each at its field's name."""
     return sampling_problems(settings(draw, None), "sampling")
-
-
-def tools_of(config: RunConfig) -> list[Tool]:
-    """Return the run's tools."""
-    return [plugins.make("tool", node) for node in config.tool.values()]
 
 
 def complete(

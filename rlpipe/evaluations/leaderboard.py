@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
@@ -21,7 +22,6 @@ from rlpipe.evaluations.completions import (
     draw_problems,
     drawing,
     settings,
-    tools_of,
 )
 from rlpipe.models.base import Loaded
 
@@ -78,7 +78,7 @@ class Leaderboard(Evaluation):
         """Take the run's folder, its tools and its lengths."""
         self.run = context.config
         self.target = context.run_dir / f"{context.name}.jsonl"
-        self.tools = tools_of(self.run) if self.config.tool else []
+        self.tools = resolve(self.run).make_tools() if self.config.tool else []
         self.sampling = settings(self.config.sampling, self.run.method)
 
     def own_examples(self) -> Sequence[Example]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import conversation, converse, drawing, tools_of
+from rlpipe.evaluations.completions import conversation, converse, drawing
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Samples(Evaluation):
     def start(self, context: EvaluationContext) -> None:
         """Take the run's tools."""
         self.run = context.config
-        self.tools = tools_of(self.run)
+        self.tools = resolve(self.run).make_tools()
         self.sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
 
     def own_examples(self) -> Sequence[Example]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.config import plugins
-from rlpipe.config.kinds import EvaluationConfig, Head, RewardConfig
+from rlpipe.config.kinds import EvaluationConfig, Head
+from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
@@ -27,12 +27,12 @@ from rlpipe.evaluations.completions import (
     drawing,
     settings,
     told,
-    tools_of,
 )
 from rlpipe.evaluations.references import Reference, References
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
 from rlpipe.models.base import Loaded
-from rlpipe.rewards.chosen import default, described, weights
+from rlpipe.rewards.base import Reward
+from rlpipe.rewards.chosen import described, weights
 from rlpipe.rewards.combine import Rewards
 
 if TYPE_CHECKING:
@@ -100,24 +100,23 @@ class WinRate(Evaluation):
 
     def unfit(self, config: RunConfig, columns: Collection[str] | None) -> Problem | None:
         """Say that nobody judges, or that there is nothing to compare with."""
-        own, judges = self.config, list(self._judges(config).values())
-        names = " and ".join(node.name for node in judges)
+        own, run = self.config, resolve(config)
+        judges = list(self._judges(run).values())
+        names = " and ".join(judge.config.name for judge in judges)
         if not judges:
             return Problem("", "no reward says which response is better", "")
         if own.pairwise and not _can_compare(judges):
             what = f"pairwise=true asks for a judge that compares two responses, and {names} does not"
             return Problem("", what, "")
-        made = [plugins.make("reward", node) for node in judges]
-        if own.reward is not None and own.reward not in config.reward and (bad := made[0].problems()):
+        if own.reward is not None and own.reward not in config.reward and (bad := judges[0].problems()):
             what = f"reward {own.reward} has no settings in this run: {bad[0].where} {bad[0].what}"
             return Problem("", what, bad[0].fix)
-        wanted = [column for reward in made for column in reward.columns]
+        wanted = [column for judge in judges for column in judge.columns]
         wanted += ["reference"] if own.against is Against.dataset else []
         lacking = [column for column in wanted if columns is not None and column not in columns]
         if lacking:
             return Problem("", f"prompts of this dataset lack the column '{lacking[0]}'", "")
-        trains = bool(plugins.load("method", config.method.name).takes)
-        if not trains and own.against is Against.model and own.model is None and not own.stage:
+        if not run.method.takes and own.against is Against.model and own.model is None and not own.stage:
             fix = f"name another: evaluation.{own.name}.model=… or stage=[…], or against=dataset"
             return Problem("", "nothing is trained, so the model would be compared with itself", fix)
         return None
@@ -125,10 +124,11 @@ class WinRate(Evaluation):
     def start(self, context: EvaluationContext) -> None:
         """Take the rewards, the tools and the lengths of the run."""
         own, self.context, self.run = self.config, context, context.config
-        self.judges = self._judges(self.run)
+        self.resolved = resolve(self.run)
+        self.judges = self._judges(self.resolved)  # never started: `rows` has rewards of its own, which `done` lets go
         self.rewards: Rewards | None = None
         self.compares = _can_compare(list(self.judges.values())) if own.pairwise is None else own.pairwise
-        self.tools = tools_of(self.run) if own.tool else []
+        self.tools = self.resolved.make_tools() if own.tool else []
         self.sampling = settings(own.sampling, self.run.method)
         named = (own.model, own.revision, own.stage)
         folder = context.run_dir / "evaluations" / f"{context.name}.reference"
@@ -140,7 +140,7 @@ class WinRate(Evaluation):
         found = super().protocol(loaded)
         if own.against is Against.model:
             found["reference"] = weights(run, own.model, own.revision, own.stage, loaded.path)
-        found["judge"] = {name: described(node, run, loaded.path) for name, node in self.judges.items()}
+        found["judge"] = {name: described(one.config, run, loaded.path) for name, one in self.judges.items()}
         return {**found, "pairwise": self.compares, **drawing(run, self.sampling, self.tools, own.seed)}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
@@ -181,22 +181,21 @@ class WinRate(Evaluation):
         """Say where the judge goes by the order of the answers, and where lengths differ too much to be controlled."""
         return notes(rows)
 
-    def _judges(self, config: RunConfig) -> dict[str, RewardConfig]:
+    def _judges(self, run: Resolved) -> dict[str, Reward]:
+        """Return new rewards: all of the run, or the named one."""
         named = self.config.reward
-        if named is None:
-            return dict(config.reward)
-        return {named: config.reward.get(named) or default(named)}
+        return run.make_rewards() if named is None else {named: run.make_reward(named)}
 
     def _started(self, loaded: Loaded) -> Rewards:
         """Return the rewards, proved by their own cases and with their models loaded."""
         if self.rewards is None:
-            self.rewards = Rewards(self.judges)
+            self.rewards = Rewards(self._judges(self.resolved))
             self.rewards.start(self.run, loaded.path, loaded.model.device.type, self.context.run_dir)
         return self.rewards
 
 
-def _can_compare(judges: Sequence[RewardConfig]) -> bool:
-    return len(judges) == 1 and bool(plugins.make("reward", judges[0]).compares)
+def _can_compare(judges: Sequence[Reward]) -> bool:
+    return len(judges) == 1 and judges[0].compares
 
 
 def _spoken(prompt: Prompt, text: str) -> Rollout:

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from rlpipe.config import plugins
 from rlpipe.config.launchers import LauncherConfig
+from rlpipe.config.resolved import plugin_class
 from rlpipe.core.errors import LaunchError, Problem, guess
 from rlpipe.records.sweep import JOB_ID, Job, Sweep
 
@@ -102,7 +103,7 @@ def launcher_of(sweep: Sweep) -> Launcher:
     known = plugins.table()["launcher"]
     if name not in known:
         raise LaunchError(sweep.folder, f"its launcher '{name}' is not installed here", guess(name, known))
-    launcher: Launcher = plugins.load("launcher", name)(sweep)
+    launcher: Launcher = plugin_class("launcher", name)(sweep)
     return launcher
 
 

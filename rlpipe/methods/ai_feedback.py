@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe.config import plugins
 from rlpipe.config.kinds import MethodConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Prompt
@@ -118,7 +118,7 @@ def _comparing(config: RunConfig) -> Iterator[Problem]:
         return
     [(name, node)] = config.reward.items()
     try:
-        compares = plugins.make("reward", node).compares
+        compares = resolve(config).reward(name).compares
     except PluginError:
         return  # `run.check.fitting.usable` says why
     if not compares:

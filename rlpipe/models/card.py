@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlpipe.config import plugins
 from rlpipe.config.overrides import command, without_run_dir
+from rlpipe.config.resolved import plugin_class
 from rlpipe.core.files import Row
 from rlpipe.core.terminal import is_number
 from rlpipe.records.changes import before_after_rows, cost
@@ -79,7 +79,7 @@ def _header(manifest: Row, result: Row | None, license: str | None, base: str | 
     from huggingface_hub import ModelCardData
 
     config = manifest["config"]
-    is_reward = plugins.load("method", config["method"]["name"]).head.value == "reward"
+    is_reward = plugin_class("method", config["method"]["name"]).head.value == "reward"
     data = ModelCardData(
         base_model=base,
         base_model_relation=("adapter" if adapter else "finetune") if base else None,
@@ -116,7 +116,7 @@ def _measured(manifest: Row, metrics: Mapping[str, Any]) -> list[Any]:
 
 def _opening(manifest: Row, base: str | None, adapter: bool) -> str:
     config = manifest["config"]
-    method = plugins.load("method", config["method"]["name"])
+    method = plugin_class("method", config["method"]["name"])
     about = str(method.__doc__ or "").strip().splitlines()[0].rstrip(".")
     start = f"[{base}](https://huggingface.co/{base})" if base else f"`{_start(config)}`"
     made = [f"the run `{parent}`" for parent in manifest["parents"]]

@@ -1,4 +1,4 @@
-"""Rewards that somebody names besides the run's own: with their defaults, and as a record tells them apart."""
+"""What tells rewards apart in a record: their settings, and the weights that they score with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.config import plugins
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.config.relevance import without
 from rlpipe.config.settings import Changes
@@ -18,12 +17,6 @@ from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
-
-
-def default(name: str) -> RewardConfig:
-    """Return the config of a reward plugin as it comes. Raises PluginError for an unknown name."""
-    made: RewardConfig = plugins.load("reward", name).Config(name=name)
-    return made
 
 
 def described(config: RewardConfig, run: RunConfig, policy: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rlpipe.config import plugins
-from rlpipe.config.kinds import RewardConfig
 from rlpipe.core.errors import DataError, PluginError, RlpipeError, Stopped, TrainingError, guess
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, Score
@@ -19,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Rewards:
-    """The rewards of a config, by their names there.
+    """Rewards by their names, fresh ones that nobody else holds.
 
     `start` proves them and loads their models; then `score` fills `Rollout.scores` and `Rollout.reward`.
     """
 
-    def __init__(self, configs: Mapping[str, RewardConfig]):
-        self.rewards: dict[str, Reward] = {name: plugins.make("reward", node) for name, node in configs.items()}
+    def __init__(self, rewards: Mapping[str, Reward]):
+        self.rewards = dict(rewards)
 
     def start(self, config: RunConfig, policy: str, device: str, run_dir: Path) -> None:
         """Score every reward's own cases, then let each load what it needs.

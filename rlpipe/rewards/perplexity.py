@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from rlpipe.config import plugins
 from rlpipe.config.kinds import Head, RewardConfig
+from rlpipe.config.resolved import default
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.engines.frozen import FrozenModelConfig, load_for_reward, model_problems
@@ -74,9 +74,9 @@ class PerplexityReward(Reward):
         self.verifier: Reward | None = None
         self.columns = (self.config.column,)
         if self.config.mode is Mode.hybrid:
-            cls = plugins.load("reward", self.config.verifier)
-            self.verifier = cls(cls.Config(name=self.config.verifier))
-            self.columns = tuple(dict.fromkeys((*self.columns, *cls.columns)))
+            verifier: Reward = default("reward", self.config.verifier)
+            self.verifier = verifier
+            self.columns = tuple(dict.fromkeys((*self.columns, *verifier.columns)))
 
     def problems(self) -> list[Problem]:
         """Say what is wrong with the model's choice and with the verifier."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlpipe.config import plugins
+from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, ModelError
@@ -43,20 +44,21 @@ def hardware(config: RunConfig) -> str:
     return str(PartialState(cpu=config.hardware.device is Device.cpu).device.type)
 
 
-def data(config: RunConfig, method: Method, record: Record, made: Path | None = None) -> Splits:
+def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits:
     """Load the dataset in the form that the method takes, and record what loading did.
 
     `made` is the folder of the rows where another run makes them. Where nobody looks at rows, none are read.
     """
-    evaluations = [plugins.make("evaluation", node) for node in config.evaluation.values()]
-    if not any(one.takes for one in (method, *evaluations)):
+    if not resolved.reads_data:
         return Splits(*(Split([], LoadReport(split, "not read", "")) for split in ("train", "test")))
-    node = config.dataset if made is None else dataclasses.replace(config.dataset, source=str(made))
-    dataset = plugins.make("dataset", node)
+    if made is not None:
+        there = dataclasses.replace(resolved.config.dataset, source=str(made))
+        resolved = resolve(dataclasses.replace(resolved.config, dataset=there))
+    config, dataset = resolved.config, resolved.dataset
     with plugins.blame("dataset", config.dataset.name):
-        splits = load(dataset, method.takes or (dataset.form,), config.seed)
+        splits = load(dataset, resolved.method.takes or (dataset.form,), config.seed)
     if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
-        splits.train = with_calls(splits.train, [plugins.make("tool", node) for node in config.tool.values()])
+        splits.train = with_calls(splits.train, resolved.make_tools())
     reports = [splits.train.report, splits.test.report]
     record.update(data={report.split: vars(report) for report in reports})
     for report in reports:
@@ -64,14 +66,14 @@ def data(config: RunConfig, method: Method, record: Record, made: Path | None = 
     return splits
 
 
-def model(config: RunConfig, method: Method, source: Path | None, device: str, record: Record) -> Loaded:
+def model(resolved: Resolved, source: Path | None, device: str, record: Record) -> Loaded:
     """Load or make the model with the head that the method needs, and record what was decided on the way."""
-    plugin = plugins.make("model", config.model)
+    config = resolved.config
     where = str(source) if source else config.model.source
     if source is None and where is not None and distributed.is_main():
         record.update(start_model=named(where, config.model.revision))
     with plugins.blame("model", config.model.name):
-        loaded = plugin.load(where, method.head, config.seed, device, record.run_dir / "start")
+        loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
     for note in loaded.notes:
         say(f"model: {note}")
@@ -79,12 +81,7 @@ def model(config: RunConfig, method: Method, source: Path | None, device: str, r
 
 
 def trainer(
-    config: RunConfig,
-    method: Method,
-    loaded: Loaded,
-    splits: Splits,
-    record: Record,
-    callbacks: Sequence[TrainerCallback],
+    resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, callbacks: Sequence[TrainerCallback]
 ) -> Trainer | None:
     """Build the method's trainer and audit what it will feed the model; None for a method that trains nothing.
 
@@ -92,12 +89,13 @@ def trainer(
     """
     from transformers import set_seed
 
-    set_seed(config.seed)
+    method: Method = resolved.method
+    set_seed(resolved.config.seed)
     module = trainer_module(method)
     if module is None:
         return None
-    with plugins.blame("method", config.method.name):
-        built = module.build(method, Parts(config, loaded, splits, record.run_dir, list(callbacks)))
+    with plugins.blame("method", method.config.name):
+        built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks)))
         found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())
     show(found)
@@ -106,10 +104,9 @@ def trainer(
     return built
 
 
-def generator(
-    config: RunConfig, method: Method, loaded: Loaded, splits: Splits, record: Record
-) -> DataGenerator | None:
+def generator(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record) -> DataGenerator | None:
     """Build what makes the run's rows; None for a method that makes none."""
+    config, method = resolved.config, resolved.method
     module = generator_module(method)
     if module is None:
         return None
@@ -118,4 +115,4 @@ def generator(
         record.update(notes=[note])
         say(note)
     with plugins.blame("method", config.method.name):
-        return module.build(method, Parts(config, loaded, splits, record.run_dir))
+        return module.build(method, Parts(resolved, loaded, splits, record.run_dir))

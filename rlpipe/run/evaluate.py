@@ -10,7 +10,7 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import Head
-from rlpipe.config.schema import RunConfig
+from rlpipe.config.resolved import Resolved
 from rlpipe.core import distributed
 from rlpipe.core.files import json_text, read_json
 from rlpipe.core.terminal import say, show
@@ -37,17 +37,17 @@ class Planned:
     """Which held-out rows they are; empty for an evaluation that brings its own."""
 
 
-def plan(config: RunConfig, head: Head, held_out: Split, record: Record) -> list[Planned]:
+def plan(resolved: Resolved, head: Head, held_out: Split, record: Record) -> list[Planned]:
     """Return the evaluations that dataset and model allow; what is left out is said and recorded.
 
     A required evaluation that does not fit is the checks' business, long before this.
     """
     planned: list[Planned] = []
     left_out: list[str] = []
-    for name, node in config.evaluation.items():
-        evaluation: Evaluation = plugins.make("evaluation", node)
+    for name, node in resolved.config.evaluation.items():
+        evaluation: Evaluation = resolved.make_evaluation(name)
         with plugins.blame("evaluation", node.name):
-            fit, formless = _fit(name, evaluation, config, head, held_out, record)
+            fit, formless = _fit(name, evaluation, resolved, head, held_out, record)
         if isinstance(fit, str):
             left_out.append(f"evaluation {name} is left out: {fit}")
             continue
@@ -59,9 +59,10 @@ def plan(config: RunConfig, head: Head, held_out: Split, record: Record) -> list
 
 
 def _fit(
-    name: str, evaluation: Evaluation, config: RunConfig, head: Head, held_out: Split, record: Record
+    name: str, evaluation: Evaluation, resolved: Resolved, head: Head, held_out: Split, record: Record
 ) -> tuple[Planned | str, int]:
     """Start an evaluation and give it its examples, or say why it is left out; also how many rows have none for it."""
+    config = resolved.config
     context = EvaluationContext(config, record.run_dir, name)
     if head not in evaluation.heads:
         return f"it does not measure a model with a {head.value} head", 0
@@ -70,7 +71,7 @@ def _fit(
             return unfit.what, 0
         evaluation.start(context)
         return Planned(name, evaluation, evaluation.own_examples()), 0
-    way = route(plugins.make("dataset", config.dataset).form, evaluation.takes)
+    way = route(resolved.dataset.form, evaluation.takes)
     if way is None:
         return f"dataset {config.dataset.name} has no form for it", 0
     examples, formless = _examples(held_out, way[1], evaluation.config.limit)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config import plugins
 from rlpipe.config.compose import to_plain
 from rlpipe.config.relevance import differing
+from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
 from rlpipe.core.errors import RlpipeError, Stopped, guess
@@ -54,10 +55,11 @@ def run(
     `lease` of its folder where the caller has it already. Raises RlpipeError for what the user can mend and
     Stopped when the run was asked to stop and can go on; the record is complete at every exit.
     """
+    resolved = resolve(config)
     if stage is None:  # else the run that needs it has checked it, with what its own command line allows
         show_problems(check(config, overrides))
     if config.until is Until.check:
-        show_checked(config)
+        show_checked(resolved)
         return None
     distributed.start(on_cpu=config.hardware.device is Device.cpu)
     # A stage's folder is named by its fingerprint: what else differs makes no difference.
@@ -66,12 +68,12 @@ def run(
     if distributed.broadcast(record.finished):
         show_finished(record)
     else:
-        _attempt(config, record, stage)
+        _attempt(resolved, record, stage)
     return _objective(config, record)
 
 
-def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
-    outcome = Outcome()
+def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
+    config, outcome = resolved.config, Outcome()
     with ExitStack() as context:
         context.enter_context(_recorded(record, outcome, stage))
         from rlpipe.core import logs
@@ -79,20 +81,19 @@ def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
         from rlpipe.stages.store import parents
         from rlpipe.training import train as training
 
-        method = plugins.make("method", config.method)
         needed = context.enter_context(parents(config, record, stage, run))
-        splits = build.data(config, method, record, needed.rows())
+        splits = build.data(resolved, record, needed.rows())
         source = needed.start()
         context.enter_context(logs.quiet(record.log_file, config.log.libraries))
         stop = context.enter_context(stop_requests())
 
         device = build.hardware(config)
-        loaded = build.model(config, method, source, device, record)
+        loaded = build.model(resolved, source, device, record)
         checkpoint = training.resume_point(record)
-        tracker = outcome.tracker = track(config, record, is_stage=stage is not None)
+        tracker = outcome.tracker = track(resolved, record, is_stage=stage is not None)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
-        trainer = build.trainer(config, method, loaded, splits, record, callbacks)
-        generator = build.generator(config, method, loaded, splits, record)
+        trainer = build.trainer(resolved, loaded, splits, record, callbacks)
+        generator = build.generator(resolved, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
             return
@@ -102,7 +103,7 @@ def _attempt(config: RunConfig, record: Record, stage: Stage | None) -> None:
                 outcome.metrics |= generator.generate(GenerationContext(record, tracker, stop, outcome.cost))
             outcome.reached = Until.evaluate
             return
-        plans = evaluate.plan(config, loaded.head, splits.test, record)
+        plans = evaluate.plan(resolved, loaded.head, splits.test, record)
         outcome.metrics |= evaluate.measure(plans, loaded, "before", record, tracker, last=trainer is None)
         if trainer is None:
             outcome.reached = Until.evaluate

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from rlpipe.config import plugins
 from rlpipe.config.overrides import command, go_on
+from rlpipe.config.resolved import plugin_class
 from rlpipe.core import distributed
 from rlpipe.core.terminal import console, say
 from rlpipe.records.changes import before_after_rows, cost
 
 if TYPE_CHECKING:
-    from rlpipe.config.schema import RunConfig
+    from rlpipe.config.resolved import Resolved
     from rlpipe.records.record import Record
 
 
-def show_checked(config: RunConfig) -> None:
+def show_checked(resolved: Resolved) -> None:
     """Show what a run would do, for `until=check`."""
+    config = resolved.config
     table = Table("", "", show_header=False)
     method = config.method
     length = f"{method.max_steps} steps" if method.max_steps is not None else f"{method.epochs:g} epochs"
     trained = f", {length}, {method.batch_size} examples a step"
     table.add_row("model", f"{config.model.name} {config.model.source or ''}".strip())
     table.add_row("dataset", f"{config.dataset.name} from {config.dataset.source}")
-    makes_model = plugins.load("method", method.name).makes == "model"
-    table.add_row("method", f"{method.name}{trained if makes_model else ''}")
+    table.add_row("method", f"{method.name}{trained if resolved.trains else ''}")
     stages = {"after": config.after, "model's stage": config.model.stage, "dataset's stage": config.dataset.stage}
     for name, words in stages.items():
         if words:
@@ -94,7 +94,7 @@ def next_commands(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[st
         return []
     start = ("model=hf", f"model.source={model}", *_same_rows(manifest))
     more = [("evaluate", command("method=none", *start)), ("train on", command("method=dpo", *start))]
-    if plugins.load("method", manifest["config"]["method"]["name"]).head.value != "reward":
+    if plugin_class("method", manifest["config"]["method"]["name"]).head.value != "reward":
         more.insert(0, ("talk to it", command("chat", str(run_dir))))
     return more
 

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlpipe.config import plugins
 from rlpipe.config.compose import to_plain
 from rlpipe.config.relevance import STAGE, changes
+from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.records.provenance import NUMERIC_PACKAGES
@@ -47,7 +47,7 @@ class Stage:
     @property
     def makes(self) -> str:
         """`model` or `data`; what makes nothing leaves its model as it was."""
-        return plugins.load("method", self.config.method.name).makes or "model"
+        return resolve(self.config).method.makes or "model"
 
     @property
     def product(self) -> Path:
@@ -60,13 +60,13 @@ def describe(config: RunConfig) -> Stage:
 
     Raises what reading the run's own rows raises: their content is part of the name.
     """
-    parent, others = start_parent(config), other_parents(config)
+    resolved, parent, others = resolve(config), start_parent(config), other_parents(config)
     made = {path: describe(run).fingerprint for path, run in others.items() if not path.startswith("evaluation.")}
     rows = made.pop("dataset.stage", None)
     inputs = {
         "config": relevant(config),
-        "data": rows or _rows(config),
-        "model": describe(parent).fingerprint if parent else model_identity(config),
+        "data": rows or _rows(resolved),
+        "model": describe(parent).fingerprint if parent else _model(resolved),
         "versions": {name: _version(name) for name in NUMERIC_PACKAGES},
     }
     if made | models(config):
@@ -80,7 +80,7 @@ def relevant(config: RunConfig) -> dict[str, Any]:
     """Return the plain config without what does not change the result, or counts by what it leads to."""
     plain = to_plain(config)
     _prune(plain, plain)
-    if plugins.load("method", config.method.name).makes == "data":  # from held-out rows too
+    if resolve(config).method.makes == "data":  # from held-out rows too
         plain["dataset"]["test_limit"] = config.dataset.test_limit
     return plain
 
@@ -94,12 +94,12 @@ def _prune(node: dict[str, Any], whole: dict[str, Any], prefix: str = "") -> Non
             _prune(node[name], whole, f"{prefix}{name}.")
 
 
-def model_identity(config: RunConfig) -> str:
+def _model(resolved: Resolved) -> str:
     """Name the weights a run starts from: a hash of a local folder's files, else the hub's id and revision."""
-    source, made_of = config.model.source, plugins.load("model", config.model.name).made_of
-    if source is None and made_of is not None:
-        return f"{config.model.name} {identity.weights(str(made_of), None)}"
-    return config.model.name if source is None else identity.weights(source, config.model.revision)
+    own, made_of = resolved.config.model, resolved.model.made_of
+    if own.source is None and made_of is not None:
+        return f"{own.name} {identity.weights(str(made_of), None)}"
+    return own.name if own.source is None else identity.weights(own.source, own.revision)
 
 
 def models(config: RunConfig) -> dict[str, str]:
@@ -114,10 +114,9 @@ def models(config: RunConfig) -> dict[str, str]:
     return named
 
 
-def _rows(config: RunConfig) -> str:
-    rows = identity.data(config)
-    both = plugins.load("method", config.method.name).makes == "data"
-    return f"{rows.train}+{rows.test}" if both else rows.train
+def _rows(resolved: Resolved) -> str:
+    rows = identity.data(resolved.config)
+    return f"{rows.train}+{rows.test}" if resolved.method.makes == "data" else rows.train
 
 
 @functools.cache

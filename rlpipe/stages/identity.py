@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ModelError
 from rlpipe.core.files import explained, json_text, sha256
@@ -34,9 +35,9 @@ _loaded: dict[str, Data] = {}
 
 def data(config: RunConfig) -> Data:
     """Return the identity of a run's rows. Raises DataError where they cannot be read."""
-    method = plugins.load("method", config.method.name)
-    dataset: Dataset = plugins.make("dataset", config.dataset)
-    takes = method.takes or (dataset.form,)
+    resolved = resolve(config)
+    dataset: Dataset = resolved.dataset
+    takes = resolved.method.takes or (dataset.form,)
     asked = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(config.dataset)])
     found = _loaded.get(asked) or _loaded.get(f"{asked} {config.seed}")
     if found is None:

@@ -15,10 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe.config import plugins
 from rlpipe.config.compose import compose_untyped, typed
 from rlpipe.config.explain import composing
 from rlpipe.config.overrides import as_options
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig, Until
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Completion
@@ -147,5 +147,5 @@ def _names(overrides: Sequence[str], key: str) -> bool:
 
 
 def _learns_calls(run: RunConfig) -> bool:
-    takes_tool: bool = plugins.load("method", run.method.name).takes_tool
-    return takes_tool and issubclass(plugins.make("dataset", run.dataset).form, Completion)
+    resolved = resolve(run)
+    return resolved.method.takes_tool and issubclass(resolved.dataset.form, Completion)

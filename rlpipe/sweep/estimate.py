@@ -21,7 +21,7 @@ from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
 from rlpipe.models.memory import Memory
 from rlpipe.run.check import capacity
-from rlpipe.run.resolved import Subject
+from rlpipe.run.check.subject import Subject
 
 OPERATIONS = {"cpu": 2e10, "gpu": 1e14}
 """Floating-point operations a second that count as reached: one core of a processor, and a GPU of the A100's kind
@@ -51,7 +51,7 @@ class Pace:
     """Seconds of all else: loading, evaluating, writing."""
 
 
-def steps(config: RunConfig) -> int | None:
+def steps(subject: Subject) -> int | None:
     """Return the optimiser steps of a run; None where its rows are not there yet. Rows that are too long still count.
 
     Raises DataError for rows that cannot be read.
@@ -59,8 +59,8 @@ def steps(config: RunConfig) -> int | None:
     from rlpipe.stages import identity
     from rlpipe.stages.lineage import parent_overrides
 
-    method = config.method
-    if not Subject(config).trains or config.until is Until.build:
+    config, method = subject.config, subject.config.method
+    if not subject.trains or config.until is Until.build:
         return 0
     if method.max_steps is not None:
         return method.max_steps
@@ -72,19 +72,19 @@ def steps(config: RunConfig) -> int | None:
     return int(method.epochs * (rows // method.batch_size))
 
 
-def memory(config: RunConfig) -> Memory | None:
+def memory(subject: Subject) -> Memory | None:
     """Return the estimated bytes of a training step; None where the model's size is not known or nothing is trained."""
-    return capacity.needed(Subject(config))
+    return capacity.needed(subject)
 
 
-def time(config: RunConfig, count: int | None, earlier: Mapping[str, Pace], gpu: bool) -> Time | None:
+def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: bool) -> Time | None:
     """Return how long `count` steps of a run may take; None where too little is known. `earlier` is `pace`'s."""
     if count is None:
         return None
+    config = subject.config
     key = like(config, gpu)
     if key in earlier:
         return Time(count * earlier[key].step + earlier[key].rest, "earlier runs of the same method and model")
-    subject = Subject(config)
     if subject.parameters is None or subject.method is None:
         return None
     needed = 6 + (2 if getattr(subject.method, "needs_reference_model", False) else 0)

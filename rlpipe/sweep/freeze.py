@@ -19,6 +19,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.files import write_atomic
 from rlpipe.records import provenance
 from rlpipe.records.sweep import Job, Kind, Sweep
+from rlpipe.run.check.subject import Subject
 from rlpipe.stages.users import reserve
 from rlpipe.sweep import job as jobs
 from rlpipe.sweep import pickles
@@ -109,7 +110,7 @@ def missing_stages(stages: Sequence[Stage]) -> dict[str, Stage]:
 def arm_job(arm: Arm, missing: dict[str, Stage]) -> Job:
     """Return an arm as a job that needs the stages that are missing."""
     needs = tuple(stage.name for stage in arm.stages if stage.name in missing)
-    planned = steps(arm.run) if arm.run is not None else None
+    planned = steps(Subject(arm.run)) if arm.run is not None else None
     return Job(str(arm.number), Kind.arm, arm.overrides, str(arm.run_dir), needs, arm.fields, planned)
 
 
@@ -118,7 +119,7 @@ def stage_job(stage: Stage, missing: dict[str, Stage]) -> Job:
     from rlpipe.stages.store import plan
 
     needs = tuple(before.name for before in plan(stage.config) if before.name in missing)
-    return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, steps(stage.config))
+    return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, steps(Subject(stage.config)))
 
 
 def _share(sweep: Sweep, app: App, rehearsal: Rehearsal) -> Path:

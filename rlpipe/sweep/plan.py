@@ -14,6 +14,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.core.terminal import count, duration
 from rlpipe.models.memory import Memory
+from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
 from rlpipe.sweep.estimate import Time
 from rlpipe.sweep.freeze import missing_stages
@@ -66,10 +67,10 @@ def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int) -> 
         # arms that differ in their seed, say, take the same
         key = f"{config.model}{config.dataset}{config.method}{config.hardware}{config.until}"
         if key not in known:
-            steps = estimate.steps(config)
-            known[key] = Planned(
-                steps, estimate.memory(config), estimate.time(config, steps, earlier, bool(gpus)) if steps else None
-            )
+            subject = Subject(config)
+            steps = estimate.steps(subject)
+            time = estimate.time(subject, steps, earlier, bool(gpus)) if steps else None
+            known[key] = Planned(steps, estimate.memory(subject), time)
         return known[key]
 
     missing = missing_stages(rehearsal.stages)

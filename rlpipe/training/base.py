@@ -14,6 +14,7 @@ from rlpipe.models.base import Loaded
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
+    from rlpipe.config.resolved import Resolved
     from rlpipe.config.schema import RunConfig
     from rlpipe.core.signals import StopRequest
     from rlpipe.methods.base import Method
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
 class Parts:
     """Everything that a method may need to build its trainer."""
 
-    config: RunConfig
+    resolved: Resolved
+    """The run's config and plugins."""
     loaded: Loaded
     data: Splits
     """Examples already in the form that the method takes."""
     run_dir: Path
     callbacks: list[TrainerCallback] = field(default_factory=list)
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's config."""
+        return self.resolved.config
 
 
 @dataclass

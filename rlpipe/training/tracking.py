@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rlpipe.config import plugins
 from rlpipe.config.overrides import go_on, without_run_dir
+from rlpipe.config.resolved import Resolved
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.records.record import Record
@@ -16,11 +16,11 @@ from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
 
 
-def track(config: RunConfig, record: Record, is_stage: bool) -> Guarded:
+def track(resolved: Resolved, record: Record, is_stage: bool) -> Guarded:
     """Start the run's tracker (in the main process); `untrack` closes it when the record is complete."""
-    tracker = Guarded(plugins.make("tracker", config.tracker), record.logged_until)
+    tracker = Guarded(resolved.make_tracker(), record.logged_until)
     if distributed.is_main():
-        tracker.start(identity(record, config, is_stage), record.config)
+        tracker.start(identity(record, resolved.config, is_stage), record.config)
     return tracker
 
 

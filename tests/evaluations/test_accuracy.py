@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlpipe.config.compose import compose
+from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import PluginError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, ToolCall
@@ -125,7 +126,8 @@ def test_both_ways_of_reading_gsm8k_are_reported(monkeypatch, tmp_path, blank_lo
 
 def test_the_verifier_is_the_runs_own_then_the_datasets():
     def chosen(*overrides: str, named: str | None = None):
-        return verifier(named, compose("method=rloo", *overrides))
+        found = verifier(named, resolve(compose("method=rloo", *overrides)))
+        return None if found is None else found.config
 
     own = chosen("dataset=countdown", "reward=[length,countdown]", "reward.countdown.format_score=0.2")
     assert (own.name, own.format_score) == ("countdown", 0.2)

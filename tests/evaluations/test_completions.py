@@ -6,10 +6,11 @@ import pytest
 
 from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.evaluations.completions import DrawConfig, complete, drawing, settings, tools_of
+from rlpipe.evaluations.completions import DrawConfig, complete, drawing, settings
 from rlpipe.models.base import Loaded
 from rlpipe.models.pretrained import Pretrained
 
@@ -48,7 +49,7 @@ def test_what_is_drawn_is_told_with_what_it_depends_on():
     run = compose("method=rloo", "dataset=countdown", "reward=countdown", "tool=calculator")
     sampled = settings(DrawConfig(temperature=0.5), run.method)
     assert sampled.max_tokens == run.method.sampling.max_tokens
-    told = drawing(run, sampled, tools_of(run), 3)
+    told = drawing(run, sampled, resolve(run).make_tools(), 3)
     assert (told["sampling"]["temperature"], told["seed"]) == (0.5, 3)
     assert told["tool"]["calculator"]["name"] == "calculator"
     greedy = drawing(run, settings(DrawConfig(temperature=0.0), run.method), [], 3)

@@ -9,6 +9,7 @@ import pytest
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
 from rlpipe.config.kinds import RewardConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import DataError, ModelError, PluginError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Score
@@ -42,7 +43,7 @@ def made(monkeypatch):
 
     def make(a, b=None):
         weights = {"a": 2.0} | ({"b": -0.5} if b is not None else {})
-        rewards = Rewards({name: MadeConfig("made", weight) for name, weight in weights.items()})
+        rewards = Rewards({name: Made(MadeConfig("made", weight)) for name, weight in weights.items()})
         rewards.rewards["a"].given = a
         if b is not None:
             rewards.rewards["b"].given = b
@@ -131,7 +132,7 @@ def test_a_reward_that_scores_its_own_case_wrong_never_starts(made, tmp_path):
 
 
 def test_columns_that_rewards_read_must_be_there():
-    rewards = Rewards(compose("reward=[countdown,length]").reward)
+    rewards = Rewards(resolve(compose("reward=[countdown,length]")).make_rewards())
     rewards.check_columns([Prompt("train/0", [], {"nums": [1], "target": 1})])
     with pytest.raises(DataError, match="row train/1: lacks the column 'target' that reward countdown reads"):
         rewards.check_columns([Prompt("train/1", [], {"nums": [1]})])

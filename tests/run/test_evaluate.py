@@ -9,7 +9,7 @@ import pytest
 
 from rlpipe.config.compose import compose, to_plain
 from rlpipe.config.kinds import EvaluationConfig, Head, TrackerConfig
-from rlpipe.config.plugins import make
+from rlpipe.config.resolved import resolve
 from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Chat
 from rlpipe.datasets.load import load
@@ -64,9 +64,9 @@ def record(tmp_path):
 
 
 def planned(config, record, head=Head.causal_lm):
-    dataset = make("dataset", config.dataset)
+    dataset = resolve(config).dataset
     splits = load(dataset, (dataset.form,), 0)
-    return {one.name: one for one in evaluate.plan(config, head, splits.test, record)}
+    return {one.name: one for one in evaluate.plan(resolve(config), head, splits.test, record)}
 
 
 def measured(record, tracker, before, after):
@@ -127,7 +127,7 @@ def test_held_out_rows_without_the_form_are_counted_and_said(record):
     report = LoadReport("test", "sample", "x")
     split = Split([], report, native=[answered, Chat("test/1", [hello])], columns=[{}, {}])
     config = compose("method=sft", "dataset=smoltalk", "evaluation=perplexity")
-    (one,) = evaluate.plan(config, Head.causal_lm, split, record)
+    (one,) = evaluate.plan(resolve(config), Head.causal_lm, split, record)
     assert len(one.examples) == 1
     assert "evaluation perplexity leaves 1 held-out rows out: nothing in them to measure" in record.manifest["notes"]
 
@@ -166,12 +166,10 @@ def test_every_evaluations_protocol_names_dataset_template_and_settings(record, 
 
 def test_evaluations_that_bring_their_own_examples_need_no_dataset(record):
     """The default dataset of a real model stands on the hub, which nobody asks."""
-    from rlpipe.config.kinds import MethodConfig
-    from rlpipe.methods.none import NoTraining
     from rlpipe.run import build
 
     config = compose("method=none", "model=hf", "model.source=x/y", "evaluation=lm_eval", "dataset=piqa")
-    splits = build.data(config, NoTraining(MethodConfig(name="none")), record)
+    splits = build.data(resolve(config), record)
     assert (splits.train.examples, splits.test.native) == ([], [])
     assert config.dataset.source == "hub"
 

@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from rlpipe.config.compose import compose
+from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import StageError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout
@@ -85,7 +86,7 @@ def test_it_is_built_once_and_its_scores_are_the_trained_model_s(config, tmp_pat
     with parents(config, record, None, run) as needed:
         needed.start()
     assert (folder / "model.safetensors").stat().st_mtime_ns == built
-    rewards = Rewards(config.reward)
+    rewards = Rewards(resolve(config).make_rewards())
     rewards.start(config, "unused", "cpu", tmp_path / "run")
     prompt = Prompt("train/0", [{"role": "user", "content": "Why?"}])
     rollouts = [Rollout(prompt, [], [], [], [], text, Finish.stop) for text in ("Because.", "No.")]

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from rlpipe.config.compose import compose
+from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.plan import Plan, Planned, drawn, plan
@@ -86,12 +87,12 @@ def test_stages_to_build_and_to_reuse_are_named(monkeypatch: pytest.MonkeyPatch,
     ],
 )
 def test_planned_steps(overrides: tuple[str, ...], steps: int) -> None:
-    assert estimate.steps(compose(*overrides, *SMALL)) == steps
+    assert estimate.steps(Subject(compose(*overrides, *SMALL))) == steps
 
 
 def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     config = compose("method=sft", "method.max_steps=100", *SMALL)
-    counted = estimate.time(config, 100, {}, gpu=False)
+    counted = estimate.time(Subject(config), 100, {}, gpu=False)
     assert counted is not None
     assert counted.bound
     # 6 operations for each of 10⁶ weights and each token of full rows, on one core
@@ -105,15 +106,15 @@ def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "result.json").write_text(json.dumps({"status": "ok", "cost": {"seconds": 50.0, "steps": 25}}))
     earlier = estimate.pace(tmp_path / "store", tmp_path / "multirun")
-    measured = estimate.time(config, 100, earlier, gpu=False)
+    measured = estimate.time(Subject(config), 100, earlier, gpu=False)
     assert measured == estimate.Time(200.0, "earlier runs of the same method and model")
-    assert estimate.time(config, 100, earlier, gpu=True) != measured
+    assert estimate.time(Subject(config), 100, earlier, gpu=True) != measured
     rows = [{"step": step, "time": 1000.0 + step} for step in (5, 15, 25)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    apart = estimate.time(config, 100, estimate.pace(tmp_path / "store", tmp_path / "multirun"), gpu=False)
+    apart = estimate.time(Subject(config), 100, estimate.pace(tmp_path / "store", tmp_path / "multirun"), gpu=False)
     assert apart.seconds == pytest.approx(100 * 1.0 + 25.0), "a second a step, and 25 for what is done once"
     other = compose("method=sft", "method.batch_size=2", *SMALL)
-    assert estimate.time(other, 100, earlier, gpu=False).basis != measured.basis
+    assert estimate.time(Subject(other), 100, earlier, gpu=False).basis != measured.basis
 
 
 def test_damaged_and_foreign_records_are_passed_over(tmp_path: Path) -> None:
@@ -126,5 +127,5 @@ def test_damaged_and_foreign_records_are_passed_over(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_not_made_up() -> None:
     config = compose("method=sft", "model=blank", "dataset.sample_size=64")
-    assert estimate.time(config, None, {}, gpu=False) is None
-    assert estimate.time(config, 5, {}, gpu=False) is None
+    assert estimate.time(Subject(config), None, {}, gpu=False) is None
+    assert estimate.time(Subject(config), 5, {}, gpu=False) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.resolved import resolve
 from rlpipe.records.record import Record, Status
 from rlpipe.records.sweep import SWEEP_FILE
 from rlpipe.training.tracking import experiment_of, identity, sweep_of, track, untrack
@@ -76,7 +77,7 @@ def test_the_tracker_is_told_all_that_the_record_ends_with(tmp_path, monkeypatch
     record = Record.open(tmp_path / "run", to_plain(config))
     inner = Fragile()
     monkeypatch.setattr("rlpipe.config.plugins.make", lambda kind, node: inner)
-    tracker = track(config, record, is_stage=False)
+    tracker = track(resolve(config), record, is_stage=False)
     metrics = {"after/x/score": float("nan"), "after/x/mean": 0.5}
     record.finish(Status.failed, "train", metrics=metrics, cost={"steps": 3}, error=ValueError("no"))
     untrack(tracker, record, metrics)

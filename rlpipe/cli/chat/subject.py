@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from rlpipe.config.compose import restore
 from rlpipe.config.kinds import Head, ModelConfig, Precision
+from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import ModelError, guess
 from rlpipe.core.terminal import count
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.evaluations.completions import tools_of
 from rlpipe.models.base import Loaded
 from rlpipe.models.chat_template import NO_TEMPLATE
 from rlpipe.records.runs import Standing
@@ -53,7 +53,7 @@ def find(name: str, device: str, scratch: Path) -> Subject:
     loaded = _load(settings, str(model_of(run)), device, scratch)
     sampling = replace(getattr(config.method, "sampling", None) or SAMPLING)
     told = f"{run.name}: trained by {config.method.name} on {config.dataset.name}"
-    return Subject(loaded, _size(told, loaded), sampling, tools_of(config), notes)
+    return Subject(loaded, _size(told, loaded), sampling, resolve(config).make_tools(), notes)
 
 
 def _bare(name: str, device: str, scratch: Path) -> Subject:

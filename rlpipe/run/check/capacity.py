@@ -18,7 +18,7 @@ from rlpipe.datasets.forms import Preference
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.lora import parameter_count, target_error
 from rlpipe.models.memory import Memory, estimate
-from rlpipe.run.resolved import Subject
+from rlpipe.run.check.subject import Subject
 from rlpipe.training.offline.arguments import accumulation
 
 

@@ -14,7 +14,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
 from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
 from rlpipe.run.check.stages import Chain
-from rlpipe.run.resolved import Rule, Subject
+from rlpipe.run.check.subject import Rule, Subject
 
 RULES: tuple[Rule, ...] = (
     fitting.usable,

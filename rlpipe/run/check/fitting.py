@@ -9,19 +9,12 @@ from rlpipe.config import plugins
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
 from rlpipe.run.check.rewards import prompt_columns
-from rlpipe.run.resolved import Subject, classes
+from rlpipe.run.check.subject import Subject, classes
 
 
 def usable(subject: Subject) -> Iterator[Problem]:
     """Every chosen plugin is there and could be imported."""
-    config = subject.config
-    single = [(kind, kind, getattr(config, kind)) for kind in ("model", "dataset", "method", "tracker")]
-    several = [(kind, f"{kind}.{key}", node) for kind in plugins.SEVERAL for key, node in getattr(config, kind).items()]
-    for kind, where, node in single + several:
-        try:
-            plugins.load(kind, node.name)
-        except PluginError as error:
-            yield error.at(where)
+    yield from subject.resolved.unusable()
 
 
 def form(subject: Subject) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from rlpipe.datasets.load import data_problems
 from rlpipe.hub.facts import local_facts
 from rlpipe.models.lora import parameter_count
 from rlpipe.records.ownership import refuse_foreign, refuse_other_run
-from rlpipe.run.resolved import Subject
+from rlpipe.run.check.subject import Subject
 
 
 def data(subject: Subject) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Any
 from rlpipe.config.relevance import settings
 from rlpipe.config.settings import statement
 from rlpipe.core.errors import Problem, guess
-from rlpipe.run.resolved import Subject
+from rlpipe.run.check.subject import Subject
 
 SCHEDULES = (
     *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"),

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rlpipe.config import plugins
-from rlpipe.core.errors import DataError, PluginError, Problem, guess
+from rlpipe.core.errors import DataError, Problem, guess
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Prompt, apply, route
-from rlpipe.rewards.base import Reward
-from rlpipe.run.resolved import Subject
+from rlpipe.run.check.subject import Subject
 
 
 def settings(subject: Subject) -> Iterator[Problem]:
     """What rewards say about their own settings; weights that leave an objective."""
-    for name, reward in _made(subject).items():
+    for name, reward in subject.rewards.items():
         for problem in reward.problems():
             yield Problem(f"reward.{name}.{problem.where}", problem.what, problem.fix, problem.fatal)
     weights = [node.weight for node in subject.config.reward.values()]
@@ -31,7 +29,7 @@ def columns(subject: Subject) -> Iterator[Problem]:
     given = prompt_columns(subject.dataset)
     if given is None:
         return
-    for name, reward in _made(subject).items():
+    for name, reward in subject.rewards.items():
         missing = [column for column in reward.columns if column not in given]
         if missing:
             what = (
@@ -68,11 +66,3 @@ def prompt_columns(dataset: Dataset) -> set[str] | None:
     except (ValueError, KeyError):
         return None  # loading says what is wrong with the row
     return {*(column for one in made if isinstance(one, Prompt) for column in one.columns), *more}
-
-
-def _made(subject: Subject) -> dict[str, Reward]:
-    rewards: dict[str, Reward] = {}
-    for name, node in subject.config.reward.items():
-        with contextlib.suppress(PluginError):
-            rewards[name] = plugins.make("reward", node)
-    return rewards

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rlpipe.config import plugins
 from rlpipe.config.kinds import Head
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.core.paths import store_dir
 from rlpipe.datasets.base import Dataset
 from rlpipe.run.check.places import looks_like_a_path, standing
-from rlpipe.run.resolved import Subject, classes
+from rlpipe.run.check.subject import Subject, classes
 
 Link = tuple[str, tuple[str, ...], RunConfig]
 """The key that names a run, its overrides, and the config that comes of them."""
@@ -36,7 +36,7 @@ def fits(config: RunConfig, path: str, run: RunConfig) -> Iterator[Problem]:
     """The run that a key names makes what the key stands for: rows, or a model that ends as it must."""
     makes = "data" if path == "dataset.stage" else "model"
     try:
-        maker, head = plugins.load("method", run.method.name), _head(config, path) if makes == "model" else None
+        maker, head = resolve(run).method, _head(config, path) if makes == "model" else None
     except PluginError:
         return  # another rule says why
     if maker.makes != makes:
@@ -96,12 +96,11 @@ def _makes(method: Any, makes: str, head: Head | None) -> bool:
 def _head(config: RunConfig, path: str) -> Head | None:
     """Return what the model that a key stands for must end in; None where either will do."""
     kind, name, *_ = path.split(".") if "." in path else (path, "")
+    resolved = resolve(config)
     if kind in ("reward", "evaluation"):
-        node = getattr(config, kind)[name]
-        head: Head | None = getattr(plugins.load(kind, node.name), "model_head", None)
-        return head
-    method = plugins.load("method", config.method.name)
-    return None if config.method.name == "none" else method.head
+        user = resolved.reward(name) if kind == "reward" else resolved.evaluation(name)
+        return getattr(user, "model_head", None)
+    return None if config.method.name == "none" else resolved.method.head
 
 
 def _grows(path: str, made: Head, wanted: Head) -> bool:

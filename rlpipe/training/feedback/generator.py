@@ -63,7 +63,7 @@ class FeedbackGenerator:
                 ),
                 "raise method.max_length, or lower method.sampling.max_tokens",
             )
-        self.rewards = Rewards(parts.config.reward)
+        self.rewards = Rewards(parts.resolved.make_rewards())
         self.rewards.check_columns(prompt for one in self.prompts for prompt in one.kept)
         self.rewards.start(self.config, parts.loaded.path, parts.loaded.model.device.type, parts.run_dir)
         self._steps = 0

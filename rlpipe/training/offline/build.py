@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, set_seed
 
-from rlpipe.config import plugins
 from rlpipe.core.errors import DataError
 from rlpipe.core.logs import quiet_preparation
 from rlpipe.engines.frozen import load_reference
@@ -33,7 +32,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
     examples = list(parts.data.train.examples)
     if method.in_order:
         random.Random(config.seed).shuffle(examples)
-    protocol = choose([plugins.make("tool", node) for node in config.tool.values()], parts.loaded.tokenizer)
+    protocol = choose(parts.resolved.make_tools(), parts.loaded.tokenizer)
     tokenized = tokenize_examples(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
     _enough(tokenized, method)
     if method.precomputes and method.config.max_steps is not None:

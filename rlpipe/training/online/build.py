@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from transformers import set_seed
 
-from rlpipe.config import plugins
 from rlpipe.core import distributed
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import load_reference
@@ -38,12 +37,11 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     set_seed(config.seed)
     loaded = _adapted(parts.loaded)
-    tools = [plugins.make("tool", node) for node in config.tool.values()]
-    sampler = Sampler(loaded, own.sampling, tools)
+    sampler = Sampler(loaded, own.sampling, parts.resolved.make_tools())
     examples = cast("list[Prompt]", parts.data.train.examples)
     texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
     prompts = fit(examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum)
-    rewards = Rewards(config.reward)
+    rewards = Rewards(parts.resolved.make_rewards())
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
     reference = None

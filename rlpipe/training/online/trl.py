@@ -37,7 +37,7 @@ def build(method: TrlMethod, parts: Parts) -> Trainer:
     texts = [lay_out(example.prompt, loaded.tokenizer, None) for example in examples]
     lengths = [len(ids) for ids in encode(texts, loaded.tokenizer)]
     prompts = fit(examples, lengths, cast(Any, method.config), config.seed)
-    rewards = Rewards(config.reward)
+    rewards = Rewards(parts.resolved.make_rewards())
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
     # TRL loads its reference from here.

@@ -11,7 +11,7 @@ from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.methods.base import Method
 from rlpipe.run.check.rewards import columns, curriculum, prompt_columns, settings
-from rlpipe.run.resolved import Subject
+from rlpipe.run.check.subject import Subject
 
 
 class OnPolicy(Method):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rlpipe.config.kinds import DatasetConfig, ModelConfig, RewardConfig, TrackerConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import LogConfig, RunConfig
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
@@ -138,7 +139,7 @@ def made(loaded: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         )
         both = [Split(prompts(name, count), LoadReport(name, "here", "x")) for name, count in SPLITS.items()]
         book = Notebook()
-        parts = Parts(config, loaded, Splits(*both), tmp_path / at)
+        parts = Parts(resolve(config), loaded, Splits(*both), tmp_path / at)
         try:
             metrics = FeedbackGenerator(method, parts).generate(
                 GenerationContext(book, NoTracker(config.tracker), book.stop, book.cost)

@@ -13,6 +13,7 @@ import pytest
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.datasets import forms
 from rlpipe.datasets.base import LoadReport, Split, Splits
@@ -116,7 +117,7 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
     loaded = load(folder, plugin.head, peft)
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
     return trainer_module(plugin).build(
-        plugin, Parts(run_config(plugin, rank, every), loaded, splits(rows), run_dir, callbacks)
+        plugin, Parts(resolve(run_config(plugin, rank, every)), loaded, splits(rows), run_dir, callbacks)
     )
 
 

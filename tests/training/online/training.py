@@ -19,6 +19,7 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, LoraConfig, ModelConfig, RewardConfig, TrackerConfig
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
@@ -101,7 +102,7 @@ def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
     )
     split = Split(list(prompts(count)), LoadReport("train", "test", "none"))
     return trainer_module(plugin).build(
-        plugin, Parts(config, load(folder, rank), Splits(split, split), run_dir, callbacks)
+        plugin, Parts(resolve(config), load(folder, rank), Splits(split, split), run_dir, callbacks)
     )
 
 
