@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import Resolved, default, resolve
@@ -178,13 +178,14 @@ def verifier(named: str | None, run: Resolved) -> Reward | None:
     That is the one that is `named`, in the run or among the plugins; else the run's own verifier; else the
     dataset's natural one.
     """
-    if named is not None:
-        return cast("Reward", run.make_reward(named))
-    for name in run.config.reward:
-        if run.reward(name).verifies:
-            return cast("Reward", run.make_reward(name))
-    natural = run.dataset.verifier
-    return cast("Reward", default("reward", natural)) if natural is not None else None
+    own = (name for name in run.config.reward if run.reward(name).verifies)
+    chosen = next(own, None) if named is None else named
+    found: Reward | None = None
+    if chosen is not None:
+        found = run.make_reward(chosen)
+    elif run.dataset.verifier is not None:
+        found = default("reward", run.dataset.verifier)
+    return found
 
 
 def _told(rollout: Rollout, name: str) -> Row:
