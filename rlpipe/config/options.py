@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
 
 from rlpipe.config import plugins
-from rlpipe.config.hydra import config_folders
-from rlpipe.config.plugins import GROUPS
+from rlpipe.config.hydra import compose_raw, config_folders
+from rlpipe.config.overrides import as_typed
+from rlpipe.config.plugins import GROUPS, SEVERAL
+from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
 
@@ -90,3 +95,29 @@ def _first_line(file: Path) -> str:
         if text and not text.startswith("@package"):
             return text
     return ""
+
+
+def chosen_options(config: RunConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the option (or options) that each group is set to where `config` is composed from overrides.
+
+    Inside Hydra it has been found out already; nothing is known of a config that came without its overrides.
+    """
+    if HydraConfig.initialized() and as_typed(HydraConfig.get().overrides.task) == list(overrides):
+        choices = HydraConfig.get().runtime.choices
+    elif overrides:
+        choices = compose_raw(overrides, hydras_own=True).hydra.runtime.choices
+    else:
+        return {}
+    chosen = {group: option for group, option in choices.items() if option is not None and "/" not in group}
+    if isinstance(chosen.get("after"), str):  # a list stands there as an option made on the spot
+        [written] = as_typed([f"after={chosen['after']}"])
+        chosen["after"] = written.partition("=")[2]
+    for group in SEVERAL:  # of a list of options Hydra tells nothing
+        chosen.setdefault(group, list(getattr(config, group)))
+    return chosen
+
+
+def named_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the options that overrides name themselves, by group: a stage inherits the others."""
+    pairs = (one.lstrip("+").partition("=") for one in overrides)
+    return {group: option for group, _, option in pairs if group in ORDER}

@@ -78,8 +78,8 @@ class Record:
     ) -> Record:
         """Start a run in a new or empty folder, or go on with the unfinished run that the folder holds.
 
-        `config` is the resolved config (plain mapping or dataclass), `choices` what each group was set
-        to and where the option came from, `lease` the right to write into the folder where the caller has
+        `config` is the resolved config (plain mapping or dataclass), `choices` the option that each group was
+        set to, `lease` the right to write into the folder where the caller has
         it already, `same_run(old, new)` names the keys that make two configs different runs. A run that has
         finished is not started again: see `finished`.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import to_plain
+from rlpipe.config.options import chosen_options, named_options
 from rlpipe.config.relevance import differing
 from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig, Until
@@ -64,7 +65,10 @@ def run(
     distributed.start(on_cpu=config.hardware.device is Device.cpu)
     # A stage's folder is named by its fingerprint: what else differs makes no difference.
     same_run = differing if stage is None else lambda old, new: []
-    record = Record.open(run_dir(config), to_plain(config), overrides=overrides, lease=lease, same_run=same_run)
+    chosen = chosen_options(config, overrides) if stage is None else named_options(stage.overrides)
+    record = Record.open(
+        run_dir(config), to_plain(config), choices=chosen, overrides=overrides, lease=lease, same_run=same_run
+    )
     if distributed.broadcast(record.finished):
         show_finished(record)
     else:

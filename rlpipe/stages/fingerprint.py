@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Stage:
     fingerprint: str
     inputs: dict[str, Any]
     """All that the fingerprint was made from, to explain it with."""
+    overrides: tuple[str, ...] = field(default=(), compare=False)
+    """What names it in the run that asks for it; it inherits the rest."""
 
     @property
     def name(self) -> str:

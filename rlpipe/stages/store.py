@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -214,6 +215,12 @@ def _writable(stage: Stage) -> None:
         ) from error
 
 
+def asked_for(config: RunConfig, path: str) -> Stage:
+    """Return the stage that a dotted key of `config` names, with the overrides that name it."""
+    overrides = tuple(parent_overrides(config)[path])
+    return dataclasses.replace(describe(parent_config(config, path)), overrides=overrides)
+
+
 def plan(config: RunConfig) -> list[Stage]:
     """Return the stages that a checked config needs, each once, those that others need first.
 
@@ -223,9 +230,8 @@ def plan(config: RunConfig) -> list[Stage]:
 
     def visit(config: RunConfig) -> None:
         for path in parent_overrides(config):
-            run = parent_config(config, path)
-            visit(run)
-            stage = describe(run)
+            visit(parent_config(config, path))
+            stage = asked_for(config, path)
             found.setdefault(stage.fingerprint, stage)
 
     visit(config)
@@ -248,12 +254,12 @@ class Parents:
 
         All other models that it needs (a reward model, a reference) are there then too: `product` finds them.
         """
-        product_named = {path: self._get(path) for path in parent_overrides(self._config)}
-        return product_named.get("after") or product_named.get("model.stage")
+        made = {path: self._get(path) for path in parent_overrides(self._config)}
+        return made.get("after") or made.get("model.stage")
 
     def _get(self, path: str) -> Path:
         if path not in self._made:
-            stage = describe(parent_config(self._config, path))
+            stage = asked_for(self._config, path)
             self._record.update(parents={stage.name: stage.fingerprint})
             self._made[path] = self._uses.enter_context(in_use(stage, str(self._record.run_dir), self._build))
         return self._made[path]

@@ -9,7 +9,7 @@ import yaml
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
-from rlpipe.config.options import ORDER, options
+from rlpipe.config.options import ORDER, chosen_options, named_options, options
 from rlpipe.core.paths import conf_dir
 
 CHOICES = [(group, name) for group, known in options().items() for name in known]
@@ -65,3 +65,24 @@ def test_options_of_several_choice_groups_keep_to_their_own_name(kind):
     for file in (conf_dir() / kind).glob("*.yaml"):
         if file.stem in plugins.table()[kind]:
             assert file.read_text(encoding="utf-8").startswith(f"# @package {kind}.{file.stem}\n")
+
+
+def test_what_each_group_is_set_to_is_told():
+    def chosen_by(*overrides):
+        return chosen_options(compose(*overrides), overrides)
+
+    chosen = chosen_by("model=blank", "reward=[gsm8k,length]", "after=[method=sft,seed=7]", "method=grpo")
+    assert chosen["model"] == "blank"
+    assert chosen["dataset"] == "ultrafeedback", "the default"
+    assert chosen["reward"] == ["gsm8k", "length"]
+    assert chosen["after"] == "[method=sft,seed=7]"
+    assert "experiment" not in chosen
+    assert chosen_by("experiment=chat_dpo").items() >= {"experiment": "chat_dpo", "method": "dpo"}.items()
+    assert chosen_by() == {}
+
+
+def test_a_stage_tells_the_options_that_it_names_itself():
+    assert named_options(["method=sft", "dataset=smoltalk", "method.epochs=2"]) == {
+        "method": "sft",
+        "dataset": "smoltalk",
+    }
