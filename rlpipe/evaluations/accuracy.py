@@ -24,7 +24,6 @@ from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import described
 from rlpipe.rewards.combine import Rewards
-from rlpipe.statistics.intervals import pass_at_k
 
 
 @changing(Changes.rows)
@@ -116,6 +115,8 @@ class Accuracy(Evaluation):
                 row["samples"] = group
                 right = sum(one["right"] for one in group)
                 row["score"] = right / len(group)
+                from rlpipe.statistics.intervals import pass_at_k  # numpy: not for composing
+
                 row["pass"] = {str(k): pass_at_k(len(group), right, k) for k in self._ks()}
         if self.config.greedy:
             for row, (one,) in zip(rows, self._verified(loaded, prompts, greedy), strict=True):

@@ -331,7 +331,7 @@ def test_looking_imports_nothing_heavy(tmp_path):
         "import sys; from rlpipe.cli import main; code = main.status(sys.argv[1:]);"
         "from rlpipe.testing import HEAVY; print([name for name in HEAVY if name in sys.modules]); sys.exit(code)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     for argv in (["--cfg", "job"], ["--help"], ["model=blank", "until=check"]):
         done = subprocess.run(
             [sys.executable, "-c", program, *argv], capture_output=True, text=True, env=environment, check=False
@@ -342,7 +342,7 @@ def test_looking_imports_nothing_heavy(tmp_path):
 
 @pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error():
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m rlpipe --help | true"],
         capture_output=True,

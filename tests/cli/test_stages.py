@@ -197,7 +197,7 @@ def test_explain_names_every_need(stages, stage, build):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("prune",), "say what may go"),
+        (("prune",), "say --older-than 30d"),
         (("prune", "--older-than", "soon"), "'soon' is none; give a number with a unit"),
         (("prune", "--larger-than", "3"), "such as 50GB"),
         (("explain", "method=dpoo"), "did you mean 'dpo'"),

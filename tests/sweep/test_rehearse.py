@@ -11,7 +11,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from rlpipe.cli import main as cli
+from rlpipe.cli.run import task
 from rlpipe.config.overrides import as_options
 from rlpipe.core.errors import ConfigError
 from rlpipe.core.paths import conf_dir
@@ -38,7 +38,7 @@ def rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehea
         hydra = Hydra.create_main_hydra_file_or_module(__file__, None, str(config or conf_dir()), "rlpipe")
         lines = [*as_options(given), f"hydra.sweep.dir={tmp_path}/sweep"]
         master = hydra.compose_config("config", lines, RunMode.MULTIRUN, with_log_configuration=False)
-        app = App(HydraContext(hydra.config_loader, None), cli.task if config is None else print, master)  # type: ignore[arg-type]
+        app = App(HydraContext(hydra.config_loader, None), task if config is None else print, master)  # type: ignore[arg-type]
         batch = [as_options(arm) for arm in arms]
         return rehearse(app, batch, 0, Composer(hydra.config_loader, master), **how)
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError
-from rlpipe.core.terminal import say
 from rlpipe.launchers.slurm.command import NoAnswer, ask, refusal
 
 PATIENCE = 300.0
@@ -56,6 +55,8 @@ def submit(
         if not isinstance(refused, NoAnswer):
             _forget(set(_scripts(work)) - before)
             raise LaunchError("", f"sbatch refused the jobs: {refused.headline}", "mend the settings it names")
+        from rlpipe.core.terminal import say  # rich: not for composing
+
         say(f"sbatch: {refused.what.splitlines()[-1]}; asking again in {pause:g} s")
         time.sleep(pause)
         # An answer that was lost on its way may stand for a submission that went through.

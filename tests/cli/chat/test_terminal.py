@@ -25,7 +25,7 @@ from rlpipe.models.tokens import encode
 from tests.engines.families import family
 from tests.engines.scripted import script
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Screen:

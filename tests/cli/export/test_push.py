@@ -18,7 +18,7 @@ import pytest
 from rlpipe.cli.export import push
 from rlpipe.core.errors import RlpipeError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOKEN = "hf_thisIsNobodysToken"
 
 

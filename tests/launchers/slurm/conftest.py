@@ -103,7 +103,7 @@ def study(cluster: Cluster, tmp_path: Path) -> Make:
             tmp_path / "sweep",
             launcher="slurm",
             settings={**SETTINGS, **settings},
-            cwd=str(Path(__file__).parents[2]),
+            cwd=str(Path(__file__).parents[3]),
             code={},
         )
         stages = stages or {}

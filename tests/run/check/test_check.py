@@ -361,11 +361,11 @@ def test_every_rule_is_named_once_and_says_what_holds():
 @pytest.mark.slow
 def test_checking_is_light():
     program = (
-        "import sys; from rlpipe.compose import compose; from rlpipe.check import problems;"
+        "import sys; from rlpipe.config.compose import compose; from rlpipe.run.check.check import problems;"
         "from rlpipe.testing import HEAVY;"
         "problems(compose('after=sft', 'method=kto')); print([name for name in HEAVY if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3]
     )
     assert done.stdout.strip() == "[]", done.stderr
