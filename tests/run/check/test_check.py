@@ -156,6 +156,13 @@ def test_a_reward_or_tool_that_nobody_uses(monkeypatch):
     assert any(problem.where == "tool" for problem in problems(config))
 
 
+@pytest.mark.parametrize(("form", "ignored"), [("chat", True), ("completion", False)])
+def test_a_tool_that_nothing_in_the_rows_calls(form, ignored):
+    """Rows of one's own have the form that the config names."""
+    listed = found("method=sft", "dataset=files", f"dataset.form={form}", "tool=calculator")
+    assert any(problem.where == "tool" for problem in listed) is ignored
+
+
 def test_an_on_policy_method_needs_a_reward(monkeypatch):
     from rlpipe.methods.dpo import DPO
 
