@@ -333,7 +333,7 @@ def test_the_runs_before_are_checked_too():
 
 def test_a_circle_of_runs_is_named(monkeypatch):
     config = compose("after=sft")
-    monkeypatch.setattr("rlpipe.stages.lineage.needed", lambda asked, path: asked)
+    monkeypatch.setattr("rlpipe.stages.lineage.parent_config", lambda config, path: config)
     [problem] = problems(config)
     assert problem.where == "after: after: a circle"
     assert problem.what.startswith("after=[method=sft] → after=[method=sft] leads back")
