@@ -125,7 +125,8 @@ class WinRate(Evaluation):
         """Take the rewards, the tools and the lengths of the run."""
         own, self.context, self.run = self.config, context, context.config
         self.resolved = resolve(self.run)
-        self.judges = self._judges(self.resolved)  # never started: `rows` has rewards of its own, which `done` lets go
+        # Never started: `finish` has to let go of those that are.
+        self.judges = self._judges(self.resolved)
         self.rewards: Rewards | None = None
         self.compares = _can_compare(list(self.judges.values())) if own.pairwise is None else own.pairwise
         self.tools = self.resolved.make_tools() if own.tool else []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.config import plugins
+from rlpipe.config.resolved import resolve
 from rlpipe.config.settings import Changes, changing
-from rlpipe.core.errors import Problem
+from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Chat, Completion, Example, Text
 from rlpipe.methods.columns import Columns, language
 from rlpipe.methods.offline import OfflineConfig, OfflineMethod
@@ -76,10 +77,10 @@ class SFT(OfflineMethod):
     def problems(self, config: RunConfig) -> list[Problem]:
         """Say where a tool would be ignored: calls are made of what prompts with worked solutions do by hand."""
         problems = super().problems(config)
-        dataset = plugins.table()["dataset"].get(config.dataset.name)
-        if config.tool and dataset is not None and getattr(dataset.cls, "form", Completion) is not Completion:
-            fix = "choose dataset=warmstart or gsm8k, or drop tool=…"
-            problems.append(Problem("tool", f"{config.dataset.name} holds no prompts with worked solutions", fix))
+        with contextlib.suppress(PluginError):  # `run.check.fitting.usable` says why
+            if config.tool and resolve(config).dataset.form is not Completion:
+                fix = "choose dataset=warmstart or gsm8k, or drop tool=…"
+                problems.append(Problem("tool", f"{config.dataset.name} holds no prompts with worked solutions", fix))
         return problems
 
     @property

@@ -129,7 +129,7 @@ def test_what_an_evaluation_starts_is_let_go(tmp_path):
     policy = SimpleNamespace(path="policy", model=SimpleNamespace(device=SimpleNamespace(type="cpu")))
     judge = weakref.ref(one._started(policy).rewards["countdown"])
     assert judge() not in (None, resolve(config).reward("countdown"))
-    one.done([], "before")
+    one.finish([], "before")
     gc.collect()
     assert judge() is None
 

@@ -1,6 +1,6 @@
 """All that can be found wrong with a config before anything is started: pure, at once, and without torch.
 
-A rule is one small function of `rlpipe/checks/` that yields Problems; `RULES` is the order in which
+A rule is one small function of `rlpipe/run/check/` that yields Problems; `RULES` is the order in which
 they are reported. Runs that this run needs first (`after`, a `stage` anywhere) are checked the same
 way.
 """

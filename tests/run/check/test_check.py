@@ -156,6 +156,13 @@ def test_a_reward_or_tool_that_nobody_uses(monkeypatch):
     assert any(problem.where == "tool" for problem in problems(config))
 
 
+@pytest.mark.parametrize(("form", "ignored"), [("chat", True), ("completion", False)])
+def test_a_tool_that_nothing_in_the_rows_calls(form, ignored):
+    """Rows of one's own have the form that the config names."""
+    listed = found("method=sft", "dataset=files", f"dataset.form={form}", "tool=calculator")
+    assert any(problem.where == "tool" for problem in listed) is ignored
+
+
 def test_an_on_policy_method_needs_a_reward(monkeypatch):
     from rlpipe.methods.dpo import DPO
 
@@ -326,7 +333,7 @@ def test_the_runs_before_are_checked_too():
 
 def test_a_circle_of_runs_is_named(monkeypatch):
     config = compose("after=sft")
-    monkeypatch.setattr("rlpipe.stages.lineage.needed", lambda asked, path: asked)
+    monkeypatch.setattr("rlpipe.stages.lineage.parent_config", lambda config, path: config)
     [problem] = problems(config)
     assert problem.where == "after: after: a circle"
     assert problem.what.startswith("after=[method=sft] → after=[method=sft] leads back")
