@@ -106,6 +106,8 @@ class Accuracy(Evaluation):
         The greedy completion, its value, parts, finish and tool calls stand in the row itself, drawn ones in
         `samples` and their estimates in `pass`, the score without tools in `score_without_tool`.
         """
+        from rlpipe.statistics.intervals import pass_at_k  # numpy: not for composing
+
         prompts = [example for example in examples if isinstance(example, Prompt)]
         drawn = settings(self.config.sampling, self.context.config.method)
         greedy = replace(drawn, temperature=0.0)
@@ -115,8 +117,6 @@ class Accuracy(Evaluation):
                 row["samples"] = group
                 right = sum(one["right"] for one in group)
                 row["score"] = right / len(group)
-                from rlpipe.statistics.intervals import pass_at_k  # numpy: not for composing
-
                 row["pass"] = {str(k): pass_at_k(len(group), right, k) for k in self._ks()}
         if self.config.greedy:
             for row, (one,) in zip(rows, self._verified(loaded, prompts, greedy), strict=True):
