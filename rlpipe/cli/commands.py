@@ -1,7 +1,7 @@
 """The commands of `rlpipe`: which there are, where each is, and how its help is laid out.
 
 A command is a module with `parser() -> argparse.ArgumentParser` and `run(arguments) -> int`, which returns the exit
-code and raises RlpipeError for what the user can mend. It is imported when its word is typed.
+code and raises RlpipeError for what the user can fix. It is imported when its word is typed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 from rlpipe.core.errors import ConfigError, Problem, guess
 
 WIDTH = 110
-USUAL = "0 done, 2 something to mend"
+USUAL = "0 done, 2 something to fix"
 """What the exit codes of most commands mean."""
 
 

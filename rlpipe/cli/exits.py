@@ -1,7 +1,7 @@
-"""How a command of rlpipe ends: its exit code, and errors that the user can mend as one message.
+"""How a command of rlpipe ends: its exit code, and errors that the user can fix as one message.
 
 Codes: 0 done; 1 a bug (with its traceback), or what was asked for is not well (an arm failed, a run is not
-reproduced); 2 something that the user can mend (one message, no traceback); 75 stopped on request with
+reproduced); 2 something that the user can fix (one message, no traceback); 75 stopped on request with
 everything saved (the same command goes on; sysexits' EX_TEMPFAIL); 130 interrupted before there was anything
 to save; 141 nobody reads the output. `HYDRA_FULL_ERROR=1` shows tracebacks for 2 as well.
 """
@@ -16,14 +16,14 @@ from typing import NoReturn
 
 from rlpipe.core.errors import RlpipeError, Stopped, SweepFailed
 
-DONE, UNWELL, MENDABLE, STOPPED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 75, 130, 141
+DONE, UNWELL, FIXABLE, STOPPED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 75, 130, 141
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
 """The environment variable that asks for tracebacks."""
 
 
 def leave(command: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with its code; what the user can mend is said on standard error, bugs raise."""
+    """Run a command and exit with its code; what the user can fix is said on standard error, bugs raise."""
     try:
         code = exit_code(command)
         sys.stdout.flush()
@@ -35,7 +35,7 @@ def leave(command: Callable[[], int]) -> NoReturn:
 
 
 def exit_code(command: Callable[[], int]) -> int:
-    """Run a command and return its code; what the user can mend is said on standard error, bugs raise."""
+    """Run a command and return its code; what the user can fix is said on standard error, bugs raise."""
     show_tracebacks = os.environ.get(TRACEBACKS) == "1"  # asked now: Hydra's own setting may be on later
     try:
         return command()
@@ -48,7 +48,7 @@ def exit_code(command: Callable[[], int]) -> int:
     except RlpipeError as error:
         if show_tracebacks:
             traceback.print_exc()
-        return say(error, MENDABLE)
+        return say(error, FIXABLE)
 
 
 def say(message: object, code: int) -> int:

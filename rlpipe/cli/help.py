@@ -56,7 +56,7 @@ tab completion (commands, groups, options and field names)
   eval "$(rlpipe -sc install=bash)"        put it into ~/.bashrc
   rlpipe -sc install=fish | source         put it into ~/.config/fish/config.fish
 
-HYDRA_FULL_ERROR=1 shows the traceback of every error. Exit codes: 0 done, 1 a bug, 2 something to mend,
+HYDRA_FULL_ERROR=1 shows the traceback of every error. Exit codes: 0 done, 1 a bug, 2 something to fix,
 75 stopped on request with everything saved: the same command goes on. Commands say theirs with --help.
 """
 

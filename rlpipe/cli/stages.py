@@ -31,7 +31,7 @@ EXAMPLES = [
     ("rlpipe stages explain method=dpo after=sft", "what that run needs, and why it is not reused"),
     ("rlpipe stages prune --older-than 30d", "delete what nobody used for so long"),
 ]
-CODES = "0 done, 1 something is damaged (verify), 2 something to mend"
+CODES = "0 done, 1 something is damaged (verify), 2 something to fix"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ EXAMPLES = [
     ("rlpipe sweep multirun/DATE/TIME resume", "only what is missing or failed"),
     ("rlpipe sweep multirun/DATE/TIME resume --help", "more of one command"),
 ]
-WATCHED = "0 done, 1 an arm is not done when watching ends, 2 something to mend, 130 interrupted while watching"
+WATCHED = "0 done, 1 an arm is not done when watching ends, 2 something to fix, 130 interrupted while watching"
 
 
 def run(arguments: argparse.Namespace) -> int:

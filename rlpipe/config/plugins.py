@@ -170,7 +170,7 @@ def load(kind: str, name: str) -> Any:
         raise PluginError(
             f"{GROUPS[kind]}={name}",
             f"the plugin of package '{plugin.origin}' cannot be used: {plugin.error}",
-            f"mend or reinstall '{plugin.origin}', or choose another {kind}",
+            f"repair or reinstall '{plugin.origin}', or choose another {kind}",
         )
     return plugin.cls
 

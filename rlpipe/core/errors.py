@@ -1,6 +1,6 @@
 """Every error that rlpipe raises on purpose.
 
-    RlpipeError                 what a user can mend; printed without a traceback, exit code 2
+    RlpipeError                 what a user can fix; printed without a traceback, exit code 2
     ├── ConfigError             one or more Problems of a composed config
     ├── DataError               a dataset that cannot be read or used: names the file and the row
     ├── ModelError              a model or tokenizer that cannot be loaded or prepared
@@ -87,7 +87,7 @@ class _Told(Exception):
 
 
 class RlpipeError(_Told):
-    """The base of all errors that a user can mend: where (may be ""), what is wrong, and what to do (may be "")."""
+    """The base of all errors that a user can fix: where (may be ""), what is wrong, and what to do (may be "")."""
 
 
 class ConfigError(RlpipeError):

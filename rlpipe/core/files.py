@@ -141,7 +141,7 @@ def read_lines(path: Path) -> list[Row]:
             if number == len(lines):
                 break
             raise RecordError(
-                f"{path}, line {number}", f"not JSON ({error})", "mend or delete that line, or use another run_dir"
+                f"{path}, line {number}", f"not JSON ({error})", "fix or delete that line, or use another run_dir"
             ) from error
     return rows
 

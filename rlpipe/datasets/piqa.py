@@ -58,7 +58,7 @@ class Piqa(Dataset):
             raise DataError(labels_file, what, "give one label a line, in the order of the rows")
         for number, (row, label) in enumerate(zip(rows, labels, strict=False), 1):
             if label not in ("0", "1"):
-                raise DataError(f"{labels_file}, line {number}", f"'{label}' is neither 0 nor 1", "mend the label")
+                raise DataError(f"{labels_file}, line {number}", f"'{label}' is neither 0 nor 1", "fix the label")
             row["label"] = int(label)
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:

@@ -100,7 +100,7 @@ def _json(path: Path, file: IO[bytes]) -> Iterator[Row]:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise DataError(
-                f"{path}, row {number}", f"a row must be a JSON object, this is {_kind(row)}", "mend the row"
+                f"{path}, row {number}", f"a row must be a JSON object, this is {_kind(row)}", "fix the row"
             )
         yield row
 
@@ -110,9 +110,9 @@ def _parse(where: str, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise DataError(where, f"malformed JSON: {error.msg} at {place}", "mend or delete this row") from error
+        raise DataError(where, f"malformed JSON: {error.msg} at {place}", "fix or delete this row") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(where, f"JSON that cannot be read: {error}", "mend or delete this row") from error
+        raise DataError(where, f"JSON that cannot be read: {error}", "fix or delete this row") from error
 
 
 def _kind(value: Any) -> str:
@@ -139,7 +139,7 @@ def _csv(path: Path, file: IO[bytes]) -> Iterator[Row]:
                 )
             yield dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}", f"malformed CSV: {error}", "mend this row") from error
+        raise DataError(f"{path}, line {reader.line_num}", f"malformed CSV: {error}", "fix this row") from error
     finally:
         csv.field_size_limit(before)
 

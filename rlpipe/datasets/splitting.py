@@ -94,7 +94,7 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
     rows = cleaner.rows
     if not kept:
         what = f"no usable row is left of the {cleaner.read} of split '{rows.split}'{_reasons(cleaner.dropped)}"
-        raise DataError(rows.source, what, "mend the rows, or give a dataset whose rows can be used")
+        raise DataError(rows.source, what, "fix the rows, or give a dataset whose rows can be used")
     repeated = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
     report = LoadReport(
         split=rows.split,

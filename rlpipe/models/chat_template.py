@@ -123,13 +123,13 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, where: str) -> str | None:
         raise ModelError(
             where,
             f"its chat template cannot write a user and an assistant turn: {error}",
-            f"mend it, or use rlpipe's own: model.chat_template={CHATML}",
+            f"fix it, or use rlpipe's own: model.chat_template={CHATML}",
         ) from error
     if PROBE not in text:
         raise ModelError(
             where,
             "its chat template leaves out what the assistant says",
-            f"mend it, or use rlpipe's own: model.chat_template={CHATML}",
+            f"fix it, or use rlpipe's own: model.chat_template={CHATML}",
         )
     after = text.rsplit(PROBE, 1)[1].lstrip()
     special = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)

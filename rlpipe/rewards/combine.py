@@ -113,7 +113,7 @@ def validated(name: str, scores: Any, rollouts: Sequence[Rollout]) -> list[Score
 
 
 def _broken(name: str, what: str) -> PluginError:
-    return PluginError(f"reward.{name}", f"{what}; nothing was trained on it", "mend the reward, or choose another")
+    return PluginError(f"reward.{name}", f"{what}; nothing was trained on it", "fix the reward, or choose another")
 
 
 def _at_fault(name: str, reward: Reward, rollouts: Sequence[Rollout], error: Exception) -> PluginError:
@@ -142,7 +142,7 @@ def prove(name: str, reward: Reward) -> None:
                     f"{score.value}{'' if score.parsed else ' (unreadable)'} instead of "
                     f"{case.value}{'' if case.parsed else ' (unreadable)'}"
                 ),
-                "mend the reward before training on it",
+                "fix the reward before training on it",
             )
 
 

@@ -53,7 +53,7 @@ def run(
     """Run a config and return the metric that `objective` names (None without one).
 
     `overrides` are those of the command line; `stage` is given when another run needs this one, with the
-    `lease` of its folder where the caller has it already. Raises RlpipeError for what the user can mend and
+    `lease` of its folder where the caller has it already. Raises RlpipeError for what the user can fix and
     Stopped when the run was asked to stop and can go on; the record is complete at every exit.
     """
     resolved = resolve(config)

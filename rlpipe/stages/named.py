@@ -62,7 +62,7 @@ def model_of(run: Run) -> Path:
         case Standing.stopped:
             what, fix = "was stopped before it had a model", again
         case Standing.failed:
-            what, fix = f"failed before it had a model: {run.error}", f"mend that, then {again}"
+            what, fix = f"failed before it had a model: {run.error}", f"fix that, then {again}"
         case _:
             what = f"made no model (method={run.config['method']['name']}, until={run.config['until']})"
             looked_at = run.config["model"]["source"] or next(iter(run.manifest.get("parents", {})), None)

@@ -155,11 +155,11 @@ class _Waiting:
         stored = Stored(self.stage.folder)
         if self._waited and stored.state(content=False, held=held) is State.failed:
             told = stored.result.get("error", {})
-            mend = told.get("fix") or "mend it"
+            fix = told.get("fix") or "fix it"
             raise StageError(
                 stored.folder,
                 f"building the stage failed in another process: {told.get('message', 'no reason is recorded')}",
-                f"{stored.folder / 'error.txt'} holds the traceback; {mend}, and start the run again",
+                f"{stored.folder / 'error.txt'} holds the traceback; {fix}, and start the run again",
             )
 
     def _tell(self, owner: lease.Owner) -> None:

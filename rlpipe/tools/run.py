@@ -94,4 +94,4 @@ def _run(tool: Tool, arguments: dict[str, Any], outcome: list[Result | PluginErr
             outcome.append(Result(text[:LONGEST_RESULT]))
         else:
             what = f"tool={tool.config.name} returned {type(text).__name__} instead of text"
-            outcome.append(PluginError("", what, "mend the tool's `call`"))
+            outcome.append(PluginError("", what, "fix the tool's `call`"))

@@ -40,7 +40,7 @@ class Guarded(Tracker):
             raise RlpipeError(
                 f"tracker={self.config.name}",
                 f"cannot start: {_in_one_line(error)}",
-                "mend that, or run with tracker=none (the run's own record keeps all numbers)",
+                "fix that, or run with tracker=none (the run's own record keeps all numbers)",
             ) from error
         self.working = True
 

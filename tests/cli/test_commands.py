@@ -74,7 +74,7 @@ def test_the_overview_has_a_line_for_each(capsys):
     ],
 )
 def test_a_mistyped_command_is_told_what_was_meant(capsys, argv, fragments):
-    assert cli.status(argv) == exits.MENDABLE
+    assert cli.status(argv) == exits.FIXABLE
     message = capsys.readouterr().err
     assert message.startswith("rlpipe: 1 problem found")
     for fragment in fragments:
@@ -90,7 +90,7 @@ def test_options_and_settings_are_no_mistyped_commands(capsys, word):
 def test_wrong_arguments_name_the_command(capsys):
     with pytest.raises(SystemExit) as left:
         cli.status(["sweep", "DIR", "resume", "--wiat"])
-    assert left.value.code == exits.MENDABLE
+    assert left.value.code == exits.FIXABLE
     assert "rlpipe sweep: error: unrecognized arguments: --wiat" in capsys.readouterr().err
 
 

@@ -42,7 +42,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 def refused(capsys: pytest.CaptureFixture, *argv: str) -> str:
     """Return the message of a command line that must be refused without a traceback."""
-    assert cli.status(argv) == exits.MENDABLE
+    assert cli.status(argv) == exits.FIXABLE
     message = capsys.readouterr().err
     assert message.startswith("rlpipe: 1 problem found")
     assert "Traceback" not in message
@@ -117,7 +117,7 @@ def test_a_mistake_in_a_sweep_stops_it_before_the_first_arm(runs, capsys, argv, 
 
 def test_the_users_own_setting_still_shows_tracebacks(capsys, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    assert cli.status(["method=dpoo"]) == exits.MENDABLE
+    assert cli.status(["method=dpoo"]) == exits.FIXABLE
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -145,7 +145,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (DataError("rows.jsonl, row 3", "not JSON", ""), exits.MENDABLE, "rlpipe: rows.jsonl, row 3: not JSON\n"),
+        (DataError("rows.jsonl, row 3", "not JSON", ""), exits.FIXABLE, "rlpipe: rows.jsonl, row 3: not JSON\n"),
         (
             Stopped("", "stopped; go on with the same command", ""),
             exits.STOPPED,

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from rlpipe.cli import main as cli
-from rlpipe.cli.exits import DONE, MENDABLE, UNWELL
+from rlpipe.cli.exits import DONE, FIXABLE, UNWELL
 from rlpipe.config.compose import compose
 from rlpipe.stages import store, upkeep
 from rlpipe.stages.fingerprint import describe
@@ -207,7 +207,7 @@ def test_explain_names_every_need(stages, stage, build):
 )
 def test_what_can_be_mended_is_said(stages, arguments, told):
     code, printed = stages(*arguments)
-    assert code == MENDABLE
+    assert code == FIXABLE
     assert told in printed
 
 

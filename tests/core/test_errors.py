@@ -25,7 +25,7 @@ OWNER = Owner(token="1-1", host="node7", pid=1, doing="training")
 
 @pytest.mark.parametrize("cls", PLAIN)
 def test_the_parts_become_one_text(cls):
-    assert str(cls("rows.jsonl, row 3", "not JSON", "mend it")) == "rows.jsonl, row 3: not JSON\n    → mend it"
+    assert str(cls("rows.jsonl, row 3", "not JSON", "fix it")) == "rows.jsonl, row 3: not JSON\n    → fix it"
     assert str(cls(Path("rows.jsonl"), "not JSON", "")) == "rows.jsonl: not JSON"
     assert str(cls("", "nothing to do", "give some")) == "nothing to do\n    → give some"
 
@@ -49,8 +49,8 @@ def test_an_error_is_a_problem_and_a_config_error_has_several():
 @pytest.mark.parametrize(
     "error",
     [
-        DataError("here", "wrong", "mend it"),
-        ConfigError([Problem("seed", "wrong", "mend it"), Problem("model", "odd", "look", fatal=False)]),
+        DataError("here", "wrong", "fix it"),
+        ConfigError([Problem("seed", "wrong", "fix it"), Problem("model", "odd", "look", fatal=False)]),
         Stopped("", "saved at step 7", "go on"),
         Taken(Path("run"), OWNER),
     ],

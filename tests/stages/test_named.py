@@ -71,7 +71,7 @@ def without_model(run: Path, to: Path, status: str | None) -> Path:
 @pytest.mark.parametrize(
     ("status", "why"),
     [
-        ("failed", r"failed before it had a model: DataError: no rows\n.*mend that.*run_dir="),
+        ("failed", r"failed before it had a model: DataError: no rows\n.*fix that.*run_dir="),
         ("stopped", r"was stopped before it had a model\n.*go on with it: rlpipe .*run_dir="),
         (None, r"was killed before it had a model\n.*go on with it"),
         ("ok", r"made no model \(method=sft, until=evaluate\)\n.*name a run that trains one"),

@@ -132,8 +132,8 @@ def test_a_failure_that_was_waited_for_is_not_repeated(stage, build, monkeypatch
 
 
 def test_a_failed_stage_is_tried_again_by_who_comes_later(stage, build):
-    build.during = lambda _: (_ for _ in ()).throw(RlpipeError("", "bad rows", "mend them"))
-    with pytest.raises(StageError, match=rf"{stage.name}, which this run needs, was not built: bad rows\n    → mend"):
+    build.during = lambda _: (_ for _ in ()).throw(RlpipeError("", "bad rows", "fix them"))
+    with pytest.raises(StageError, match=rf"{stage.name}, which this run needs, was not built: bad rows\n    → fix"):
         store.ensure(stage, build)
     assert Stored(stage.folder).state() is State.failed
     build.during = lambda _: None

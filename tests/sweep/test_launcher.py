@@ -107,7 +107,7 @@ def test_missing_stages_are_jobs_that_arms_need_once(place) -> None:
 
 def test_any_problem_stops_everything(place, capsys, tmp_path: Path) -> None:
     place.found.append(Problem("hydra.launcher.jobs", "is odd", "make it even"))
-    assert launch("method=dpo,kti,orpo", "seed=0,x") == exits.MENDABLE
+    assert launch("method=dpo,kti,orpo", "seed=0,x") == exits.FIXABLE
     said = capsys.readouterr().err
     for words in ("is odd", "did you mean 'kto'?", "seed=x"):
         assert words in said
@@ -140,18 +140,18 @@ def test_without_waiting_it_says_where_the_jobs_are(place, monkeypatch, capsys, 
 
 def test_a_folder_that_holds_a_sweep_is_refused_with_what_to_do(place, capsys, tmp_path: Path) -> None:
     assert launch("seed=0,1") == exits.DONE
-    assert launch("seed=2,3") == exits.MENDABLE
+    assert launch("seed=2,3") == exits.FIXABLE
     assert f"rlpipe sweep {tmp_path}/sweep resume" in capsys.readouterr().err
     assert len(place.submitted) == 1
 
 
 def test_folders_that_cannot_hold_a_sweep(place, capsys, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert launch("seed=0,1", folder="file/sweep") == exits.MENDABLE
+    assert launch("seed=0,1", folder="file/sweep") == exits.FIXABLE
     assert f"{tmp_path}/file is a file" in capsys.readouterr().err
     (tmp_path / "used" / "1").mkdir(parents=True)
     (tmp_path / "used" / "1" / "notes.txt").touch()
-    assert launch("seed=0,1", folder="used") == exits.MENDABLE
+    assert launch("seed=0,1", folder="used") == exits.FIXABLE
     assert f"{tmp_path}/used/1: not empty (notes.txt)" in capsys.readouterr().err
     assert place.submitted == []
 
@@ -164,7 +164,7 @@ def test_an_unwritable_folder_is_said_before_any_work(monkeypatch, tmp_path: Pat
 
 def test_two_launchers_do_not_write_one_folder(place, capsys, tmp_path: Path) -> None:
     with only_one(tmp_path / "sweep"):
-        assert launch("seed=0,1") == exits.MENDABLE
+        assert launch("seed=0,1") == exits.FIXABLE
     assert "launching a sweep here" in capsys.readouterr().err
     assert launch("seed=0,1") == exits.DONE
 
@@ -213,12 +213,12 @@ class TestOptuna:
     )
     def test_it_does_not_look_for_the_worst(self, place, capsys, objective, direction, right) -> None:
         given = (self.SPACE[0], f"objective={objective}")
-        assert launch(*self.STUDY[:3], f"hydra.sweeper.direction={direction}", *given) == exits.MENDABLE
+        assert launch(*self.STUDY[:3], f"hydra.sweeper.direction={direction}", *given) == exits.FIXABLE
         assert f"→ hydra.sweeper.direction={right}" in capsys.readouterr().err
         assert place.submitted == []
 
     def test_what_it_cannot_do_without_is_asked_for(self, place, capsys) -> None:
-        assert launch(*self.STUDY, self.SPACE[0], "hydra.launcher.wait=false") == exits.MENDABLE
+        assert launch(*self.STUDY, self.SPACE[0], "hydra.launcher.wait=false") == exits.FIXABLE
         said = capsys.readouterr().err
         assert "2 problems" in said
         assert "nobody would wait" in said

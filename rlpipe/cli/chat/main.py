@@ -90,7 +90,7 @@ def _device(asked: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `rlpipe chat`."""
-    codes = "0 done, 2 something to mend, 130 interrupted"
+    codes = "0 done, 2 something to fix, 130 interrupted"
     parser = argparse.ArgumentParser("rlpipe chat", **page(ABOUT, EXAMPLES, codes))
     parser.add_argument("run", metavar="RUN", help="a run's folder, a stage's name, a model's folder, or a hub id")
     parser.add_argument("--prompt", metavar="TEXT", help="say this, print the answer, and end; - reads standard input")

@@ -100,7 +100,7 @@ def gpus() -> list[str]:
         raise LaunchError(
             "",
             f"nvidia-smi is there and does not say which GPUs there are ({error})",
-            f"mend the driver, or say it: export {VISIBLE}=0,1 (empty for none)",
+            f"fix the driver, or say it: export {VISIBLE}=0,1 (empty for none)",
         ) from error
     return [line.strip() for line in answer.splitlines() if line.strip().isdigit()]
 

@@ -48,7 +48,7 @@ def refusal(words: str) -> NoAnswer | Refused:
     lowered = words.lower()
     if any(one.lower() in lowered for one in _NO_ANSWER):
         return NoAnswer("", words, AGAIN)
-    return Refused("", words, "mend what it names")
+    return Refused("", words, "fix what it names")
 
 
 def pairs(line: str) -> dict[str, str]:

@@ -111,7 +111,7 @@ class SlurmLauncher(Launcher):
         try:
             script.test(text)
         except (NoAnswer, Refused) as error:
-            return [Problem(problems.AT, f"sbatch refuses the jobs: {error.headline}", "mend the settings it names")]
+            return [Problem(problems.AT, f"sbatch refuses the jobs: {error.headline}", "fix the settings it names")]
         return []
 
     def _doomed(self, jobs: Sequence[Job]) -> dict[str, str]:

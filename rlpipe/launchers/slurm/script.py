@@ -54,7 +54,7 @@ def submit(
             raise LaunchError("sbatch", f"cannot be run ({error})", "is SLURM installed here?") from error
         if not isinstance(refused, NoAnswer):
             _forget(set(_scripts(work)) - before)
-            raise LaunchError("", f"sbatch refused the jobs: {refused.headline}", "mend the settings it names")
+            raise LaunchError("", f"sbatch refused the jobs: {refused.headline}", "fix the settings it names")
         from rlpipe.core.terminal import say  # rich: not for composing
 
         say(f"sbatch: {refused.what.splitlines()[-1]}; asking again in {pause:g} s")

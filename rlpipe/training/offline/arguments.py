@@ -122,7 +122,7 @@ def training_arguments(method: LibraryMethod, config: RunConfig, run_dir: Path, 
         if not method.config.extra:
             raise
         problem = Problem(
-            "method.extra", f"{library.__name__} refuses it: {error}", f"mend or remove {dict(method.config.extra)}"
+            "method.extra", f"{library.__name__} refuses it: {error}", f"fix or remove {dict(method.config.extra)}"
         )
         raise ConfigError([problem]) from error
 

@@ -167,7 +167,7 @@ def _judge(found: OfflineAudit, examples: Sequence[Example], sequences: Sequence
         found.errors.append(Problem("audit.untrained", what, fix))
     if leaks:
         what = f"{len(leaks)} of {found.sequences} sequences train prompt tokens ({named(leaks[0])} is the first)"
-        fix = "mend the chat template's {% generation %} marks, or ask for it with method.train_on=conversation"
+        fix = "fix the chat template's {% generation %} marks, or ask for it with method.train_on=conversation"
         found.errors.append(Problem("audit.leaking", what, fix))
     if found.stop_share == 0 and found.untrained < found.sequences:
         stops = " ".join(found.stop_tokens) or "none is known"

@@ -89,7 +89,7 @@ def _judge(found: OnlineAudit, trainer: OnlineTrainer, rollouts: list[Rollout]) 
         laid_out = lay_out(rollout.prompt.prompt, tokenizer, trainer.collector.sampler.protocol)
         if last and last.split()[-1] not in laid_out:
             what = f"the prompt {rollout.prompt.id}, laid out as the model reads it, lacks its last message's end"
-            found.errors.append(Problem("audit.prompt", what, "mend the chat template (model.chat_template)"))
+            found.errors.append(Problem("audit.prompt", what, "fix the chat template (model.chat_template)"))
         for call in rollout.calls:
             if rollout.written[call.at]:
                 what = f"a tool's result in a completion of {rollout.prompt.id} would be trained as the model's own"
