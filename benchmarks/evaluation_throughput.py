@@ -30,7 +30,7 @@ from rlpipe.datasets.load import load as load_data
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig
-from rlpipe.evaluations.base import Surroundings
+from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.evaluations.completions import DrawConfig
 from rlpipe.models.base import Loaded
 from rlpipe.models.pretrained import Pretrained
@@ -58,7 +58,7 @@ def ours(loaded: Loaded, asked: list[Prompt], tokens: int, greedy: bool) -> Call
     drawn = {"greedy": True} if greedy else {"greedy": False, "samples": COUNT}
     one = Accuracy(AccuracyConfig(name="accuracy", sampling=DrawConfig(max_tokens=tokens), **drawn))
     run = compose("method=none", "dataset=countdown", "evaluation=accuracy")
-    one.start(Surroundings(run, Path(tempfile.mkdtemp()), "accuracy"))
+    one.start(EvaluationContext(run, Path(tempfile.mkdtemp()), "accuracy"))
 
     def measure() -> list[list[str]]:
         rows = one.rows(loaded, asked)

@@ -81,7 +81,7 @@ def build(work: Work, folder: Path, run_dir: Path, callbacks: Sequence[Any]) -> 
     from rlpipe.engines.rollout import SamplingConfig, Score
     from rlpipe.models.base import Loaded
     from rlpipe.rewards.base import Reward
-    from rlpipe.training.base import Parts
+    from rlpipe.training.base import Parts, trainer_module
 
     class EvenShare(Reward):
         def score(self, rollouts: Sequence[Any]) -> list[Score]:
@@ -115,7 +115,9 @@ def build(work: Work, folder: Path, run_dir: Path, callbacks: Sequence[Any]) -> 
         log=LogConfig(every=10**9, progress=False),
     )
     loaded = Loaded(AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), str(folder))
-    return method.trainer(Parts(resolve(config), loaded, Splits(split, split), run_dir, list(callbacks)))
+    return trainer_module(method).build(
+        method, Parts(resolve(config), loaded, Splits(split, split), run_dir, list(callbacks))
+    )
 
 
 def worker(work: Work, folder: Path) -> None:

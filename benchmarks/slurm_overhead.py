@@ -132,7 +132,7 @@ def launch(folder: Path, *overrides: str) -> None:
     command = [sys.executable, "-m", "rlpipe", "-m", *chosen, *RUN, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise LaunchError(done.stderr)
+        raise LaunchError("", done.stderr, "")
 
 
 def processor() -> float:

@@ -142,3 +142,40 @@ def test_what_is_odd_is_known():
             if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
                 found["a function beyond 60 lines"].add(f"{module}.{node.name}")
     assert found == ODD
+
+
+SCRIPTS = sorted(file for folder in ("benchmarks", "docs") for file in (PACKAGE.parent / folder).glob("*.py"))
+
+
+def names_of(tree: ast.Module) -> set[str]:
+    """Return what a module defines or imports at its top."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {name.asname or name.name for name in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    return found
+
+
+def test_scripts_beside_the_package_import_what_is_there():
+    """They run by hand, so that a name that has moved would be missed late."""
+    known = modules()
+    missing = []
+    for file in SCRIPTS:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "rlpipe":
+                continue
+            source = known.get(node.module)
+            there = names_of(ast.parse(source.read_text(encoding="utf-8"))) if source else set()
+            wanted = {name.name for name in node.names}
+            missing += [
+                f"{file.name}:{node.lineno} {node.module}.{name}"
+                for name in sorted(wanted - there)
+                if f"{node.module}.{name}" not in known
+            ]
+    assert len(SCRIPTS) > 5
+    assert not missing, "\n".join(missing)
