@@ -168,12 +168,14 @@ def test_tab_completes_what_follows_a_command(tab, line, offered):
     assert sorted(tab(line, "fish")) == offered
 
 
+@pytest.mark.slow
 def test_tab_completes_commands_beside_groups(tab):
     assert tab("rlpipe sw") == ["sweep"]
     assert {*COMMANDS, "method=", "seed="} <= set(tab("rlpipe "))
     assert not {*COMMANDS} & set(tab("rlpipe method=dpo "))
 
 
+@pytest.mark.slow
 def test_tab_completes_the_settings_that_a_command_takes(tab):
     assert {"method=dpo", "method=kto"} <= set(tab("rlpipe stages explain seed=1 method="))
     assert "method.desirable_weight=" in tab("rlpipe stages explain method=kto method.des")
