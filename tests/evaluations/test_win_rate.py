@@ -206,4 +206,4 @@ def test_what_cannot_work_is_found_before_anything_starts(overrides, where, word
     asked = ["model=blank", "method=dpo", "dataset=ultrafeedback", "reward=length", "evaluation=win_rate", *overrides]
     found = [problem for problem in problems(compose(*asked), asked) if problem.fatal]
     assert [problem.where for problem in found] == [where]
-    assert words in found[0].what
+    assert words in str(found[0])

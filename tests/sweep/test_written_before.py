@@ -55,8 +55,6 @@ def run(folder: Path) -> Run:
 
     def go(*argv: str, code: int = 0) -> str:
         command = [sys.executable, "-m", "rlpipe", *argv]
-        if argv[0] in ("sweep", "report", "stages"):
-            command = [sys.executable, "-c", f"from rlpipe.cli.{argv[0]} import main; main()", *argv[1:]]
         environment = {**os.environ, "RLPIPE_STORE": str(folder / "store")}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
