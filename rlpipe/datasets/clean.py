@@ -22,6 +22,7 @@ from rlpipe.datasets.forms import (
     Prompt,
     Text,
     apply,
+    body,
     with_columns,
 )
 
@@ -201,7 +202,6 @@ def identity(examples: Iterable[Example]) -> str:
     """Return a hash of the examples' exact content and order (16 hex digits); ids do not count."""
     digest = hashlib.blake2b(digest_size=8)
     for example in examples:
-        body = {name: value for name, value in vars(example).items() if name != "id"}
-        digest.update(json.dumps(body, ensure_ascii=False, default=str).encode())
+        digest.update(json.dumps(body(example), ensure_ascii=False, default=str).encode())
         digest.update(b"\n")
     return digest.hexdigest()

@@ -124,7 +124,7 @@ def converse(
                 answer = {"role": "assistant", "content": rollout.text}
                 asked = {"role": "user", "content": turns[len(said[number]) - 1]}
                 later = f"{prompts[number].id}/turn{len(said[number]) + 1}"
-                going_on.append((number, Prompt(later, [*prompt.prompt, answer, asked])))
+                going_on.append((number, Prompt(later, [*prompt.prompt, answer, asked], tools=prompt.tools)))
         waiting = going_on
     return said
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Chat, Example
+from rlpipe.models.layout import render
 from rlpipe.training.audit import Audit, tokens_shown
 
 if TYPE_CHECKING:
@@ -131,9 +132,10 @@ def _leaks(sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: Pre
     for sequence in sequences if examples else ():
         if sequence.whole:
             continue
-        prompt = _prompt(examples[sequence.row])
+        example = examples[sequence.row]
+        prompt = _prompt(example)
         if prompt:
-            text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            (text,) = render([prompt], tokenizer, True, [example.tools], [example.id])
             border = tokenizer(text, add_special_tokens=False)["input_ids"]
             common = 0
             while common < min(len(border), len(sequence.ids)) and border[common] == sequence.ids[common]:

@@ -86,7 +86,7 @@ def _judge(found: OnlineAudit, trainer: OnlineTrainer, rollouts: list[Rollout]) 
     tokenizer, sampling = trainer.collector.sampler.loaded.tokenizer, trainer.own.sampling
     for rollout in rollouts:
         last = text_of(rollout.prompt.prompt[-1:]).strip()
-        laid_out = lay_out(rollout.prompt.prompt, tokenizer, trainer.collector.sampler.protocol)
+        laid_out = lay_out(rollout.prompt, tokenizer, trainer.collector.sampler.protocol)
         if last and last.split()[-1] not in laid_out:
             what = f"the prompt {rollout.prompt.id}, laid out as the model reads it, lacks its last message's end"
             found.errors.append(Problem("audit.prompt", what, "fix the chat template (model.chat_template)"))

@@ -39,7 +39,7 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     loaded = _adapted(parts.loaded)
     sampler = Sampler(loaded, own.sampling, parts.resolved.make_tools())
     examples = cast("list[Prompt]", parts.data.train.examples)
-    texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
+    texts = [lay_out(example, loaded.tokenizer, sampler.protocol) for example in examples]
     prompts = fit(examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum)
     rewards = Rewards(parts.resolved.make_rewards())
     rewards.check_columns(prompts.kept)
