@@ -54,7 +54,9 @@ def with_ids(messages: list[Message]) -> list[Message]:
     for message in messages:
         for call in message.get("tool_calls", ()):
             made += 1
-            call.setdefault("id", f"call{made:05d}")  # nine letters and digits, which is what Mistral's templates ask for
+            call.setdefault(
+                "id", f"call{made:05d}"
+            )  # nine letters and digits, which is what Mistral's templates ask for
             waiting.append(call["id"])
         if message["role"] == "tool" and waiting:
             id = message.setdefault("tool_call_id", waiting[0])

@@ -12,8 +12,15 @@ from rlpipe.datasets.forms import Message
 
 ROLES = {
     **{role: role for role in ("system", "developer", "user", "assistant", "tool")},
-    **{"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"},
-    **{"function": "tool", "observation": "tool", "ipython": "tool", "function_call": "assistant"},
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+    "function_call": "assistant",
 }
 """What datasets call the roles, and what chat templates do."""
 CALLS = ("tool_calls", "function_call")

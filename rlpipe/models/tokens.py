@@ -137,8 +137,8 @@ def _chats(examples: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, mark: b
     conversations, names = [example.messages for example in examples], [example.id for example in examples]
     tools = [example.tools for example in examples]
     # A template that marks the assistant's words knows nothing of weights.
-    marks = has_generation_markers(tokenizer) and not any(one.get("weight") == 0 for chat in conversations for one in chat)
-    if mark and marks:
+    weighed = any(message.get("weight") == 0 for messages in conversations for message in messages)
+    if mark and has_generation_markers(tokenizer) and not weighed:
         return _by_markers(conversations, tokenizer, tools, names)
     texts = render(conversations, tokenizer, False, tools, names)
     if not mark:
