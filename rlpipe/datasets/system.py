@@ -16,7 +16,8 @@ def with_system(example: Example, wanted: SystemMessages) -> Example:
     if wanted is SystemMessages.keep:
         return example
     here: dict[str, Any] = {name: getattr(example, name) for name in ("messages", "prompt") if hasattr(example, name)}
-    return replace(example, **{name: change(messages, wanted) for name, messages in here.items()})
+    changed: dict[str, Any] = {name: change(messages, wanted) for name, messages in here.items()}
+    return replace(example, **changed)
 
 
 def change(messages: list[Message], wanted: SystemMessages) -> list[Message]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Prompt
-from rlpipe.models.layout import render
+from rlpipe.models.layout import check_calls, render
 from rlpipe.models.tokens import encode
 from rlpipe.tools.base import Tool
 from rlpipe.tools.protocols import Protocol, choose
@@ -30,4 +30,6 @@ def lay_out(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, protocol: Protoc
         what = "the row offers tools of its own, which nothing here runs, beside those of the run"
         raise DataError(f"example {prompt.id}", what, "drop tool=…, or give rows without a column 'tools'")
     offered, schemas = protocol.offer(prompt.prompt) if protocol is not None else (prompt.prompt, prompt.tools)
-    return render([list(offered)], tokenizer, True, [schemas], [prompt.id])[0]
+    texts = render([list(offered)], tokenizer, True, [schemas], [prompt.id])
+    check_calls([list(offered)], texts, [prompt.id])
+    return texts[0]

@@ -64,6 +64,19 @@ def _template(
     return [str(text) for text in texts]
 
 
+def check_calls(conversations: Sequence[list[Message]], texts: Sequence[str], ids: Sequence[str]) -> None:
+    """Raise DataError where the text of a conversation lacks a call of a tool that is made in it.
+
+    Templates that know no tools leave calls out without a word, and the model would learn to say nothing instead.
+    """
+    for messages, text, id in zip(conversations, texts, ids, strict=True):
+        names = [call["function"]["name"] for message in messages for call in message.get("tool_calls", ())]
+        missing = [name for name in names if name not in text and json.dumps(name)[1:-1] not in text]
+        if missing:
+            what = f"the chat template leaves its tool calls out ({missing[0]})"
+            raise DataError(f"example {id}", what, f"use a template that writes them, such as {OWN}, or other rows")
+
+
 def _refused(
     conversations: list[list[Message]], ids: list[str], tools: Tools, tokenizer: PreTrainedTokenizerBase, header: bool
 ) -> DataError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Chat, Completion, Example, Labelled, Message, Preference, Text
-from rlpipe.models.layout import Tools, alike, render, template_errors
+from rlpipe.models.layout import Tools, alike, check_calls, render, template_errors
 from rlpipe.models.turns import Span, spoken_spans
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def _continuations(
     whole = [prompt + answer for prompt, answers in zip(prompts, continued, strict=True) for answer in answers]
     of = [row for row, answers in enumerate(continued) for _ in answers]
     texts = render(whole, tokenizer, False, [tools[row] for row in of], [names[row] for row in of])
+    check_calls(whole, texts, [names[row] for row in of])
     ids = iter(encode(texts, tokenizer))
     tokens = []
     for prompt, answers in zip(opened, continued, strict=True):
@@ -139,11 +140,22 @@ def _chats(examples: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, mark: b
     # A template that marks the assistant's words knows nothing of weights.
     weighed = any(message.get("weight") == 0 for messages in conversations for message in messages)
     if mark and has_generation_markers(tokenizer) and not weighed:
+        _check_calling(conversations, tokenizer, tools, names)
         return _by_markers(conversations, tokenizer, tools, names)
     texts = render(conversations, tokenizer, False, tools, names)
+    check_calls(conversations, texts, names)
     if not mark:
         return [Tokens([], (ids,)) for ids in encode(texts, tokenizer)]
     return _marked(texts, spoken_spans(conversations, texts, tokenizer, tools, names), tokenizer)
+
+
+def _check_calling(
+    conversations: list[list[Message]], tokenizer: PreTrainedTokenizerBase, tools: list[Tools], names: list[str]
+) -> None:
+    """Raise DataError where the template leaves calls out; only conversations with calls are laid out for it."""
+    rows = [row for row, chat in enumerate(conversations) if any(message.get("tool_calls") for message in chat)]
+    calling, ids = [conversations[row] for row in rows], [names[row] for row in rows]
+    check_calls(calling, render(calling, tokenizer, False, [tools[row] for row in rows], ids), ids)
 
 
 def _by_markers(

@@ -80,8 +80,10 @@ class Frame:
     """What opens a turn that the model is asked for; it may go on to `<think>`, which the model then need not write."""
     within: str
     """What opens a turn within a conversation."""
+    lead: str
+    """What the template itself puts before the assistant's words: a space, an empty thought."""
     tail: str
-    """What ends it."""
+    """What ends a turn."""
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Frame:
@@ -92,7 +94,8 @@ class Frame:
         (whole,) = render([[*user, {"role": "assistant", "content": SAID}]], tokenizer)
         start = common_start(bare, opened)
         within = opened[start : max(start, common_start(opened, whole))]
-        return cls(opened[start:], within, whole.rpartition(SAID)[2])
+        before, _, tail = whole.rpartition(SAID)
+        return cls(opened[start:], within, before[start + len(within) :], tail)
 
     def growing(self, text: str, opening: str, end: str) -> Span | None:
         """Return what a turn adds to the text before it, where the text of a conversation grows turn by turn."""
@@ -104,18 +107,18 @@ class Frame:
         return (len(inner), len(end)) if opening.endswith(self.asked) and end.startswith(inner) else None
 
     def differing(self, text: str, probe: str, closed: str) -> Span | None:
-        """Return what changes as a turn does, from its header to its end: `closed`, or all of the tail."""
+        """Return what changes as a turn does, from its header to its end: all of the tail, or `closed` alone."""
         begin = common_start(text, probe)
-        end = len(text) - common_start(text[begin:][::-1], probe[begin:][::-1])
         header = text.rfind(self.within, 0, begin)
         if begin == min(len(text), len(probe)) or header < 0:
             return None
-        last = text.find(closed, end) if closed else -1
-        if text.startswith(self.tail, end):
-            end += len(self.tail)
-        elif last >= 0:
-            end = last + len(closed)
-        return header + len(self.within), end
+        led = text.endswith(self.within + self.lead, 0, begin)
+        end = len(text) - common_start(text[begin:][::-1], probe[begin:][::-1])
+        ends = [(text.find(mark, end), -len(mark)) for mark in (self.tail, closed) if mark and mark in text[end:]]
+        if ends:
+            place, length = min(ends)
+            end = place - length
+        return begin - len(self.lead) if led else header + len(self.within), end
 
 
 def common_start(one: str, other: str) -> int:
