@@ -173,6 +173,10 @@ def test_packed_rows(build, tmp_path):
     found = audited(trainer)
     assert found.errors == []
     assert found.rows == len(trainer.train_dataset) < 24
+    assert sum(map(len, trainer.train_dataset["input_ids"])) == sum(
+        trainer.tokenized.lengths
+    )  # none is lost in packing
+    assert found.data["left_over"] == {"rows": found.rows % 2, "of": found.rows, "same": False}
 
 
 def test_report_shows_text_and_colour(build, tmp_path):
