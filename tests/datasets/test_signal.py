@@ -44,13 +44,28 @@ WEAK = [
     (labels(99, 1), [], "the label is true in 99 of 100 rows (99.0%)", False),
     (pairs(20, 0), [], "the chosen completion is the longer one in all 20 rows", False),
     (pairs(1, 99), [], "the chosen completion is the shorter one in 99 of 100 rows (99.0%)", False),
-    ([Preference(str(n), ASK, say("Yes"), say(f"{n:03}")) for n in range(20)], [], "chosen completion is the same text in all 20 rows: 'Yes'", False),
-    ([Preference(str(n), ASK, say(f"{n:03}"), say("N/A")) for n in range(20)], [], "rejected completion is the same text in all 20 rows: 'N/A'", False),
+    (
+        [Preference(str(n), ASK, say("Yes"), say(f"{n:03}")) for n in range(20)],
+        [],
+        "chosen completion is the same text in all 20 rows: 'Yes'",
+        False,
+    ),
+    (
+        [Preference(str(n), ASK, say(f"{n:03}"), say("N/A")) for n in range(20)],
+        [],
+        "rejected completion is the same text in all 20 rows: 'N/A'",
+        False,
+    ),
     (pairs(0, 0, 20), choices(*[0] * 20), "the right choice is number 0 (counted from 0) in all 20 rows", False),
     (prompts(*["7"] * 20), [], "what completions are verified by ('answer') is the same in all 20 rows: ['7']", False),
     (completions(*["ok"] * 20), [], "the completion is the same text in all 20 rows: 'ok'", False),
-    ([Chat(str(n), [*ASK, *say("ok")]) for n in range(20)], [], "the answer is the same text in all 20 rows: 'ok'", False),
-]  # fmt: skip
+    (
+        [Chat(str(n), [*ASK, *say("ok")]) for n in range(20)],
+        [],
+        "the answer is the same text in all 20 rows: 'ok'",
+        False,
+    ),
+]
 
 WELL = [
     (labels(50, 50), []),
