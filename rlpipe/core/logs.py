@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rlpipe.core import distributed
 from rlpipe.core.files import explained
+from rlpipe.core.visible import visible
 
 LIBRARIES = ("trl", "transformers", "datasets", "accelerate", "torch", "peft", "huggingface_hub", "py.warnings")
 """The loggers that are tamed; `py.warnings` carries what libraries say through `warnings.warn`."""
@@ -25,7 +26,7 @@ class _Terminal(logging.Handler):
     """Writes to whatever standard error is at the time, so that a progress bar can keep lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(visible(self.format(record)) + "\n")
         sys.stderr.flush()
 
 

@@ -107,7 +107,7 @@ class Sampler:
         """
         from rlpipe.engines.generation import writing
 
-        layouts = [lay_out(prompt.prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
+        layouts = [lay_out(prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
         ids = encode(layouts, self.loaded.tokenizer)
         rooms = [
             room(self.loaded, prompt.id, len(tokens), self.sampling.max_tokens)

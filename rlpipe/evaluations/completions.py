@@ -124,7 +124,7 @@ def converse(
                 answer = {"role": "assistant", "content": rollout.text}
                 question = {"role": "user", "content": turns[len(answers[number]) - 1]}
                 later = f"{prompts[number].id}/turn{len(answers[number]) + 1}"
-                going_on.append((number, Prompt(later, [*prompt.prompt, answer, question])))
+                going_on.append((number, Prompt(later, [*prompt.prompt, answer, question], tools=prompt.tools)))
         waiting = going_on
     return answers
 

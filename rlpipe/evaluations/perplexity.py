@@ -92,12 +92,14 @@ class Perplexity(Evaluation):
     def _add_reasoned(self, loaded: Loaded, completions: Sequence[Completion], rows: list[Row]) -> None:
         """Let the model reason, and score the final answers after it and after nothing."""
         from rlpipe.engines.scoring import Span, span_likelihoods
-        from rlpipe.models.tokens import encode, render
+        from rlpipe.models.layout import render
+        from rlpipe.models.tokens import encode
 
-        prompts = [Prompt(example.id, example.prompt) for example in completions]
+        prompts = [Prompt(example.id, example.prompt, tools=example.tools) for example in completions]
         drawn = complete(loaded, prompts, self.sampling, seed=self.config.seed)
         thoughts = [rollout.text.partition(self.config.cue)[0] for (rollout,) in drawn]
-        heads = render([example.prompt for example in completions], loaded.tokenizer, header=True)
+        tools, ids = [prompt.tools for prompt in prompts], [prompt.id for prompt in prompts]
+        heads = render([prompt.prompt for prompt in prompts], loaded.tokenizer, True, tools, ids)
         answers = encode([f" {self._answer(example)}" for example in completions], loaded.tokenizer)
         reasoned = [f"{head}{thought}{_gap(thought)}" for head, thought in zip(heads, thoughts, strict=True)]
         contexts = encode([f"{context}{self.config.cue}" for context in [*heads, *reasoned]], loaded.tokenizer)

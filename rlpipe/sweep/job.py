@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, RlpipeError, Stopped
 from rlpipe.core.files import write_atomic
+from rlpipe.core.visible import visible
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import (
@@ -88,7 +89,7 @@ def execute(folder: Path | str) -> Outcome:
         returned, error = None, raised
     outcome = _outcome(running, error)
     if outcome.traceback:  # of every process: the main one often knows only that another is gone
-        print(outcome.traceback, file=sys.stderr, flush=True)
+        print(visible(outcome.traceback), file=sys.stderr, flush=True)
     if returned is not None and distributed.is_main():
         write_atomic(folder / "return.pkl", _picklable(returned))
     _write(folder, outcome)
@@ -118,7 +119,7 @@ def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
     """Return, and say in the log, whether the code is another than the one that the sweep was rehearsed with."""
     change = code.changed(study.get("code", {}), code.state(Path.cwd()))
     if change and distributed.is_main():
-        print(f"note: {change}", file=sys.stderr, flush=True)
+        print(visible(f"note: {change}"), file=sys.stderr, flush=True)
     return (change,) if change else ()
 
 

@@ -217,7 +217,8 @@ class Judge(Reward):
         if config.mode is JudgeMode.reward:
             numbers = named_numbers(reply)
             if config.attribute not in numbers:
-                raise ValueError(f"the reply has no number '{config.attribute}'")
+                there = f", only {', '.join(numbers)} (set `attribute` to one of them)" if numbers else ""
+                raise ValueError(f"the reply has no number '{config.attribute}'{there}")
             return Score(numbers[config.attribute], numbers)
         number = rubric_score(reply)
         if not config.low <= number <= config.high:

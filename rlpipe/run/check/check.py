@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, fitting, places, ranges, rewards, rows, stages
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -32,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     stages.models,
     stages.store,
     places.data,
+    rows.rows,
     places.weights,
     places.template,
     capacity.adapters,

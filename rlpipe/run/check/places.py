@@ -20,7 +20,7 @@ from rlpipe.run.check.subject import Subject
 def data(subject: Subject) -> Iterator[Problem]:
     """The dataset's settings make sense; a local file is there, with the columns that are needed."""
     if subject.dataset is not None and subject.reads_data:
-        yield from data_problems(subject.dataset)
+        yield from data_problems(subject.dataset, subject.reads_train)
 
 
 def weights(subject: Subject) -> Iterator[Problem]:

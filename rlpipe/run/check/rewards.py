@@ -55,7 +55,8 @@ def prompt_columns(dataset: Dataset) -> set[str] | None:
     row = None
     with contextlib.suppress(DataError, NotImplementedError):
         if config.source not in ("hub", "sample") and type(dataset).make_rows is Dataset.make_rows:
-            _, row = local.first_row(dataset, local.existing(config.source), config.train_split, "train")
+            _, rows = local.first_rows(dataset, local.existing(config.source), config.train_split, "train", limit=1)
+            row = rows[0]
         elif type(dataset).sample is not Dataset.sample:
             row = next(iter(dataset.sample("train", 1, 0)), None)
     if row is None or found is None:

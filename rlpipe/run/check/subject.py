@@ -63,6 +63,11 @@ class Subject:
         return _usable(lambda: self.resolved.reads_data) is not False
 
     @property
+    def reads_train(self) -> bool:
+        """Whether rows to train on, or to make others of, are needed, as far as is known."""
+        return self.method is None or bool(self.method.takes)
+
+    @property
     def trains(self) -> bool:
         """Whether the method trains a model, as far as is known."""
         return _usable(lambda: self.resolved.trains) is not False
