@@ -93,6 +93,11 @@ def _quoted(part: str) -> str:
     return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, inner) + "'"
 
 
+def key_of(override: str) -> str:
+    """Return the key of an override, without the signs that add, force or delete."""
+    return override.split("=", 1)[0].lstrip("+~").strip()
+
+
 def go_on(run_dir: Path, overrides: Sequence[str]) -> str:
     """Return the command that goes on with an unfinished run, whose own overrides are given."""
     return command(*without_run_dir(overrides), f"run_dir={run_dir}")
@@ -100,7 +105,7 @@ def go_on(run_dir: Path, overrides: Sequence[str]) -> str:
 
 def without_run_dir(overrides: Sequence[str]) -> list[str]:
     """Return overrides but for the one that names the run's folder."""
-    return [override for override in overrides if override.split("=")[0].lstrip("+~") != "run_dir"]
+    return [override for override in overrides if key_of(override) != "run_dir"]
 
 
 def command(*words: str) -> str:

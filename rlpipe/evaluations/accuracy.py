@@ -36,7 +36,7 @@ class AccuracyConfig(EvaluationConfig):
     dataset's natural one."""
     greedy: bool = True
     """Measure the likeliest completion of each prompt."""
-    samples: int = setting(0, at_least=0)
+    samples: int = setting(0, at_least=0, at_most=10**5, usual=(None, 1024), zero="none")
     """Completions drawn of each prompt beside, for pass@k; 0 for none."""
     k: list[int] = setting(list, at_least=1)
     """The k of pass@k, none above `samples`; empty for 1 and `samples`."""
@@ -58,12 +58,10 @@ class Accuracy(Evaluation):
     takes_tool = True
 
     def problems(self) -> list[Problem]:
-        """Say which settings are out of range, and which k needs more samples."""
+        """Say where nothing is drawn, and which k needs more samples."""
         own, found = self.config, draw_problems(self.config.sampling)
         if not own.greedy and own.samples < 1:
             found.append(Problem("samples", "nothing is drawn", "set samples to 1 or more, or greedy=true"))
-        if own.samples < 0:
-            found.append(Problem("samples", f"{own.samples} is no number of completions", "give 0 or more"))
         for k in own.k:
             if not 1 <= k <= own.samples:
                 what = f"pass@{k} cannot be estimated from {own.samples} completions"

@@ -45,7 +45,7 @@ class Perplexity(Evaluation):
     takes = (Completion,)
 
     def problems(self) -> list[Problem]:
-        """Say which settings are out of range."""
+        """Say what is wrong with stop strings and cue."""
         found = draw_problems(self.config.sampling)
         if not self.config.cue.strip():
             found.append(Problem("cue", "is empty", "give what stands before the final answer, for example '####'"))

@@ -32,7 +32,7 @@ class Overlong(Enum):
 class OfflineConfig(MethodConfig):
     """What every method on fixed data can be told."""
 
-    micro_batch_size: int = setting(8, at_least=1)
+    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024))
     """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`."""
     overlong: Overlong = Overlong.drop
     """`drop` leaves longer examples out and counts them; `truncate` cuts their end off."""

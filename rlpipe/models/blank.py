@@ -25,15 +25,15 @@ class BlankConfig(ModelConfig):
     """The shape of the network; the defaults give about a million weights."""
 
     dataset_source: str = "sample"
-    hidden_size: int = setting(128, at_least=1)
+    hidden_size: int = setting(128, at_least=1, at_most=10**5)
     """Width of the residual stream."""
-    layers: int = setting(4, at_least=1)
+    layers: int = setting(4, at_least=1, at_most=1000)
     """Transformer blocks."""
-    heads: int = setting(4, at_least=1)
+    heads: int = setting(4, at_least=1, at_most=10**4)
     """Attention heads; must divide `hidden_size`."""
-    kv_heads: int = setting(2, at_least=1)
+    kv_heads: int = setting(2, at_least=1, at_most=10**4)
     """Key and value heads, shared by the attention heads (arXiv:2305.13245); must divide `heads`."""
-    intermediate_size: int = setting(384, at_least=1)
+    intermediate_size: int = setting(384, at_least=1, at_most=10**6)
     """Width of the gated MLP."""
     context: int | None = 512
 

@@ -19,6 +19,7 @@ from rlpipe.run.check.subject import Rule, Subject
 RULES: tuple[Rule, ...] = (
     fitting.usable,
     ranges.schedule,
+    ranges.unused,
     fitting.form,
     fitting.reward,
     rewards.settings,
@@ -64,7 +65,7 @@ def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True
 
 
 def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
-    subject = Subject(config, overrides, here)
+    subject = Subject(config, overrides, here, chain[-1][1] if chain else overrides)
     found = [problem for rule in RULES for problem in rule(subject)]
     named = {problem.where for problem in found}
     # What a plugin says itself of a number tells more than its range.

@@ -21,9 +21,18 @@ from rlpipe.rewards.base import Reward
 class Subject:
     """A config under examination. What cannot be had is None: one rule says why, the others pass it over."""
 
-    def __init__(self, config: RunConfig, overrides: Sequence[str] = (), here: bool = True):
+    def __init__(
+        self,
+        config: RunConfig,
+        overrides: Sequence[str] = (),
+        here: bool = True,
+        named: Sequence[str] | None = None,
+    ):
         self.config, self.resolved = config, resolve(config)
         self.overrides = tuple(overrides)
+        """The command line's, and those that name this run where another needs it."""
+        self.named = self.overrides if named is None else tuple(named)
+        """Those that this very run is composed from."""
         self.here = here
         """Whether the run will be on this machine, so that its devices, memory and disk count."""
 
