@@ -60,7 +60,7 @@ def written(value: Any) -> str:
 
 def _example(cls: type, name: str, known: Range) -> str:
     """Return a value that makes sense: the field's default, where that is a number."""
-    [default] = [one.default for one in dataclasses.fields(cls) if one.name == name]
+    default: Any = next(one.default for one in dataclasses.fields(cls) if one.name == name)
     is_number = isinstance(default, int | float) and not isinstance(default, bool)
     return written(default) if is_number and known.holds(default) else known.example
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, extra, fitting, places, ranges, rewards, stages
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -29,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     fitting.evaluation,
     fitting.rows,
     fitting.own,
+    extra.extra,
     stages.rows,
     stages.models,
     stages.store,
