@@ -71,7 +71,10 @@ def test_what_is_unusual_is_a_warning_with_the_usual_range():
     looked_at = 0
     for cls, name, known in FIELDS:
         least, most = known.usual
-        for number in (None if least is None else least / 10 or -1, None if most is None else most * 1.5):
+        for number in (
+            None if least is None else least - 0.9 * (abs(least) or 1),
+            None if most is None else most * 1.5,
+        ):
             if number is None or not known.holds(number):
                 continue
             looked_at += 1
