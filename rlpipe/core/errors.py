@@ -23,7 +23,7 @@ from __future__ import annotations
 import copyreg
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class Problem:
     def headline(self) -> str:
         """Where and what, without the fix."""
         return f"{self.where}: {self.what}" if self.where else self.what
+
+    def below(self, path: str) -> Problem:
+        """Return this problem of a node's field as one of the config, in which the node stands at a dotted path."""
+        return replace(self, where=f"{path}.{self.where}")
 
 
 def advice(fix: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, extra, fitting, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, extra, fitting, models, places, ranges, rewards, stages
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -31,11 +31,14 @@ RULES: tuple[Rule, ...] = (
     fitting.own,
     extra.extra,
     stages.rows,
-    stages.models,
     stages.store,
     places.data,
-    places.weights,
-    places.template,
+    models.own,
+    models.policy,
+    models.frozen,
+    models.reference,
+    models.template,
+    models.attention,
     capacity.adapters,
     capacity.context,
     capacity.batches,

@@ -63,7 +63,7 @@ def evaluation(subject: Subject) -> Iterator[Problem]:
     for name, one in subject.evaluations.items():
         where, drop = f"evaluation.{name}", f"set evaluation.{name}.required=false to leave it out, or choose another"
         for problem in one.problems():
-            yield Problem(f"{where}.{problem.where}", problem.what, problem.fix, problem.fatal)
+            yield problem.below(where)
         if not one.config.required:
             continue
         if method.makes == "data":

@@ -21,6 +21,7 @@ from rlpipe.core.paths import conf_dir
 from rlpipe.run.check import capacity
 from rlpipe.run.check.check import problems
 from rlpipe.sweep.composition import Composer
+from tests.run.check import folders
 
 TABLE = Path(__file__).with_name("mistakes.txt")
 PASSES = ("passes", "passes with notes")
@@ -38,7 +39,9 @@ ROWS = rows()
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small models that the table names."""
-    return tmp_path_factory.mktemp("models")
+    root = tmp_path_factory.mktemp("models")
+    folders.make_all(root)
+    return root
 
 
 @pytest.fixture(scope="module")
