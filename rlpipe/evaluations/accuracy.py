@@ -80,6 +80,16 @@ class Accuracy(Evaluation):
             return Problem("", what, "")
         return None if reward.verifies else Problem("", f"reward {name} does not say what is right", "")
 
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return accuracy and what goes with it; the verifier's own parts are known where it names them."""
+        chosen = verifier(self.config.reward, resolve(config))
+        if chosen is None or chosen.parts is None:
+            return None
+        own = ("accuracy", "accuracy_low", "accuracy_high", "value", "unparsed", "length", "ended_by_length")
+        drawn = [f"pass@{k}" for k in self._ks()] if self.config.samples else []
+        with_tools = ("accuracy_without_tool", "tool_calls", "tool_errors") if config.tool and self.config.tool else ()
+        return (*own, *chosen.parts, *drawn, *with_tools)
+
     def start(self, context: EvaluationContext) -> None:
         """Take the verifier, the tools and the lengths of the run."""
         self.context, self.resolved = context, resolve(context.config)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import resolve
+from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
@@ -57,6 +58,10 @@ class Samples(Evaluation):
     def problems(self) -> list[Problem]:
         """Say what is wrong with the file."""
         return prompt_files.problems(self.config.file, self.config.field)
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return none: a few completions are no measurement."""
+        return ()
 
     def start(self, context: EvaluationContext) -> None:
         """Take the run's tools."""

@@ -59,6 +59,8 @@ class Blank(Model):
             yield Problem("source", what, "leave source and revision out, or load weights with model=hf")
         if own.quantize is not Quantize.none:
             yield Problem("quantize", "weights that are not trained yet cannot be quantised", "model.quantize=none")
+        if own.context is None:
+            yield Problem("context", "is not given: a new network has no length of its own", "give one, such as 512")
         if own.heads > 0 and own.hidden_size % (2 * own.heads):
             what = f"{own.heads} does not divide hidden_size={own.hidden_size} into even parts"
             fix = "take heads so that hidden_size / heads is even (rotary positions turn pairs of numbers)"

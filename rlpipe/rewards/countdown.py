@@ -45,6 +45,7 @@ class CountdownReward(Reward):
     config: CountdownRewardConfig
     verifies = True
     columns = ("nums", "target")
+    parts = ()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score each rollout; `parsed` is False where no arithmetic stands in answer tags."""

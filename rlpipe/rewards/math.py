@@ -43,6 +43,7 @@ class MathReward(Reward):
     Config = MathRewardConfig
     config: MathRewardConfig
     verifies = True
+    parts = ()
 
     def __init__(self, config: RewardConfig):
         super().__init__(config)

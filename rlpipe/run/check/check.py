@@ -12,12 +12,17 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, extra, fitting, models, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, stages
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
 RULES: tuple[Rule, ...] = (
     fitting.usable,
+    choices.twice,
+    choices.lists,
+    choices.run_before,
+    choices.purpose,
+    choices.idle,
     ranges.schedule,
     ranges.unused,
     fitting.form,
@@ -27,6 +32,8 @@ RULES: tuple[Rule, ...] = (
     rewards.curriculum,
     fitting.tool,
     fitting.evaluation,
+    choices.objective,
+    choices.tracker,
     fitting.rows,
     fitting.own,
     extra.extra,
