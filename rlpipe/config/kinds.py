@@ -16,7 +16,7 @@ from rlpipe.config.settings import Changes, changing, setting
 class MethodConfig:
     """What every method can be told."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The method plugin."""
     learning_rate: float = setting(1e-5, above=0, at_most=1, usual=(1e-9, 0.02))
     """The highest learning rate of the schedule."""
@@ -24,9 +24,9 @@ class MethodConfig:
     """Passes over the training examples; unused when `max_steps` is given."""
     max_steps: int | None = setting(None, at_least=1, at_most=10**9, usual=(None, 10**6))
     """Optimiser steps; null trains for `epochs`."""
-    batch_size: int = setting(32, at_least=1, at_most=10**6, usual=(None, 8192))
+    batch_size: int = setting(32, at_least=1, at_most=10**6, usual=(None, 8192), timed=True)
     """Examples per optimiser step, over all devices and accumulation steps together."""
-    max_length: int = setting(1024, at_least=2, at_most=10**8, usual=(16, 2**20))
+    max_length: int = setting(1024, at_least=2, at_most=10**8, usual=(16, 2**20), timed=True)
     """Longest sequence in tokens, prompt and completion together."""
     schedule: str = "cosine"
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
@@ -74,7 +74,7 @@ class Head(Enum):
 class LoraConfig:
     """Low-rank adapters (arXiv:2106.09685)."""
 
-    rank: int = setting(0, at_least=0, zero="no adapters", at_most=2**16, usual=(None, 512))
+    rank: int = setting(0, at_least=0, zero="no adapters", at_most=2**16, usual=(None, 512), timed=True)
     """0 trains all weights; above 0 trains adapters of this rank."""
     alpha: float = setting(32.0, above=0, usual=(1, 4096), unused_if="rank=0")
     """The adapters' output is scaled by alpha / rank."""
@@ -89,18 +89,18 @@ class LoraConfig:
 class ModelConfig:
     """The fields that every model has."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The model plugin: `pretrained` loads weights, `blank` makes them up."""
-    source: str | None = setting(None, Changes.indirect)
+    source: str | None = setting(None, Changes.indirect, timed=True)
     """A hub id or a local folder; unused when `stage` is given."""
     revision: str | None = setting(None, Changes.indirect)
     """The hub's commit, tag or branch."""
-    stage: list[str] = setting(list, Changes.indirect)
+    stage: list[str] = setting(list, Changes.indirect, timed=True)
     """The overrides of the run that makes this model's weights; it is built once, then reused."""
     dataset_source: str = setting("hub", Changes.indirect)
     """What `dataset.source` is unless the command line says otherwise: real models want `hub`, toys want `sample`."""
-    precision: Precision = Precision.float32
-    quantize: Quantize = Quantize.none
+    precision: Precision = setting(Precision.float32, timed=True)
+    quantize: Quantize = setting(Quantize.none, timed=True)
     lora: LoraConfig = field(default_factory=LoraConfig)
     chat_template: str | None = None
     """`chatml`, or a Jinja file. Null keeps the model's own; a base model without one gets `chatml`, and the record
@@ -108,9 +108,9 @@ class ModelConfig:
     learning_rate_scale: float = setting(1.0, Changes.indirect, above=0, at_most=10**6, usual=(1e-3, 1000))
     """Multiplies a method's own default rate, which is meant for models of a billion weights; small ones take larger
     steps. A `method.learning_rate` that is given counts as it is."""
-    attention: str = "sdpa"
+    attention: str = setting("sdpa", timed=True)
     """transformers' attention implementation: sdpa, eager, flash_attention_2."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = setting(False, timed=True)
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     parameters: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**14)
     """Number of weights, for the memory estimate before anything is loaded (null: read from the local folder, else
@@ -124,9 +124,9 @@ class ModelConfig:
 class DatasetConfig:
     """Where a dataset's rows come from, and how many are used."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The dataset plugin."""
-    source: str = setting("${model.dataset_source}", Changes.indirect)
+    source: str = setting("${model.dataset_source}", Changes.indirect, timed=True)
     """`hub`, `sample` (rows made by rlpipe's own generator), or a local folder or file in the hub's columns."""
     stage: list[str] = setting(list, Changes.indirect)
     """The overrides of the run that makes the rows, in this dataset's columns; it is built once, then reused, and
@@ -171,7 +171,7 @@ class ProtocolName(Enum):
 class ToolConfig:
     """What every tool has."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The tool plugin."""
     max_calls: int = setting(8, at_least=1, at_most=10**4, usual=(None, 100))
     """Calls that one completion may make; later ones get an error to read."""
@@ -212,7 +212,7 @@ class TrackerConfig:
 class RewardConfig:
     """What every reward has."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The reward plugin."""
     weight: float = setting(1.0, finite=True, usual=(-1000, 1000))
     """Its share in the weighted sum of all rewards."""

@@ -1,9 +1,10 @@
 """`after=[method=sft,dataset=smoltalk]`: a list of overrides, as a person types it.
 
-Hydra's grammar has no `=` inside a list, and no letters beyond ASCII or signs like `~` without quotes: what it cannot
-read as it stands is put into quotes (`run_dir=/home/josé/my runs`). Where a list is the value of a field that names a run (`model.stage`,
+Hydra's grammar has no `=` inside a list. Where a list is the value of a field that names a run (`model.stage`,
 `reward.reward_model.stage`), its parts are put into quotes. `after` is a group, where Hydra expects the name of an
-option: there the list becomes an option of that group, made on the spot. Records and messages show what was typed.
+option: there the list becomes an option of that group, made on the spot. Nor has the grammar letters beyond ASCII or
+signs like `~` without quotes: a value that it cannot read is put into quotes (`run_dir=/home/josé/my runs`). Records
+and messages show what was typed.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ class Device(Enum):
 class HardwareConfig:
     """What the run computes on."""
 
-    device: Device = Device.auto
+    device: Device = setting(Device.auto, timed=True)
     """`auto` takes a GPU when there is one. Errors when `cuda` is asked for and absent."""
-    threads: int = setting(1, at_least=1, at_most=4096)
+    threads: int = setting(1, at_least=1, at_most=4096, timed=True)
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
 
 

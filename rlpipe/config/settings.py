@@ -114,6 +114,9 @@ class Statement:
     changes: Changes | None
     range: Range | None
     unused_if: str = ""
+    """`other=value`: where it has no effect."""
+    timed: bool = False
+    """Whether another value changes how long a step takes."""
 
 
 def setting(
@@ -128,17 +131,18 @@ def setting(
     zero: str = "",
     usual: tuple[float | None, float | None] = (None, None),
     unused_if: str = "",
+    timed: bool = False,
 ) -> Any:
     """Return a dataclass field with its default and what it says of itself.
 
     A list, mapping or nested config is given as the function that makes it. `changes` may be left to the class.
     `finite` is for a number without any bound, `usual` for the least and the most that is no surprise.
     `unused_if` names a field of the same class, and the value (`rank=0`; all others: `mode!=hybrid`) at which this one
-    has no effect.
+    has no effect. `timed` says that another value changes how long a step takes.
     """
     bounded = finite or any(bound is not None for bound in (above, at_least, below, at_most))
     known = Range(above, at_least, below, at_most, zero, usual) if bounded else None
-    metadata = {"changes": changes, "range": known, "unused_if": unused_if}
+    metadata = {"changes": changes, "range": known, "unused_if": unused_if, "timed": timed}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -158,7 +162,7 @@ def statement(cls: type, name: str) -> Statement:
     """Return what a config class says of one of its fields: the nearest word counts, an override inherits the rest."""
     changes: Changes | None = None
     known: Range | None = None
-    unused_if = ""
+    unused_if, timed = "", False
     for owner in cls.__mro__:
         default, inherited = vars(owner).get("__changes__", (None, {}))
         changes = changes or inherited.get(name)
@@ -168,7 +172,8 @@ def statement(cls: type, name: str) -> Statement:
         changes = changes or metadata.get("changes")
         known = known or metadata.get("range")
         unused_if = unused_if or metadata.get("unused_if", "")
+        timed = timed or metadata.get("timed", False)
         first = not any(name in vars(base).get("__annotations__", {}) for base in owner.__mro__[1:])
         if first:  # the class that brings the field speaks for it
-            return Statement(changes or default, known, unused_if)
-    return Statement(changes, known, unused_if)
+            return Statement(changes or default, known, unused_if, timed)
+    return Statement(changes, known, unused_if, timed)

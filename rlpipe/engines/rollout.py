@@ -26,7 +26,7 @@ class SamplingConfig:
     """Draw from this many likeliest tokens; 0 for all."""
     min_p: float = setting(0.0, at_least=0, below=1)
     """Draw from tokens that have at least this share of the likeliest one's probability (arXiv:2407.01082)."""
-    max_tokens: int = setting(128, at_least=1, at_most=10**7, usual=(None, 2**17))
+    max_tokens: int = setting(128, at_least=1, at_most=10**7, usual=(None, 2**17), timed=True)
     """Longest completion in tokens, tool results included."""
     stop: list[str] = field(default_factory=list)
     """End a completion after any of these strings."""

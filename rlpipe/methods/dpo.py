@@ -59,7 +59,7 @@ class DPOConfig(OfflineConfig):
     given reference log-probabilities of 0, which is the same."""
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
-    precompute_reference: bool = setting(True, unused_if="reference_free=true")
+    precompute_reference: bool = setting(True, unused_if="reference_free=true", timed=True)
     """Compute the reference's log-probabilities once, before training, and keep them in the run's folder. No second
     model is then in memory. False computes them at every step."""
     sync_reference: bool = False

@@ -36,7 +36,7 @@ class KTOConfig(OfflineConfig):
     desirable_weight * n / (undesirable_weight * m) between 1 and 4/3 (equation 8 of the paper)."""
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
-    precompute_reference: bool = True
+    precompute_reference: bool = setting(True, timed=True)
     """Compute the reference's log-probabilities once, before training. No second model is then in memory."""
 
 

@@ -76,7 +76,7 @@ class OnlineConfig(MethodConfig):
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
     warmup: float = 0.0
     """Share of the steps in which the learning rate rises from 0: the first batch of rollouts would teach nothing."""
-    group_size: int = setting(4, at_least=1, at_most=4096, usual=(None, 256))
+    group_size: int = setting(4, at_least=1, at_most=4096, usual=(None, 256), timed=True)
     """Completions of each prompt. RLOO's paper uses 2 and 4 (arXiv:2402.14740), GRPO's 64."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
@@ -84,13 +84,13 @@ class OnlineConfig(MethodConfig):
     """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
     length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
     et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
-    micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22))
+    micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22), timed=True)
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
-    epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16))
+    epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
     """Passes over each batch of rollouts; above 1 the completions are the more off-policy the later they are used."""
-    minibatches: int = setting(1, at_least=1, at_most=10**5, usual=(None, 256))
+    minibatches: int = setting(1, at_least=1, at_most=10**5, usual=(None, 256), timed=True)
     """Optimiser steps per pass over a batch of rollouts."""
-    kl_coef: float = setting(0.05, at_least=0, zero="no reference", at_most=10**4, usual=(None, 10))
+    kl_coef: float = setting(0.05, at_least=0, zero="no reference", at_most=10**4, usual=(None, 10), timed=True)
     """Weight of the KL from the reference; 0 needs none."""
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the KL is measured from; by default the policy's own start."""

@@ -39,7 +39,7 @@ class PPOConfig(ClippedConfig):
     """GAE's λ: 1 trusts sampled returns, 0 the value function (arXiv:1506.02438)."""
     whiten: bool = True
     """Shift and scale the batch's advantages to mean 0 and variance 1."""
-    value: ValueFrom = ValueFrom.model
+    value: ValueFrom = setting(ValueFrom.model, timed=True)
     value_coef: float = setting(0.1, above=0, at_most=1000, usual=(0.01, 10))
     """Weight of the value loss beside the policy's."""
     value_clip: float | None = setting(0.2, above=0, at_most=1000, usual=(0.01, 10))

@@ -28,15 +28,15 @@ class BlankConfig(ModelConfig):
     """The shape of the network; the defaults give about a million weights."""
 
     dataset_source: str = "sample"
-    hidden_size: int = setting(128, at_least=1, at_most=10**5)
+    hidden_size: int = setting(128, at_least=1, at_most=10**5, timed=True)
     """Width of the residual stream."""
-    layers: int = setting(4, at_least=1, at_most=1000)
+    layers: int = setting(4, at_least=1, at_most=1000, timed=True)
     """Transformer blocks."""
-    heads: int = setting(4, at_least=1, at_most=10**4)
+    heads: int = setting(4, at_least=1, at_most=10**4, timed=True)
     """Attention heads; must divide `hidden_size`."""
-    kv_heads: int = setting(2, at_least=1, at_most=10**4)
+    kv_heads: int = setting(2, at_least=1, at_most=10**4, timed=True)
     """Key and value heads, shared by the attention heads (arXiv:2305.13245); must divide `heads`."""
-    intermediate_size: int = setting(384, at_least=1, at_most=10**6)
+    intermediate_size: int = setting(384, at_least=1, at_most=10**6, timed=True)
     """Width of the gated MLP."""
     context: int | None = 512
 
