@@ -60,6 +60,8 @@ def _node(plugin: Plugin) -> Any:
     if plugin.kind == "method":
         node.learning_rate = f"${{scaled:{node.learning_rate}}}"
         node.max_length = f"${{fitting:{node.max_length}}}"
+        if "micro_batch_size" in node:
+            node.micro_batch_size = f"${{dividing:{node.micro_batch_size}}}"
     return node
 
 

@@ -117,7 +117,7 @@ def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:
     no hub.
     """
     config = dataset.config
-    problems = [*_range_problems(dataset), *dataset.problems()]
+    problems = [*_sample_problems(dataset), *dataset.problems()]
     if config.stage and config.source in ("hub", "sample"):  # the run that makes the rows is checked by itself
         return problems
     if config.source == "hub" and not config.hub and type(dataset).make_rows is Dataset.make_rows:
@@ -141,19 +141,8 @@ def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:
     return problems
 
 
-def _range_problems(dataset: Dataset) -> list[Problem]:
+def _sample_problems(dataset: Dataset) -> list[Problem]:
     config = dataset.config
-    problems = []
-    if not 0 < config.test_fraction < 1:
-        problems.append(
-            Problem(
-                "dataset.test_fraction", f"{config.test_fraction} is no share between 0 and 1", "give one such as 0.05"
-            )
-        )
-    for name in ("train_limit", "test_limit", "sample_size"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            problems.append(Problem(f"dataset.{name}", f"{value} would leave no rows", "give at least 1"))
     if (
         config.source == "sample"
         and not config.stage
@@ -161,5 +150,5 @@ def _range_problems(dataset: Dataset) -> list[Problem]:
         and type(dataset).make_rows is Dataset.make_rows
     ):
         what = f"{config.name} has no sample rows"
-        problems.append(Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder"))
-    return problems
+        return [Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder")]
+    return []

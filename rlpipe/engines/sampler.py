@@ -73,7 +73,7 @@ class Sampler:
 
         Raises ConfigError for settings out of range, or tools that do not go together.
         """
-        problems = sampling_problems(sampling, "sampling")
+        problems = sampling_problems(sampling, "sampling.")
         if problems:
             raise ConfigError(problems)
         self.loaded, self.sampling, self.tools, self.cache_tokens = loaded, sampling, tools, cache_tokens

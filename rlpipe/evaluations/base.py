@@ -76,6 +76,10 @@ class Evaluation(ABC):
         """
         return None
 
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return the names that `summary` may give in a run; None where that is not known before. Cheap."""
+        return None
+
     def start(self, context: EvaluationContext) -> None:  # noqa: B027
         """Take what it needs of the run, once, before the first `rows`."""
 

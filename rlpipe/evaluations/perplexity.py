@@ -7,11 +7,12 @@ the model writes until it is about to give an answer, then the reference's answe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
@@ -45,11 +46,16 @@ class Perplexity(Evaluation):
     takes = (Completion,)
 
     def problems(self) -> list[Problem]:
-        """Say which settings are out of range."""
+        """Say what is wrong with stop strings and cue."""
         found = draw_problems(self.config.sampling)
         if not self.config.cue.strip():
             found.append(Problem("cue", "is empty", "give what stands before the final answer, for example '####'"))
         return found
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return perplexity and loss, and with reasoning those of answers."""
+        reasoned = ("answer_perplexity", "reasoned_perplexity", "reasoning_gain") if self.config.reasoning else ()
+        return ("perplexity", "loss", *reasoned)
 
     def start(self, context: EvaluationContext) -> None:
         """Take the run's lengths."""

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlpipe.config.compose import to_plain
+from rlpipe.config.relevance import timed
 from rlpipe.config.schema import RunConfig, Until
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import first_row, last_row, read_json
+from rlpipe.core.files import first_row, json_text, last_row, read_json
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
 from rlpipe.models.memory import Memory
@@ -101,18 +103,8 @@ def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: 
 
 def like(config: RunConfig | Mapping[str, Any], gpu: bool) -> str:
     """Return what two runs must have in common for one's pace to tell of the other's."""
-    plain = config if isinstance(config, Mapping) else _key_parts(config)
-    method, model = plain["method"], plain["model"]
-    parts = [method["name"], method["batch_size"], method["max_length"], model["name"], model["source"]]
-    return "/".join(map(str, [*parts, plain["dataset"]["name"], "gpu" if gpu else "cpu"]))
-
-
-def _key_parts(config: RunConfig) -> dict[str, Any]:
-    return {
-        "method": {name: getattr(config.method, name) for name in ("name", "batch_size", "max_length")},
-        "model": {"name": config.model.name, "source": config.model.source},
-        "dataset": {"name": config.dataset.name},
-    }
+    plain = dict(config) if isinstance(config, Mapping) else to_plain(config)
+    return json_text([timed(plain), "gpu" if gpu else "cpu"])
 
 
 def pace(store: Path, sweeps: Path) -> dict[str, Pace]:
@@ -127,7 +119,9 @@ def pace(store: Path, sweeps: Path) -> dict[str, Pace]:
             if manifest is None or not cost.get("steps") or not cost.get("seconds"):
                 continue
             gpu = bool(manifest["attempts"][-1]["hardware"].get("gpus"))
-            found.setdefault(like(manifest["config"], gpu), _pace(path.with_name("metrics.jsonl"), cost))
+            config = manifest["config"]
+            if config["method"]["name"]:
+                found.setdefault(like(config, gpu), _pace(path.with_name("metrics.jsonl"), cost))
         except (RecordError, KeyError):
             continue  # another run's damaged or older record is no reason to stop this one
     return found

@@ -16,7 +16,7 @@ def settings(subject: Subject) -> Iterator[Problem]:
     """What rewards say about their own settings; weights that leave an objective."""
     for name, reward in subject.rewards.items():
         for problem in reward.problems():
-            yield Problem(f"reward.{name}.{problem.where}", problem.what, problem.fix, problem.fatal)
+            yield problem.below(f"reward.{name}")
     weights = [node.weight for node in subject.config.reward.values()]
     if weights and not any(weights):
         yield Problem("reward", "every weight is 0, so nothing can be learnt", "give one reward a weight")
