@@ -3,7 +3,8 @@
 The folder's `.lease/` holds one file, named by a number that only grows: `7` while the seventh owner has the right,
 `7.free` once it has let go. To take the right is to create the next number, which the file system grants to exactly
 one. An owner that died leaves its number behind; its sign of life (`heartbeat`) tells. An owner that was only
-suspended, and finds a higher number when it goes on, has lost the right: `check` says so before it writes.
+suspended, and finds a higher number when it goes on, has lost the right: `check` says so, and `core.files` asks it
+before anything in the folder is changed.
 Such numbers are called fencing tokens (Kleppmann, Designing Data-Intensive Applications, chapter 8).
 """
 
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import explained
+from rlpipe.core.files import explained, guard, unguard
 from rlpipe.records import heartbeat
 from rlpipe.records.heartbeat import Owner, Sign
 
@@ -44,7 +45,7 @@ class Lease:
         return self.folder / FOLDER / str(self.number)
 
     def check(self) -> None:
-        """Raise Lost when another process has taken over; to be called before anything is written."""
+        """Raise Lost when another process has taken over."""
         newest, free = _newest(self.folder)
         if newest == self.number and not free:
             return
@@ -64,7 +65,9 @@ class Lease:
             try:
                 self._file.rename(self._file.with_name(f"{self.number}{_FREE}"))
             except FileNotFoundError:
-                return
+                if _newest(self.folder)[0] > self.number:
+                    return  # lost: whatever is still under way here must find the folder guarded
+        unguard(self.folder, self.check)
 
 
 def acquire(folder: Path, doing: str = "working on this run", patient: bool = True) -> Lease:
@@ -127,4 +130,5 @@ def _take(folder: Path, number: int, owner: Owner) -> Lease | None:
         name = older.name.removesuffix(_FREE)
         if name.isdigit() and int(name) < number:
             older.unlink(missing_ok=True)
+    guard(folder, lease.check)
     return lease

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError, Stopped
-from rlpipe.core.files import Row, append, explained, json_line, read_lines, write_lines
+from rlpipe.core.files import Row, append, explained, json_line, parse_lines, write_lines
 from rlpipe.core.progress import Counting
+from rlpipe.core.shapes import misfit
 from rlpipe.core.signals import StopRequest
 from rlpipe.records.record import Record
 
@@ -63,18 +65,22 @@ class Chunks:
             )
 
     def _whole(self) -> list[Row]:
-        """Return the rows of the file's whole chunks; what an interrupted attempt left of another is cut off."""
+        """Return the rows of the file's whole chunks up to the first that is damaged, missing or twice.
+
+        All else is cut off, to be made again.
+        """
         with explained(self.file.parent, "make"):
             self.file.parent.mkdir(parents=True, exist_ok=True)
         if not self.file.exists():
             return []
-        rows = read_lines(self.file)
-        if [row["id"] for row in rows] != list(self.ids[: len(rows)]):
+        found = [row for row in parse_lines(self.file.read_bytes())[0] if misfit(row, {"id": str}) is None]
+        if not {row["id"] for row in found} <= set(self.ids):
             raise RecordError(
                 self.file,
                 "holds rows of other prompts than the dataset gives now",
                 "restore the data that the run began with, or name another run_dir",
             )
+        rows = [row for row, _ in takewhile(lambda pair: pair[0]["id"] == pair[1], zip(found, self.ids, strict=False))]
         if len(rows) < len(self.ids):
             rows = rows[: len(rows) // self.size * self.size]
         write_lines(self.file, rows)
