@@ -15,6 +15,7 @@ from rlpipe.core import distributed
 from rlpipe.core.errors import PluginError
 from rlpipe.core.files import append, json_line, parse_lines, remove, write_lines
 from rlpipe.core.progress import Counting
+from rlpipe.core.signals import heed
 from rlpipe.datasets.forms import Example
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
@@ -40,6 +41,7 @@ def measure(
             if len(rows) < len(examples) and record.may_write():
                 append(kept, json_line({**_place(examples, len(rows) - len(new), size), "rows": new}))
             progress.advance(len(rows))
+            heed()
     record.write_evaluation(name, when, rows)
     if record.may_write():
         remove(kept)

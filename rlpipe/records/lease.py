@@ -11,6 +11,8 @@ Such numbers are called fencing tokens (Kleppmann, Designing Data-Intensive Appl
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rlpipe.core.errors import RecordError
@@ -46,8 +48,7 @@ class Lease:
 
     def check(self) -> None:
         """Raise Lost when another process has taken over."""
-        newest, free = _newest(self.folder)
-        if newest == self.number and not free:
+        if self.held:
             return
         heartbeat.stop(self._file)
         successor = holder(self.folder)
@@ -57,6 +58,11 @@ class Lease:
             f"{who} took this over, for this process gave no sign of life for {heartbeat.LIMIT:.0f} s (suspended?)",
             "nothing more is written from here; what was saved before serves the other one",
         )
+
+    @property
+    def held(self) -> bool:
+        """Whether this process still has the right."""
+        return _newest(self.folder) == (self.number, False)
 
     def release(self) -> None:
         """Let another process have the right; a second call, or one after the right was lost, does nothing."""
@@ -96,6 +102,16 @@ def acquire(folder: Path, doing: str = "working on this run", patient: bool = Tr
             lease = _take(folder, newest + 1, Owner(doing=doing))
             if lease is not None:
                 return lease
+
+
+@contextmanager
+def held(folder: Path, doing: str) -> Iterator[None]:
+    """Have the right to a folder during the body. Raises Taken while another process has it."""
+    lease = acquire(folder, doing, patient=False)
+    try:
+        yield
+    finally:
+        lease.release()
 
 
 def holder(folder: Path) -> Sign | None:

@@ -308,6 +308,11 @@ class Record:
             if not hold:
                 self.close()
 
+    @property
+    def held(self) -> bool:
+        """Whether this process still has the right to the folder; False in all but the main process."""
+        return self._lease is not None and self._lease.held
+
     def close(self) -> None:
         """Let another process work on the folder."""
         self._writes = False
