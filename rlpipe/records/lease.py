@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rlpipe.core.errors import RecordError
+from rlpipe.core.errors import RecordError, advice
 from rlpipe.core.files import explained, guard, unguard
 from rlpipe.records import heartbeat
 from rlpipe.records.heartbeat import Owner, Sign
@@ -67,13 +67,10 @@ class Lease:
     def release(self) -> None:
         """Let another process have the right; a second call, or one after the right was lost, does nothing."""
         heartbeat.stop(self._file)
-        with explained(self.folder):
-            try:
-                self._file.rename(self._file.with_name(f"{self.number}{_FREE}"))
-            except FileNotFoundError:
-                if _newest(self.folder)[0] > self.number:
-                    return  # lost: whatever is still under way here must find the folder guarded
-        unguard(self.folder, self.check)
+        with explained(self.folder), suppress(FileNotFoundError):
+            self._file.rename(self._file.with_name(f"{self.number}{_FREE}"))
+        if _newest(self.folder)[0] <= self.number:  # else it is lost: what is still under way here must stay guarded
+            unguard(self.folder, self.check)
 
 
 def acquire(folder: Path, doing: str = "working on this run", patient: bool = True) -> Lease:
@@ -95,7 +92,9 @@ def acquire(folder: Path, doing: str = "working on this run", patient: bool = Tr
                 if first is None:
                     from rlpipe.core.terminal import say  # rich: not for those who only check
 
-                    say(f"{folder}: is {sign.owner} still {sign.owner.doing}? Waiting for a sign of life")
+                    file = folder / FOLDER / str(newest)
+                    what = f"{folder}: is {sign.owner} still {sign.owner.doing}? Waiting for a sign of life"
+                    say(f"{what}, {heartbeat.LIMIT:.0f} s at most\n{advice(f'if it is surely gone, delete {file}')}")
                 first = first or sign
                 time.sleep(heartbeat.BEAT / 5)
                 continue

@@ -14,3 +14,4 @@ def take_over(folder: Path) -> None:
     file = folder / lease.FOLDER / str(newest + 1)
     heartbeat.write(file, Owner(host="node7", pid=1, machine="another one"))
     heartbeat.stop(file)
+    (folder / lease.FOLDER / str(newest)).unlink()
