@@ -21,6 +21,7 @@ from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
 from rlpipe.stages.identity import named
+from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
 from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer_module
 
@@ -71,6 +72,7 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
     config = resolved.config
     where = str(source) if source else config.model.source
     if source is None and where is not None and distributed.is_main():
+        refuse_altered(where)
         record.update(start_model=named(where, config.model.revision))
     with plugins.blame("model", config.model.name), record.made_once("start"):
         loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")

@@ -42,6 +42,22 @@ def look_up(name: str, store: str | None = None) -> Run | None:
     return None
 
 
+def refuse_altered(source: str) -> None:
+    """Raise ModelError where a folder is a run's, or its model, and the model's files are not as they were written."""
+    folder = Path(source).expanduser()
+    places = (folder, folder.parent) if folder.name == "model" else (folder,)
+    place = next((place for place in places if manifest.is_run(place)), None)
+    if place is None:
+        return
+    [run] = find([place])
+    if altered := run.flaws("model/"):
+        raise ModelError(
+            source,
+            f"not the model that the run has made: {'; '.join(map(str, altered))}",
+            f"put it back from a backup; or move it away and make it anew: {go_on(run.dir, run.overrides)}",
+        )
+
+
 def stage_names(store: str | None = None) -> list[str]:
     """Return the names of the stages in the store."""
     return sorted(path.name for path in store_dir(store).glob("*") if manifest.is_run(path))
