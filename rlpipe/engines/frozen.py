@@ -17,6 +17,7 @@ from rlpipe.config.kinds import Head, ModelConfig, Precision, RewardConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import ModelError, Problem
 from rlpipe.models.base import Loaded
+from rlpipe.stages.named import refuse_altered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +45,7 @@ def load_frozen(
         model, rest = _known[key]
         if (found := model()) is not None:
             return dataclasses.replace(rest, model=found)
+    refuse_altered(folder)
     loaded = Pretrained(settings).load(source, head, 0, device, scratch)
     loaded.model.requires_grad_(False)
     loaded.model.eval()

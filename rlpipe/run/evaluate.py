@@ -12,7 +12,7 @@ from rlpipe.config import plugins
 from rlpipe.config.kinds import Head
 from rlpipe.config.resolved import Resolved
 from rlpipe.core import distributed
-from rlpipe.core.files import json_text, read_json
+from rlpipe.core.files import json_text
 from rlpipe.core.terminal import say, show
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
@@ -155,7 +155,7 @@ def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
     name = f"evaluations/{one.name}.protocol.json"
     found: dict[str, Any] = {"dataset": one.dataset} if one.dataset else {}
     found |= one.evaluation.protocol(loaded)
-    earlier = read_json(record.run_dir / name) if distributed.is_main() else None
+    earlier = record.read(name)
     record.write(name, found)
     if earlier is None:
         return True

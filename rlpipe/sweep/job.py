@@ -182,7 +182,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _listen() -> None:
-    """Until a run listens itself (`training.signals`), SIGTERM stops a job that has nothing to save yet.
+    """Until a run listens itself (`core.signals`), SIGTERM and SIGHUP stop a job that has nothing to save yet.
 
     A launcher whose scheduler asks by another signal passes it on as SIGTERM.
     """
@@ -193,9 +193,11 @@ def _listen() -> None:
             os._exit(128 + number)  # a forked worker: what it would raise is not ours to report
         signal.signal(number, signal.SIG_IGN)  # where every process of a job gets the signal, it comes twice
         # It may come anywhere: libraries reword or swallow what is an Exception, and this is none.
-        raise KeyboardInterrupt(f"SIGTERM came {NOTHING_SAVED}")
+        raise KeyboardInterrupt(f"{signal.Signals(number).name} came {NOTHING_SAVED}")
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 if __name__ == "__main__":
