@@ -76,6 +76,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "tool": {
         "calculator": "rlpipe.tools.calculator:Calculator",
     },
+    "engine": {
+        "transformers": "rlpipe.engines.transformers:Transformers",
+    },
     "evaluation": {
         "preference": "rlpipe.evaluations.preference:PreferenceAccuracy",
         "perplexity": "rlpipe.evaluations.perplexity:Perplexity",
