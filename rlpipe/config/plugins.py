@@ -78,6 +78,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "engine": {
         "transformers": "rlpipe.engines.transformers:Transformers",
+        "vllm": "rlpipe.engines.vllm:Vllm",
     },
     "evaluation": {
         "preference": "rlpipe.evaluations.preference:PreferenceAccuracy",

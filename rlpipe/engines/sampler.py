@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlpipe.core.errors import ConfigError
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.freshness import fresh
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.rollout import Rollout, SamplingConfig, sampling_problems
 from rlpipe.engines.rows import Endings, Row
@@ -60,7 +61,7 @@ class Sampler:
         What is drawn depends on the model, the engine, `seed`, the prompt and its id, and the completion's number:
         however prompts are batched, it is the same up to rounding of the logits. Prompts with one id get the same
         numbers. Raises DataError for a prompt that leaves no room in the model's context, TrainingError for logits that
-        are no numbers.
+        are no numbers, and for an engine that has other weights than the model.
         """
         layouts = [lay_out(prompt.prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
         ids = encode(layouts, self.loaded.tokenizer)
@@ -70,9 +71,8 @@ class Sampler:
             for index in range(count)
         ]
         if rows:
-            self.engine.wake()
-            self.engine.write(self.loaded, rows, self.sampling, self.endings)
-            self.engine.sleep()
+            with fresh(self.engine, self.loaded, rows):
+                self.engine.write(self.loaded, rows, self.sampling, self.endings)
         made = iter(rows)
         return [[self._rollout(prompt, next(made)) for _ in range(count)] for prompt in prompts]
 
