@@ -8,8 +8,10 @@ records are the same for all engines (`sampler.Sampler`). Importing an engine's 
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,6 +48,9 @@ class Engine(ABC):
         them. Raises TrainingError for logits that are no numbers.
         """
 
+    def policy_changed(self) -> None:  # noqa: B027
+        """Know that the model may have other weights from now on."""
+
     def notes(self, loaded: Loaded) -> list[str]:
         """Return what was decided about drawing, for the run's record. May import torch."""
         return []
@@ -77,6 +82,10 @@ class SeparateEngine(Engine):
         self.recent: list[list[int]] = []
         """A few sequences that were drawn last, prompts included."""
 
+    def policy_changed(self) -> None:
+        """Synchronise before the next drawing."""
+        self.outdated = True
+
     @abstractmethod
     def start(self, loaded: Loaded) -> None:
         """Get ready to draw from a model with the weights that stand in `loaded.path`. Raises ModelError."""
@@ -85,10 +94,10 @@ class SeparateEngine(Engine):
     def sync(self, loaded: Loaded) -> None:
         """Take over the weights that the model has now; forget all that was computed with others."""
 
-    def wake(self) -> None:  # noqa: B027
+    def wake(self) -> None:
         """Take the memory that drawing needs; called before every drawing."""
 
-    def sleep(self) -> None:  # noqa: B027
+    def sleep(self) -> None:
         """Leave memory to the training; called after every drawing."""
 
     @abstractmethod
@@ -107,3 +116,13 @@ class Gap:
     """The engine's mean log-probability of the tokens."""
     policy: float
     """The policy's."""
+
+
+@contextmanager
+def drawn_by(engine: Engine, loaded: Loaded) -> Iterator[Loaded]:
+    """Give a model what draws its completions, for the body; the engine starts when it first draws, and is closed."""
+    try:
+        yield dataclasses.replace(loaded, engine=engine)
+    finally:
+        if isinstance(engine, SeparateEngine):
+            engine.close()

@@ -89,8 +89,8 @@ def refuse_stale(engine: SeparateEngine, loaded: Loaded) -> None:
         f"{gap.largest:.3g} at most, where rounding explains {bound:g}: it draws with other weights than the policy's"
     )
     fix = (
-        "most likely this version of the engine does not take over some weights of this model: use engine=transformers, "
-        "or another version; where it is known to round more coarsely, raise engine.max_gap"
+        "most likely this version of the engine does not take over some weights of this model: use another version, or "
+        "engine=transformers; where it is known to round more coarsely, raise engine.max_gap"
     )
     raise TrainingError(f"engine={name}", what, fix)
 

@@ -17,6 +17,7 @@ from rlpipe.tools.protocols import choose
 if TYPE_CHECKING:
     from rlpipe.models.base import Loaded
     from rlpipe.tools.base import Tool
+    from rlpipe.tools.protocols import Protocol
 
 
 @dataclass
@@ -61,12 +62,13 @@ class Endings:
         sampling: SamplingConfig,
         tools: Sequence[Tool] = (),
         watch: Callable[[Row], None] | None = None,
+        protocol: Protocol | None = None,
     ):
         """Prepare; `watch` sees each row whenever it has grown. Raises ConfigError for tools that do not go together.
 
-        A mistake in `sampling` is the sampler's business.
+        `protocol` is how tools are called, by default the one for these tools and the model's chat template.
         """
-        self.protocol = choose(tools, loaded.tokenizer)
+        self.protocol = protocol or choose(tools, loaded.tokenizer)
         """How tools are called; None without tools."""
         self.tokens = end_tokens(loaded)
         """The ids that end a completion, unless it calls a tool by them."""

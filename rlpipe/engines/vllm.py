@@ -162,7 +162,8 @@ class Vllm(SegmentEngine):
             )
             prompt = {"prompt_token_ids": one.ids}
             name = str(one.row)
-            self._open.add(self._llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter) or name)
+            self._llm.llm_engine.add_request(name, prompt, parameters, lora_request=self._adapter)
+            self._open.add(name)
 
     def finished(self) -> Iterator[Segment]:
         """Make a step for all requests; yield those that end by it."""
@@ -211,7 +212,7 @@ def arguments(loaded: Loaded, tokenizer: Path) -> dict[str, Any]:
     import torch
 
     exact = loaded.model.dtype == torch.float32 and not loaded.autocast
-    found = {
+    found: dict[str, Any] = {
         "model": loaded.path,
         "tokenizer": str(tokenizer),
         "dtype": "float32" if exact else "bfloat16",

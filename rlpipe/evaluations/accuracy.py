@@ -56,6 +56,7 @@ class Accuracy(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    draws = True
 
     def problems(self) -> list[Problem]:
         """Say which settings are out of range, and which k needs more samples."""

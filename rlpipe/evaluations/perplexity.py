@@ -44,6 +44,10 @@ class Perplexity(Evaluation):
     config: PerplexityConfig
     takes = (Completion,)
 
+    def __init__(self, config: EvaluationConfig):
+        super().__init__(config)
+        self.draws = self.config.reasoning
+
     def problems(self) -> list[Problem]:
         """Say which settings are out of range."""
         found = draw_problems(self.config.sampling)

@@ -21,7 +21,7 @@ def read(folder: str) -> Iterator[tuple[str, Any]]:
 
     for file in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(str(file), framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118: it is no mapping
+            for name in list(tensors.keys()):
                 yield name, tensors.get_tensor(name)
 
 

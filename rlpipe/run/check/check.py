@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     rewards.columns,
     rewards.curriculum,
     fitting.tool,
+    fitting.engine,
     fitting.evaluation,
     fitting.rows,
     fitting.own,
