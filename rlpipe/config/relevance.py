@@ -30,9 +30,9 @@ def changes(key: str, config: Row) -> Changes:
         name = parts.pop(0)
         if not any(one.name == name for one in dataclasses.fields(cls)):
             break
-        said = statement(cls, name).changes or Changes.result
-        if said is not Changes.result or not parts:
-            return said
+        stated = statement(cls, name).changes or Changes.result
+        if stated is not Changes.result or not parts:
+            return stated
         if cls is RunConfig and name in plugins.KINDS:
             several = name in plugins.SEVERAL
             node = (config.get(name) or {}).get(parts[0] if several else "name")

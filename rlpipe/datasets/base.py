@@ -74,7 +74,7 @@ class Dataset(ABC):
         `rows` are all of the file's when `whole`, else its first alone.
         """
 
-    def own_rows(self, seed: int) -> tuple[Rows, Rows] | None:
+    def make_rows(self, seed: int) -> tuple[Rows, Rows] | None:
         """Return the raw train and test rows of a dataset that does not read `config.source` itself."""
         return None
 

@@ -74,8 +74,8 @@ class Files(Dataset):
             case FormName.preference:
                 return Preference(id, *as_pair(row.get("prompt"), row["chosen"], row["rejected"]))
             case FormName.labelled:
-                said = as_messages(row["completion"], "assistant")
-                return Labelled(id, as_messages(row["prompt"], "user"), said, _boolean(row["label"]))
+                completion = as_messages(row["completion"], "assistant")
+                return Labelled(id, as_messages(row["prompt"], "user"), completion, _boolean(row["label"]))
             case FormName.choice:
                 return Choice(id, as_messages(row["prompt"], "user"), *_choices(row["choices"], row["answer"]))
             case FormName.prompt:

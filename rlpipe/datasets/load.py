@@ -50,9 +50,9 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
 def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
     """Return the raw rows of the train and the test split; None for a test split that is to be held out."""
     config = dataset.config
-    own = dataset.own_rows(seed)
-    if own is not None:
-        return own
+    generated = dataset.make_rows(seed)
+    if generated is not None:
+        return generated
     if config.source == "sample":
         return _sample(dataset, "train", config.sample_size), _sample(dataset, "test", max(1, config.sample_size // 8))
     if config.source == "hub":
@@ -102,11 +102,11 @@ def data_problems(dataset: Dataset) -> list[Problem]:
     problems = [*_range_problems(dataset), *dataset.problems()]
     if config.stage and config.source in ("hub", "sample"):  # the run that makes the rows is checked by itself
         return problems
-    if config.source == "hub" and not config.hub and type(dataset).own_rows is Dataset.own_rows:
+    if config.source == "hub" and not config.hub and type(dataset).make_rows is Dataset.make_rows:
         problems.append(
             Problem("dataset.hub", "no hub id is given", "set dataset.hub, or dataset.source to a file or folder")
         )
-    if config.source in ("hub", "sample") or type(dataset).own_rows is not Dataset.own_rows:
+    if config.source in ("hub", "sample") or type(dataset).make_rows is not Dataset.make_rows:
         return problems
     try:
         source = local.existing(config.source)
@@ -138,7 +138,7 @@ def _range_problems(dataset: Dataset) -> list[Problem]:
         config.source == "sample"
         and not config.stage
         and type(dataset).sample is Dataset.sample
-        and type(dataset).own_rows is Dataset.own_rows
+        and type(dataset).make_rows is Dataset.make_rows
     ):
         what = f"{config.name} has no sample rows"
         problems.append(Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder"))

@@ -79,34 +79,34 @@ class AIFeedback(Method):
         return list(_problems(self.config, config))
 
 
-def _problems(own: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
+def _problems(settings: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
     """Yield what is wrong with the settings taken together."""
-    yield from _ranges(own)
+    yield from _ranges(settings)
     defaults = {one.name: one for one in fields(AIFeedbackConfig)}
     for name in INERT:
-        value, default = getattr(own, name), defaults[name]
+        value, default = getattr(settings, name), defaults[name]
         if value != (default.default_factory() if callable(default.default_factory) else default.default):
-            what = f"{own.name} trains nothing and would ignore it"
+            what = f"{settings.name} trains nothing and would ignore it"
             yield Problem(f"method.{name}", what, "drop it here; give it to the method that trains on the pairs")
-    if own.mode is Mode.pairwise:
+    if settings.mode is Mode.pairwise:
         yield from _comparing(config)
 
 
-def _ranges(own: AIFeedbackConfig) -> Iterator[Problem]:
-    yield from greedy_problems(own.sampling, "method.sampling")
-    if own.samples < 2:
-        yield Problem("method.samples", f"{own.samples} makes no pair", "draw 2 or more responses of each prompt")
-    elif own.samples % 2 and own.mode is not Mode.best_of_n:
-        what = f"{own.mode.value} takes responses two by two, and {own.samples} leaves one over"
-        yield Problem("method.samples", what, f"set {own.samples - 1} or {own.samples + 1}")
-    if not 0 <= own.margin < float("inf"):
-        yield Problem("method.margin", f"{own.margin} is no distance", "give 0 or more")
-    if own.margin > 0 and own.mode is Mode.pairwise:
+def _ranges(settings: AIFeedbackConfig) -> Iterator[Problem]:
+    yield from greedy_problems(settings.sampling, "method.sampling")
+    if settings.samples < 2:
+        yield Problem("method.samples", f"{settings.samples} makes no pair", "draw 2 or more responses of each prompt")
+    elif settings.samples % 2 and settings.mode is not Mode.best_of_n:
+        what = f"{settings.mode.value} takes responses two by two, and {settings.samples} leaves one over"
+        yield Problem("method.samples", what, f"set {settings.samples - 1} or {settings.samples + 1}")
+    if not 0 <= settings.margin < float("inf"):
+        yield Problem("method.margin", f"{settings.margin} is no distance", "give 0 or more")
+    if settings.margin > 0 and settings.mode is Mode.pairwise:
         yield Problem("method.margin", "pairwise has no scores to differ", "drop it, or choose another method.mode")
-    if own.chunk < 1:
-        yield Problem("method.chunk", f"{own.chunk} prompts are none", "give 1 or more")
-    if own.sampling.max_tokens >= own.max_length:
-        what = f"responses of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+    if settings.chunk < 1:
+        yield Problem("method.chunk", f"{settings.chunk} prompts are none", "give 1 or more")
+    if settings.sampling.max_tokens >= settings.max_length:
+        what = f"responses of {settings.sampling.max_tokens} tokens leave no room for a prompt in {settings.max_length}"
         yield Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length")
 
 

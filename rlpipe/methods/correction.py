@@ -72,5 +72,5 @@ def numbers(batch: Batch) -> dict[str, float]:
 def bounded(batch: Batch, cap: float) -> float:
     """Return the share of the model's tokens whose ratio was out of bounds."""
     assert batch.correction is not None
-    own = batch.correction[batch.written]
-    return float(((own == cap) | (own == 0)).float().mean()) if len(own) else 0.0
+    factors = batch.correction[batch.written]
+    return float(((factors == cap) | (factors == 0)).float().mean()) if len(factors) else 0.0

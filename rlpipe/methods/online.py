@@ -161,7 +161,7 @@ class OnlineMethod(LibraryMethod):
     draws = True
     library = ("transformers", "TrainingArguments", "Trainer")
     micro_batched = False
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "per_device_train_batch_size": "micro_batch_tokens",
         "gradient_accumulation_steps": "micro_batch_tokens",
         "train_sampling_strategy": "batch_size",
@@ -200,25 +200,26 @@ class OnlineMethod(LibraryMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        own, found = self.config, []
-        if own.group_size < self.smallest_group:
-            what = f"{own.name} compares completions of one prompt with each other, and there is only one"
+        settings, found = self.config, []
+        if settings.group_size < self.smallest_group:
+            what = f"{settings.name} compares completions of one prompt with each other, and there is only one"
             found.append(Problem("method.group_size", what, f"set {self.smallest_group} or more (4 is usual)"))
-        together = own.batch_size * own.minibatches
-        if own.group_size > 0 and together % own.group_size:
-            what = f"{together} completions (batch_size · minibatches) are no whole groups of {own.group_size}"
-            fitting = -(-together // own.group_size) * own.group_size
+        together = settings.batch_size * settings.minibatches
+        if settings.group_size > 0 and together % settings.group_size:
+            what = f"{together} completions (batch_size · minibatches) are no whole groups of {settings.group_size}"
+            fitting = -(-together // settings.group_size) * settings.group_size
             fix = f"set method.batch_size={fitting} with method.minibatches=1, or another method.group_size"
             found.append(Problem("method.batch_size", what, fix))
-        if own.sampling.max_tokens >= own.max_length:
-            what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+        if settings.sampling.max_tokens >= settings.max_length:
+            drawn, room = settings.sampling.max_tokens, settings.max_length
+            what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        if own.sync_reference and own.kl_coef == 0:
+        if settings.sync_reference and settings.kl_coef == 0:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
-        if own.correction is not Correction.none and not own.sampling.whole:
+        if settings.correction is not Correction.none and not settings.sampling.whole:
             what = "top-p, top-k and min-p leave tokens out of the draw, so the ratio to the policy would be biased"
             fix = "set method.sampling.top_p=1, top_k=0 and min_p=0, or method.correction=none"
             found.append(Problem("method.correction", what, fix))
-        found += greedy_problems(own.sampling, "method.sampling")
-        return found + reference_problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)
+        found += greedy_problems(settings.sampling, "method.sampling")
+        return found + reference_problems(settings.reference, settings.kl_coef > 0, settings.sync_reference > 0, config)

@@ -183,8 +183,8 @@ class Record:
         if not self.may_write():
             return
         made = self.manifest["attempts"]
-        told = [attempt.get("logged_until", -1) for attempt in made]  # one that was killed early logged less
-        self.logged_until = max([*told, *(row["step"] for row in self.metrics())])
+        logged = [attempt.get("logged_until", -1) for attempt in made]  # one that was killed early logged less
+        self.logged_until = max([*logged, *(row["step"] for row in self.metrics())])
         for name in ("metrics.jsonl", "samples.jsonl"):
             keep_rows(self.run_dir / name, lambda row: row["step"] <= step)
         made[-1] |= {"resumed_from": step, "logged_until": self.logged_until}
@@ -213,10 +213,10 @@ class Record:
             if error is not None:
                 text = "".join(traceback.format_exception(error))
                 write_atomic(self.run_dir / "error.txt", provenance.hide(text))
-                told = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}
+                error_row = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}
                 if isinstance(error, RlpipeError):
-                    told |= {"message": error.headline, "fix": error.at("").fix}
-                result["error"] = {key: provenance.hide(text) for key, text in told.items()}
+                    error_row |= {"message": error.headline, "fix": error.at("").fix}
+                result["error"] = {key: provenance.hide(text) for key, text in error_row.items()}
             self._write_manifest()
             write_atomic(self.run_dir / "result.json", json_text(result))
         finally:

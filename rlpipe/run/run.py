@@ -137,9 +137,9 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None) -> Iterator
         result = record.result
         if result is None or not distributed.is_main():
             return
-        from rlpipe.report.page.own import write_own
+        from rlpipe.report.page.at_end import write_run
 
-        write_own(record.run_dir, record.log_file)
+        write_run(record.run_dir, record.log_file)
         if stage is None:
             summary(record.run_dir, result, record.manifest)
 

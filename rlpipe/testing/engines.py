@@ -69,9 +69,20 @@ def _small_model(folder: Path, tied: bool, rank: int) -> Loaded:
     from rlpipe.models.pretrained import Pretrained, load_tokenizer
 
     tokenizer = load_tokenizer(TOKENIZER)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    shape = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=tied, **sizes, **ids)
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    ids: dict[str, Any] = {
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=tied, **sizes, **ids
+    )
     torch.manual_seed(0)
     model: Any = LlamaForCausalLM(shape)
     with torch.no_grad():
@@ -116,12 +127,11 @@ def _check_logps(loaded: Loaded, rollout: Rollout, sampling: SamplingConfig, gap
     best = logits.topk(sampling.top_k + 1, dim=-1).values
     # Where the last token that is kept is as likely as the next one, rounding decides which it is.
     tied = best[:, -2] - best[:, -1] < TIE if sampling.top_k else [False] * len(rollout.ids)
-    for place, (token, written, told) in enumerate(zip(rollout.ids, rollout.written, rollout.logps, strict=True)):
+    for place, (token, written, logp) in enumerate(zip(rollout.ids, rollout.written, rollout.logps, strict=True)):
         wanted = float(logps[place, token]) if written else 0.0
-        assert math.isfinite(told) and (tied[place] or abs(told - wanted) <= gap), (
-            f"{loaded.engine.config.name}: token {place} of a completion has the log-probability {told} with the engine "
-            f"and {wanted} with the policy"
-        )
+        close = math.isfinite(logp) if tied[place] else abs(logp - wanted) <= gap
+        name, where = loaded.engine.config.name, f"token {place} of a completion"
+        assert close, f"{name}: {where} has the log-probability {logp} with the engine and {wanted} with the policy"
 
 
 def _logits(loaded: Loaded, rollout: Rollout) -> Any:
@@ -150,12 +160,12 @@ def _check_ends(loaded: Loaded) -> None:
     name = loaded.engine.config.name
     [[free]] = Sampler(loaded, DRAWN).sample(PROMPTS[:1], 1, seed=0)
     place = next(place for place in range(4, len(free.ids)) if free.ids[place] not in free.ids[:place])
-    told = free.ids[: place + 1]
+    until = free.ids[: place + 1]
     sampler = Sampler(loaded, DRAWN)
     sampler.endings.tokens = frozenset([free.ids[place]])
     [[ended]] = sampler.sample(PROMPTS[:1], 1, seed=0)
-    assert (ended.ids, ended.finish) == (told, Finish.stop), f"{name}: an end token does not end a completion: {ended}"
-    text = str(loaded.tokenizer.decode(told, skip_special_tokens=False))[-3:]
+    assert (ended.ids, ended.finish) == (until, Finish.stop), f"{name}: an end token does not end a completion: {ended}"
+    text = str(loaded.tokenizer.decode(until, skip_special_tokens=False))[-3:]
     sampler = Sampler(loaded, SamplingConfig(temperature=0.8, max_tokens=24, stop=[text]))
     [[stopped]] = sampler.sample(PROMPTS[:1], 1, seed=0)
     written = str(loaded.tokenizer.decode(stopped.ids, skip_special_tokens=False))
@@ -211,7 +221,8 @@ def _check_tools(loaded: Loaded, gap: float) -> None:
     assert row.calls, f"{name}: a call is not run"
     at = row.calls[0].at
     assert row.ids[:at] == free.ids[:at], f"{name}: what stands before a call is drawn otherwise than without a tool"
-    assert row.written[at - 1] and not row.written[at], f"{name}: an answer counts as written by the model"
+    assert row.written[at - 1], f"{name}: a call does not count as written by the model"
+    assert not row.written[at], f"{name}: an answer counts as written by the model"
     assert any(row.written[at:]), f"{name}: nothing is drawn behind an answer"
     rollout = Rollout(PROMPTS[0], row.prompt_ids, row.ids, row.logps, row.written, "", row.finish)
     _check_logps(loaded, rollout, DRAWN, gap)

@@ -110,7 +110,7 @@ def show_results(findings: list[results.Finding], old: Run, new: Run) -> None:
     out = Console(markup=False)
     table = Table("", "", "", title="the two results", show_header=False)
     for one in findings:
-        table.add_row(one.what, "same" if one.same else Text("different", style="bold red"), Text(one.told))
+        table.add_row(one.what, "same" if one.same else Text("different", style="bold red"), Text(one.detail))
     out.print(table)
     differing = [one.what for one in findings if not one.same]
     verdict = f"not identical: {', '.join(differing)}" if differing else "identical, bit for bit"

@@ -54,14 +54,16 @@ class Asking:
         """Ask questions at once and keep the replies; the first that fails for good ends all of them."""
         self.endpoint.stop.clear()
         with ThreadPoolExecutor(self.concurrency) as threads:
-            asked = [threads.submit(self._ask_one, name, body, read, lenient) for name, body in bodies.items()]
+            futures = [threads.submit(self._ask_one, name, body, read, lenient) for name, body in bodies.items()]
             try:
-                done = wait(asked, return_when=FIRST_EXCEPTION).done
+                done = wait(futures, return_when=FIRST_EXCEPTION).done
             finally:
                 self.endpoint.stop.set()
                 threads.shutdown(wait=True, cancel_futures=True)
         # Those that failed first tell why; what came after may be the ending of all waiting.
-        failed = [error for one in sorted(asked, key=lambda one: one not in done) if (error := _error(one)) is not None]
+        failed = [
+            error for one in sorted(futures, key=lambda one: one not in done) if (error := _error(one)) is not None
+        ]
         for error in failed:
             if not isinstance(error, Unanswered | BudgetSpent):
                 raise error
@@ -88,8 +90,8 @@ def _made(read: Callable[[str], Read], reply: str) -> Read | None:
         return None
 
 
-def _error(asked: Future[None]) -> BaseException | None:
-    return None if asked.cancelled() else asked.exception()
+def _error(future: Future[None]) -> BaseException | None:
+    return None if future.cancelled() else future.exception()
 
 
 class BudgetSpent(Exception):

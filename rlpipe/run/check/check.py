@@ -28,7 +28,7 @@ RULES: tuple[Rule, ...] = (
     fitting.engine,
     fitting.evaluation,
     fitting.rows,
-    fitting.own,
+    fitting.method_settings,
     stages.rows,
     stages.models,
     stages.store,
@@ -47,7 +47,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
-    """Return what is worth a warning. Raises ConfigError with everything that must be mended first."""
+    """Return what is worth a warning. Raises ConfigError with everything that must be fixed first."""
     found = problems(config, overrides)
     fatal = [problem for problem in found if problem.fatal]
     if fatal:

@@ -117,7 +117,7 @@ def rows(subject: Subject) -> Iterator[Problem]:
         yield Problem("dataset.source", what, "its numbers mean little; choose a real model", fatal=False)
 
 
-def own(subject: Subject) -> Iterator[Problem]:
+def method_settings(subject: Subject) -> Iterator[Problem]:
     """What the method and the library behind it say about their settings."""
     method = subject.method
     if method is None:
@@ -127,7 +127,7 @@ def own(subject: Subject) -> Iterator[Problem]:
     from rlpipe.training.offline.arguments import SET_BY_RLPIPE
 
     if isinstance(method, LibraryMethod):
-        taken = SET_BY_RLPIPE | {key: f"method.{name}" for key, name in method.own.items()}
+        taken = SET_BY_RLPIPE | {key: f"method.{name}" for key, name in method.library_fields.items()}
         for key in subject.config.method.extra:
             if key in taken:
                 yield Problem(f"method.extra.{key}", "rlpipe sets this itself", f"set {taken[key]} instead")

@@ -91,14 +91,16 @@ def extra_problems(method: LibraryMethod) -> list[Problem]:
     """
     library = method.library_config()
     known = {field.name for field in dataclasses.fields(library)}
-    own = {**SET_BY_RLPIPE, **{key: f"method.{field}" for key, field in method.own.items()}}
+    taken = {**SET_BY_RLPIPE, **{key: f"method.{field}" for key, field in method.library_fields.items()}}
     problems = []
     for key in method.config.extra:
         where = f"method.extra.{key}"
-        if key in own:
-            problems.append(Problem(where, "rlpipe sets this itself", f"set {own[key]} instead"))
+        if key in taken:
+            problems.append(Problem(where, "rlpipe sets this itself", f"set {taken[key]} instead"))
         elif key not in known:
-            problems.append(Problem(where, f"{library.__name__} has no such field", guess(str(key), known - set(own))))
+            problems.append(
+                Problem(where, f"{library.__name__} has no such field", guess(str(key), known - set(taken)))
+            )
     return problems
 
 
