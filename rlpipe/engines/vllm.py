@@ -247,7 +247,7 @@ def missing() -> Iterator[Problem]:
 
 def unserved(config: RunConfig) -> Iterator[Problem]:
     """Yield what of a model vLLM cannot be handed."""
-    model, where = config.model, f"engine={config.engine.name}"
+    model = config.model
     if model.quantize is not Quantize.none:
         what = "vLLM would draw from whole weights where the policy stands on quantised ones"
         yield Problem("model.quantize", what, "set model.quantize=none, or engine=transformers")
@@ -257,7 +257,8 @@ def unserved(config: RunConfig) -> Iterator[Problem]:
     temperature = getattr(getattr(config.method, "sampling", None), "temperature", 1.0)
     if 0 < temperature < LEAST_TEMPERATURE:
         what = f"vLLM draws at {LEAST_TEMPERATURE} where {temperature} is asked for"
-        yield Problem("method.sampling.temperature", what, f"set at least {LEAST_TEMPERATURE}; {where} stands")
+        fix = f"set at least {LEAST_TEMPERATURE}, or engine=transformers"
+        yield Problem("method.sampling.temperature", what, fix)
 
 
 def alone() -> Iterator[Problem]:

@@ -52,7 +52,7 @@ def check_engine(
         if rank:
             import peft
 
-            loaded.model = peft.get_peft_model(loaded.model, loaded.peft)  # type: ignore[assignment,arg-type]
+            loaded.model = peft.get_peft_model(loaded.model, loaded.peft)
         for _ in range(2):
             _move(loaded)
             _check_policy(loaded, gap)
