@@ -211,6 +211,15 @@ class EvaluationConfig:
 
 @changing(Changes.nothing)
 @dataclass
+class EngineConfig:
+    """What every engine has."""
+
+    name: str = setting(MISSING, Changes.indirect)
+    """The engine plugin. Another one draws other completions of the same distribution, up to rounding."""
+
+
+@changing(Changes.nothing)
+@dataclass
 class TrackerConfig:
     """What every tracker can be told."""
 

@@ -56,6 +56,7 @@ class Accuracy(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    draws = True
 
     def problems(self) -> list[Problem]:
         """Say where nothing is drawn, and which k needs more samples."""

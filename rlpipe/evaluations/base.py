@@ -56,6 +56,8 @@ class Evaluation(ABC):
     """Whether it uses the run's rewards."""
     takes_tool: ClassVar[bool] = False
     """Whether completions that it draws may call the run's tools."""
+    draws: bool = False
+    """Whether it looks at completions that it draws."""
     whole: ClassVar[bool] = False
     """Whether its examples must be measured together, by one process; others are shared out, in portions."""
     portion: ClassVar[int] = 128

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, stop_problems
+from rlpipe.engines.transformers import TransformersConfig
 from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
@@ -67,7 +68,12 @@ def drawing(config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], 
     """Return what completions depend on beside weights, template and prompts, for an evaluation's protocol."""
     greedy = sampling.temperature == 0
     offered = {name: plain(node) for name, node in config.tool.items()} if tools else {}
-    return {"sampling": plain(sampling), "seed": None if greedy else seed, "tool": offered}
+    found = {"sampling": plain(sampling), "seed": None if greedy else seed, "tool": offered}
+    if (
+        not greedy and config.engine.name != TransformersConfig.name
+    ):  # records from before there were others say nothing
+        found["engine"] = config.engine.name
+    return found
 
 
 def draw_problems(draw: DrawConfig) -> list[Problem]:

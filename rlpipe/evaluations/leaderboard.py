@@ -60,6 +60,7 @@ class Leaderboard(Evaluation):
     config: LeaderboardConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    draws = True
     portion = 32  # responses are long
 
     def __init__(self, config: EvaluationConfig):

@@ -45,6 +45,10 @@ class Perplexity(Evaluation):
     config: PerplexityConfig
     takes = (Completion,)
 
+    def __init__(self, config: EvaluationConfig):
+        super().__init__(config)
+        self.draws = self.config.reasoning
+
     def problems(self) -> list[Problem]:
         """Say what is wrong with stop strings and cue."""
         found = draw_problems(self.config.sampling)

@@ -49,6 +49,7 @@ class Samples(Evaluation):
     config: SamplesConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    draws = True
 
     def __init__(self, config: EvaluationConfig):
         super().__init__(config)

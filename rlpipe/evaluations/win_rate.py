@@ -83,6 +83,7 @@ class WinRate(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    draws = True
     model_head = Head.causal_lm
     portion = 32  # responses are long
 

@@ -70,6 +70,7 @@ class AIFeedback(Method):
     config: AIFeedbackConfig
     takes = (Prompt,)
     makes = "data"
+    draws = True
     generator = "rlpipe.training.feedback.generator"
     takes_reward = True
 

@@ -24,7 +24,7 @@ from rlpipe.methods.advantages import completion_sums, token_rewards
 from rlpipe.methods.losses import token_weights
 
 TEXT, NUMBERS = "rollouts.json", "rollouts.safetensors"
-TENSORS = ("old", "reference", "values", "advantages", "returns", "penalty")
+TENSORS = ("old", "correction", "reference", "values", "advantages", "returns", "penalty")
 """What is kept of a batch besides the rollouts themselves, where it is there at all."""
 
 
@@ -56,8 +56,12 @@ class Batch:
         """Whether the model wrote the token [n]."""
         self.rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float32)
         """The weighted sum of all rewards, before any KL [R]."""
-        self.old: Tensor | None = torch.tensor([logp for rollout in rollouts for logp in rollout.logps])
+        self.engine = torch.tensor([logp for rollout in rollouts for logp in rollout.logps])
+        """Log-probabilities that the engine gave the tokens when it drew them [n]."""
+        self.old: Tensor | None = self.engine
         """Log-probabilities under the policy that drew the tokens [n]; None to take the current ones."""
+        self.correction: Tensor | None = None
+        """What each token's policy loss is multiplied with, for the engine is not quite the policy [n]; None for 1."""
         self.reference: Tensor | None = None
         """Log-probabilities under the reference [n]."""
         self.values: Tensor | None = None

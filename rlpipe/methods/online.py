@@ -48,6 +48,26 @@ class KLEstimator(Enum):
     """π_ref/π − 1 + log π − log π_ref: unbiased, never negative."""
 
 
+class Correction(Enum):
+    """What is done about completions that an engine drew, which is the policy but for rounding."""
+
+    none = "none"
+    """Nothing: they count as the policy's own."""
+    truncate = "truncate"
+    """The policy loss is multiplied with the ratio of the policy's probability to the engine's, bounded from above."""
+    mask = "mask"
+    """The same, but ratios out of bounds count as 0: nothing is learnt there."""
+
+
+class CorrectionLevel(Enum):
+    """Of what that ratio is taken."""
+
+    token = "token"
+    """Each token: little variance, some bias (verl's default)."""
+    completion = "completion"
+    """Each whole completion: no bias but for the bound, far more variance (TRL's default)."""
+
+
 class Aggregate(Enum):
     """How completions of different lengths count in the loss."""
 
@@ -100,6 +120,10 @@ class OnlineConfig(MethodConfig):
     """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
     sync_weight: float = setting(1.0, above=0, at_most=1, unused_if="sync_reference=0")
     """The policy's share when the reference moves: 1 copies it, less averages."""
+    correction: Correction = Correction.none
+    correction_level: CorrectionLevel = setting(CorrectionLevel.token, unused_if="correction=none")
+    correction_cap: float = setting(2.0, above=1, at_most=1e6, unused_if="correction=none")
+    """The largest ratio; with `mask`, its inverse is the smallest. verl takes 2 for tokens, TRL 3 for completions."""
     samples_every: int = setting(50, Changes.nothing, at_least=0, zero="never", at_most=10**9)
     """Optimiser steps between two looks at a few completions (samples.jsonl, tracker, terminal); 0 for none."""
 
@@ -134,6 +158,7 @@ class OnlineMethod(LibraryMethod):
     trainer = "rlpipe.training.online.build"
     takes_reward = True
     takes_tool = True
+    draws = True
     library = ("transformers", "TrainingArguments", "Trainer")
     micro_batched = False
     library_fields = {  # noqa: RUF012
@@ -192,5 +217,9 @@ class OnlineMethod(LibraryMethod):
         if settings.sync_reference and settings.kl_coef == 0:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
+        if settings.correction is not Correction.none and not settings.sampling.whole:
+            what = "top-p, top-k and min-p leave tokens out of the draw, so the ratio to the policy would be biased"
+            fix = "set method.sampling.top_p=1, top_k=0 and min_p=0, or method.correction=none"
+            found.append(Problem("method.correction", what, fix))
         found += training_problems(settings.sampling, "method.sampling.")
         return found + reference_problems(settings.reference, settings.kl_coef > 0, settings.sync_reference > 0, config)

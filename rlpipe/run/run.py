@@ -24,6 +24,7 @@ from rlpipe.core import distributed
 from rlpipe.core.errors import RlpipeError, Stopped, guess
 from rlpipe.core.signals import Interrupted, StopRequest, stop_requests
 from rlpipe.core.terminal import show_problems
+from rlpipe.engines.base import drawn_by
 from rlpipe.records.lease import held
 from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
@@ -95,6 +96,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         outcome.doing = "loading the model"
         device = build.hardware(config)
         loaded = build.model(resolved, source, device, record)
+        loaded = context.enter_context(drawn_by(resolved.make_engine(), loaded))
         checkpoint = training.resume_point(record)
         tracker = outcome.tracker = track(resolved, record, is_stage=stage is not None)
         callbacks = training.standard_callbacks(config, record, tracker, stop)

@@ -56,8 +56,8 @@ class Protocol(ABC):
 
     @property
     @abstractmethod
-    def last_characters(self) -> str:
-        """The characters that a call can end with."""
+    def closings(self) -> tuple[str, ...]:
+        """What closes a call that is answered right there; none where answers wait for the end of the turn."""
 
 
 class ChatProtocol(Protocol):
@@ -65,7 +65,7 @@ class ChatProtocol(Protocol):
 
     name = ProtocolName.chat
     ends_turn = True
-    last_characters = ""
+    closings = ()
 
     def __init__(self, tools: Sequence[Tool], tokenizer: PreTrainedTokenizerBase):
         super().__init__(tools)
@@ -111,7 +111,11 @@ class TextProtocol(Protocol):
 
     name = ProtocolName.text
     ends_turn = False
-    last_characters = ">"
+
+    @property
+    def closings(self) -> tuple[str, ...]:
+        """The closing tags."""
+        return tuple(f"</{tool.tag}>" for tool in self.tools)
 
     def offer(self, messages: Sequence[Message]) -> tuple[list[Message], list[dict[str, Any]]]:
         """Put a line for each tool at the end of the last user message."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE
+from rlpipe.config.resolved import default
 from rlpipe.config.schema import Device
 from rlpipe.core.errors import ConfigError, RlpipeError
 from rlpipe.core.terminal import say
+from rlpipe.engines.base import drawn_by
 from rlpipe.engines.rollout import SamplingConfig, sampling_problems
 
 if TYPE_CHECKING:
@@ -52,11 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
         sampling = replace(found.sampling, **chosen)
         tools = () if arguments.no_tools else found.tools
         _introduce(found, sampling, [tool.name for tool in tools])
-        conversation = Conversation(found.loaded, sampling, tools, arguments.system, arguments.seed)
-        if prompt is None:
-            terminal.converse(conversation)
-        else:
-            terminal.one_shot(conversation, prompt)
+        with drawn_by(default("engine", arguments.engine), found.loaded) as loaded:
+            conversation = Conversation(loaded, sampling, tools, arguments.system, arguments.seed)
+            if prompt is None:
+                terminal.converse(conversation)
+            else:
+                terminal.one_shot(conversation, prompt)
     return DONE
 
 
@@ -100,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-tokens", metavar="N", type=int, help="longest answer, tokens (default: as in training)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="other seeds draw other answers (default 0)")
+    parser.add_argument(
+        "--engine", metavar="NAME", default="transformers", help="what draws the answers (default: transformers)"
+    )
     parser.add_argument("--no-tools", action="store_true", help="talk without the run's tools")
     parser.add_argument("--device", choices=[one.value for one in Device], default="auto", help="default: auto")
     return parser

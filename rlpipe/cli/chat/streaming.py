@@ -10,7 +10,7 @@ from rlpipe.engines.rollout import ToolCall
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from rlpipe.engines.sampler import Row
+    from rlpipe.engines.rows import Row
 
 UNFINISHED = "\ufffd"
 """What a tokenizer writes for bytes that are no character yet."""

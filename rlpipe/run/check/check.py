@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     rewards.columns,
     rewards.curriculum,
     fitting.tool,
+    fitting.engine,
     fitting.evaluation,
     choices.objective,
     choices.tracker,

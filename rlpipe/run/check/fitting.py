@@ -8,6 +8,7 @@ from typing import Protocol
 from rlpipe.config import plugins
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
+from rlpipe.engines.base import SeparateEngine
 from rlpipe.run.check.rewards import prompt_columns
 from rlpipe.run.check.subject import Subject, classes
 
@@ -53,6 +54,23 @@ def tool(subject: Subject) -> Iterator[Problem]:
         users = [name for name, cls in classes("method").items() if cls.takes_tool]  # type: ignore[attr-defined]
         fix = f"drop tool=…, or choose a method whose completions call tools ({_listed(users)})"
         yield Problem("tool", f"{config.method.name} trains on completions that call none", fix)
+
+
+def engine(subject: Subject) -> Iterator[Problem]:
+    """The engine can be had, and something in the run draws by it."""
+    engine, method, name = subject.engine, subject.method, subject.config.engine.name
+    if engine is None or method is None:
+        return
+    yield from engine.problems(subject.config)
+    if not isinstance(engine, SeparateEngine) or method.draws:
+        return
+    if method.takes_reward:
+        what = f"{subject.config.method.name} draws by means of its own, and would ignore it"
+        users = [known for known, cls in classes("method").items() if cls.draws]  # type: ignore[attr-defined]
+        yield Problem(f"engine={name}", what, f"drop engine=…, or choose a method that draws by it ({_listed(users)})")
+    elif not any(one.draws for one in subject.evaluations.values()):
+        what = "nothing in this run draws completions, so it is never started"
+        yield Problem(f"engine={name}", what, "drop engine=…", fatal=False)
 
 
 def evaluation(subject: Subject) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem, RlpipeError
 from rlpipe.datasets.base import Dataset
+from rlpipe.engines.base import Engine
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.hub.facts import Facts
 from rlpipe.methods.base import Method
@@ -51,6 +52,11 @@ class Subject:
     def dataset(self) -> Dataset | None:
         """The dataset, or None where its plugin cannot be used."""
         return _usable(lambda: self.resolved.dataset)
+
+    @cached_property
+    def engine(self) -> Engine | None:
+        """The engine, or None where its plugin cannot be used."""
+        return _usable(lambda: self.resolved.engine)
 
     @cached_property
     def rewards(self) -> dict[str, Reward]:

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from rlpipe.core import distributed
+from rlpipe.engines.base import SeparateEngine
 from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.methods import correction
 from rlpipe.methods.batch import Batch
 from rlpipe.methods.losses import kl_estimate
-from rlpipe.methods.online import KLIn, OnlineMethod
+from rlpipe.methods.online import Correction, KLIn, OnlineMethod
 from rlpipe.rewards.combine import summary, without_signal
 from rlpipe.training.online.forward import sequence_logps
 from rlpipe.training.online.processes import share, summed
@@ -66,6 +68,7 @@ class Collector:
         batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.settings.group_size)
         with autocast():
             self._score(batch, policy)
+        self._correct(batch)
         kl = self._penalise(batch)
         batch.advantages = self.method.advantages(batch)
         times = {"sampling": sampled - started, "reward": scored - sampled, "scoring": time.perf_counter() - scored}
@@ -77,11 +80,12 @@ class Collector:
         rows = "completions of a prompt may share a row" if shared else f"one row a completion: {reason}"
         if self.sampled_serve:
             return [rows]
-        return [rows, "old log-probabilities come from a forward pass: the sampler's are not exactly the policy's"]
+        return [rows, "old log-probabilities come from a forward pass: those of drawing are not exactly the policy's"]
 
     def _sample(self, number: int) -> list[Rollout]:
         prompts = self.prompts.of(number)
         mine = share([1] * len(prompts))
+        self.sampler.engine.policy_changed()
         seed = self.prompts.seed * 1_000_003 + number
         groups = self.sampler.sample([prompts[place] for place in mine], self.settings.group_size, seed)
         return [rollout for group in groups for rollout in group]
@@ -89,7 +93,7 @@ class Collector:
     def _score(self, batch: Batch, policy: nn.Module) -> None:
         """Compute reference log-probabilities and values, and old log-probabilities where sampling's do not serve."""
         if not self.sampled_serve:
-            needed = self.settings.steps_per_batch > 1 or self._penalises
+            needed = self.settings.steps_per_batch > 1 or self._penalises or self._compares
             batch.old = self._each(batch, lambda rollouts: self._logps(policy, rollouts)) if needed else None
         if self.reference is not None:
             with self.reference.model() as reference:
@@ -107,13 +111,18 @@ class Collector:
     def sampled_serve(self) -> bool:
         """Whether the sampler's log-probabilities are the policy's own.
 
-        Not when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16, where the sampler's
-        rounding differs from the training pass's by more than a clip should see.
+        Not when another engine drew, nor when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16,
+        where the sampler's rounding differs from the training pass's by more than a clip should see.
         """
-        sampling = self.settings.sampling
-        whole = sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0
         model: Any = self.sampler.loaded.model
-        return whole and not self.sampler.loaded.autocast and model.dtype == torch.float32
+        exact = not self.sampler.loaded.autocast and model.dtype == torch.float32
+        return exact and self.settings.sampling.whole and not isinstance(self.sampler.engine, SeparateEngine)
+
+    @property
+    def _compares(self) -> bool:
+        """Whether the engine's log-probabilities are set against the policy's."""
+        corrects = self.settings.correction is not Correction.none
+        return self.settings.sampling.whole and (corrects or isinstance(self.sampler.engine, SeparateEngine))
 
     @property
     def _penalises(self) -> bool:
@@ -131,6 +140,13 @@ class Collector:
             whole[batch.places(list(mine))] = torch.cat(of([batch.rollouts[place] for place in mine])).float().cpu()
         device = self.sampler.loaded.model.device
         return summed(whole.to(device)).cpu() if distributed.world_size() > 1 else whole
+
+    def _correct(self, batch: Batch) -> None:
+        """Make up for the distance of the engine that drew from the policy, where that is asked for."""
+        settings = self.settings
+        if settings.correction is not Correction.none and batch.old is not None:
+            given = (settings.correction.value, settings.correction_level.value, settings.correction_cap)
+            batch.correction = correction.factors(batch, *given)
 
     def _penalise(self, batch: Batch) -> float | None:
         """Take the KL off the reward, where it counts there; return its mean over the model's tokens."""
@@ -153,6 +169,7 @@ class Collector:
         }
         if kl is not None:
             numbers["kl_at_start"] = kl
+        numbers |= {f"engine/{name}": number for name, number in self._engine(batch).items()}
         if batch.penalty is not None:
             numbers["reward_after_kl"] = float(batch.totals.mean())
         if self.sampler.tools:
@@ -167,3 +184,14 @@ class Collector:
             if numbers["groups_without_signal"] == 1 and self.method.smallest_group > 1:
                 _log.warning("every group of a batch earned the same reward: the policy learnt nothing from it")
         return numbers
+
+    def _engine(self, batch: Batch) -> dict[str, float]:
+        """Return how far from the policy the engine was."""
+        found: dict[str, float] = {}
+        if isinstance(self.sampler.engine, SeparateEngine) and (gap := self.sampler.engine.gap) is not None:
+            found = {"gap": gap.mean, "gap_largest": gap.largest}
+        if self._compares and batch.old is not None:
+            found |= correction.numbers(batch)
+        if batch.correction is not None:
+            found["ratio_bounded"] = correction.bounded(batch, self.settings.correction_cap)
+        return found

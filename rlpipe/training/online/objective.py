@@ -29,6 +29,9 @@ class Objective:
         self.method, self.settings, self.batch, self.values = method, method.config, batch, values
         self.weights = batch.weights(chosen, method.aggregate.value, self.settings.sampling.max_tokens)
         """How much each token counts in the policy's loss [n], for all n tokens of the batch."""
+        factors = batch.correction
+        self.advantages = batch.advantages if factors is None else batch.advantages * factors
+        """What each token is worth to the policy's loss [n]: a factor of it is one of the loss."""
         self.average = batch.weights(chosen, "token", 1)
         """The same for a mean over the step's tokens [n]."""
 
@@ -54,7 +57,7 @@ class Objective:
         tokens = Tokens(
             logps=scored.logps,
             old=scored.logps.detach() if old is None else old,
-            advantages=part(self.batch.advantages),
+            advantages=part(self.advantages),
             weights=part(self.weights),
             rollout=scored.rollout,
         )
