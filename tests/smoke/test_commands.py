@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.docs.blocks import ROOT, blocks
 from tests.smoke.conftest import SMALL
 
@@ -76,10 +77,13 @@ def test_a_sweep_builds_a_common_stage_once(tmp_path):
 def test_two_processes_train_as_one(tmp_path):
     """The pages' `accelerate launch` line: the same losses and the same held-out numbers as in one process."""
     own = [*SMALL, "model=blank", "method=dpo", "dataset=ultrafeedback", "method.max_steps=3", "method.batch_size=8"]
-    launcher = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m")
+    own += ["evaluation=preference"]
+    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "rlpipe")
     losses, metrics = [], []
-    for name, start in (("one", ()), ("two", launcher)):
-        typed(tmp_path, sys.executable, "-m", *start, "rlpipe", *own, f"run_dir={name}")
+    one = warm.run("rlpipe", *own, "run_dir=one", cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    typed(tmp_path, sys.executable, *launcher, *own, "run_dir=two")
+    for name in ("one", "two"):
         rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["loss"] for row in rows if "loss" in row])
         metrics.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])
