@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import PluginError
 from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.records.record import Record, Status
+from tests.composed import compose
 
 
 class Squares(Evaluation):

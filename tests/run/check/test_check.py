@@ -13,11 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.run.check import capacity, ranges
 from rlpipe.run.check.check import RULES, check, problems
+from tests.composed import compose
 
 PAIR = {
     "prompt": "Why?",
