@@ -24,7 +24,9 @@ def compose(*overrides: str) -> RunConfig:
     values = [one for one in overrides if re.match(r"[\w.]+=", one) and one.partition("=")[0] not in ORDER]
     config = copy.deepcopy(_options(tuple(one for one in overrides if one not in values)))
     with composing(overrides):
-        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(as_options(values)), config)
+        ConfigLoaderImpl._apply_overrides_to_config(
+            OverridesParser.create().parse_overrides(as_options(values)), config
+        )
     return typed(config)
 
 
