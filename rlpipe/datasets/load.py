@@ -7,12 +7,16 @@
     deduplicate repeated rows, and train rows that stand in the test split, are dropped and counted
     convert     to the form that is wanted (`forms.route`)
     limit       train_limit: the first usable rows after a shuffle by seed; test_limit: the first ones
+    validation  held-out rows that the test leaves, for measuring while training (`splitting.Parted`)
 
 Limits count rows, not examples, and nothing but `seed` changes which rows they keep: every method
 trains and is tested on the same rows.
 """
 
 from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
 
 from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
@@ -25,8 +29,12 @@ SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
 
 
-def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
-    """Load both splits of a dataset in the form that suits `takes` best. Raises DataError."""
+def load(dataset: Dataset, takes: tuple[Form, ...], seed: int, validation: int = 0) -> Splits:
+    """Load the splits of a dataset in the form that suits `takes` best. Raises DataError.
+
+    `validation` is how many held-out rows are set aside for measuring while training; train rows are the same
+    with and without them.
+    """
     found = route(dataset.form, takes)
     if found is None:
         wanted = " or ".join(form_name(form) for form in takes) or "nothing"
@@ -34,27 +42,28 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
         raise DataError("dataset", what, "choose a dataset or a method that fits")
     form, steps = found
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
-    train_rows, test_rows = read(dataset, seed)
+    train_rows, test_rows = read(dataset, seed, validation)
     for rows in (train_rows, test_rows):
         if rows is not None:
             _look(dataset, rows)
     if test_rows is None:
-        train, test = hold_out(dataset, train_rows, steps, seed)
+        splits = hold_out(dataset, train_rows, steps, seed, validation)
     else:
-        train, test = both(dataset, train_rows, test_rows, steps, seed)
-    for split in (train, test):
-        split.report.converted = forms
-    return Splits(train, test)
+        splits = both(dataset, train_rows, test_rows, steps, seed, validation)
+    for split in (splits.train, splits.test, splits.validation):
+        if split is not None:
+            split.report.converted = forms
+    return splits
 
 
-def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
+def read(dataset: Dataset, seed: int, validation: int = 0) -> tuple[Rows, Rows | None]:
     """Return the raw rows of the train and the test split; None for a test split that is to be held out."""
     config = dataset.config
     generated = dataset.make_rows(seed)
     if generated is not None:
         return generated
     if config.source == "sample":
-        return _sample(dataset, "train", config.sample_size), _sample(dataset, "test", max(1, config.sample_size // 8))
+        return _sample(dataset, "train", config.sample_size), _sample_test(dataset, validation)
     if config.source == "hub":
         from rlpipe.datasets import hub
 
@@ -68,6 +77,17 @@ def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
 
 def _sample(dataset: Dataset, split: str, count: int) -> Rows:
     return Rows(split, "sample", list(dataset.sample(split, count, SAMPLE_SEED)))
+
+
+def _sample_test(dataset: Dataset, validation: int) -> Rows:
+    """Return the test rows, and after them rows for validation alone: as many as the generator has."""
+    tested = max(1, dataset.config.sample_size // 8)
+    drawn = iter(dataset.sample("test", tested + validation, SAMPLE_SEED))
+    rows = list(islice(drawn, tested))
+    with suppress(DataError):  # it has no more different ones
+        for row in drawn:
+            rows.append(row)  # what came before the error is kept
+    return Rows("test", "sample", rows, tested=tested)
 
 
 def _look(dataset: Dataset, rows: Rows) -> None:

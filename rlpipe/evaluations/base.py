@@ -56,6 +56,8 @@ class Evaluation(ABC):
     """Whether it uses the run's rewards."""
     takes_tool: ClassVar[bool] = False
     """Whether completions that it draws may call the run's tools."""
+    verifies: ClassVar[bool] = False
+    """Whether it tells right completions from wrong ones."""
     whole: ClassVar[bool] = False
     """Whether its examples must be measured together, by one process; others are shared out, in portions."""
     portion: ClassVar[int] = 128
@@ -63,6 +65,11 @@ class Evaluation(ABC):
 
     def __init__(self, config: EvaluationConfig):
         self.config = config
+
+    @property
+    def cheap(self) -> bool:
+        """Whether it takes one forward pass an example: then it is watched while training unless others are named."""
+        return False
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with the settings, each at its field's name. Cheap: imports nothing heavy."""

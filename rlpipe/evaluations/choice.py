@@ -18,6 +18,11 @@ class ChoiceAccuracy(Evaluation):
 
     takes = (Choice,)
 
+    @property
+    def cheap(self) -> bool:
+        """Always."""
+        return True
+
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""
         from rlpipe.engines import scoring

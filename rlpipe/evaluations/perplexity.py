@@ -44,6 +44,11 @@ class Perplexity(Evaluation):
     config: PerplexityConfig
     takes = (Completion,)
 
+    @property
+    def cheap(self) -> bool:
+        """Unless the model reasons first."""
+        return not self.config.reasoning
+
     def problems(self) -> list[Problem]:
         """Say which settings are out of range."""
         found = draw_problems(self.config.sampling)

@@ -29,11 +29,7 @@ def measure(
     shown = bool(record.config["log"]["progress"])
     with Counting(f"{name} {when}", len(examples), done=len(rows), enabled=shown) as progress:
         while len(rows) < len(examples):
-            portion = examples[len(rows) : len(rows) + size]
-            new = _alone(evaluation, portion, loaded) if evaluation.whole else _shared(evaluation, portion, loaded)
-            if len(new) != len(portion):
-                what = f"gave {len(new)} rows for {len(portion)} examples"
-                raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
+            new = _portion(name, evaluation, examples[len(rows) : len(rows) + size], loaded)
             rows += new
             if len(rows) < len(examples) and distributed.is_main():
                 append(kept, "".join(map(json_line, new)))
@@ -52,6 +48,21 @@ def _begun(kept: Path, size: int) -> list[Row]:
         write_lines(kept, whole)
     kept.parent.mkdir(parents=True, exist_ok=True)
     return whole
+
+
+def measure_all(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    """Measure examples, each process its share, and record nothing; every process gets all rows, in order."""
+    size = len(examples) if evaluation.whole else evaluation.portion
+    parts = (examples[start : start + size] for start in range(0, len(examples), size))
+    return [row for part in parts for row in _portion(name, evaluation, part, loaded)]
+
+
+def _portion(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    rows = _alone(evaluation, examples, loaded) if evaluation.whole else _shared(evaluation, examples, loaded)
+    if len(rows) != len(examples):
+        what = f"gave {len(rows)} rows for {len(examples)} examples"
+        raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
+    return rows
 
 
 def _shared(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:

@@ -23,6 +23,11 @@ class PreferenceAccuracy(Evaluation):
     takes = (Preference,)
     heads = (Head.causal_lm, Head.reward)
 
+    @property
+    def cheap(self) -> bool:
+        """Always."""
+        return True
+
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a pair: `score` 1, 0, or 0.5 for a tie.
 

@@ -5,7 +5,8 @@
     code.diff        the user's uncommitted changes (code.2.diff … where a later attempt's differ)
     metrics.jsonl    one row a log step, cut back to the resumed checkpoint's step on resume
     samples.jsonl    texts to read, likewise
-    evaluations/     <name>.before.jsonl and <name>.after.jsonl, one row an example
+    evaluations/     <name>.before.jsonl and <name>.after.jsonl, one row an example; <name>.watch.jsonl: the watched
+                     examples before training
     result.json      how it ended; absent while it runs
     error.txt        the traceback of the last failure
     log.txt checkpoints/ model/
@@ -48,7 +49,8 @@ from rlpipe.records.lease import Lease, Lost
 from rlpipe.records.ownership import claim, refuse_foreign, refuse_other_run
 
 _STAGES = [until.name for until in Until]
-When = Literal["before", "after"]
+When = Literal["before", "after", "watch"]
+"""When rows were measured; `watch`: before training, on the rows that are watched while it goes on."""
 
 
 class Record:

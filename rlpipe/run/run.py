@@ -97,6 +97,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         tracker = outcome.tracker = track(resolved, record, is_stage=stage is not None)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
+        watch = build.watch(resolved, loaded, splits, record, trainer)
         generator = build.generator(resolved, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
@@ -113,6 +114,9 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
             outcome.reached = Until.evaluate
             return
         training.train(trainer, checkpoint, config, record, outcome.cost)
+        if watch is not None:
+            watch.restore()
+            outcome.metrics |= watch.summary()
         loaded = training.keep(trainer, loaded, config, record)
         outcome.reached = Until.train
         if config.until is Until.train:

@@ -108,3 +108,10 @@ def test_attempts_may_differ_in_what_changes_nothing():
     old = to_plain(compose("model=blank", "method=sft"))
     assert differing(old, to_plain(compose("model=blank", "method=sft", "log.every=3", "until=check"))) == []
     assert differing(old, to_plain(compose("model=blank", "method=sft", "hardware.threads=3"))) == ["hardware.threads"]
+
+
+def test_a_field_that_is_younger_than_a_record_had_its_default_there():
+    old = to_plain(compose("model=blank", "method=sft"))
+    del old["watch"], old["method"]["warmup"]
+    assert differing(old, to_plain(compose("model=blank", "method=sft"))) == []
+    assert differing(old, to_plain(compose("model=blank", "method=sft", "watch.every=5"))) == ["watch.every"]

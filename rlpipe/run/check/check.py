@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages, watching
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -27,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     fitting.tool,
     fitting.evaluation,
     fitting.rows,
+    watching.watching,
     fitting.method_settings,
     stages.rows,
     stages.models,
