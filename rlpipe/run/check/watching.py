@@ -41,10 +41,10 @@ def _evaluations(subject: Subject) -> Iterator[Problem]:
             continue
         if not one.takes:
             what = f"evaluation {name} brings its own examples, which are those of the final measurement"
-            yield Problem("watch.evaluations", what, "name others, or null for all that are cheap")
+            yield Problem("watch.evaluations", what, "name others, or null for all that draw no completions")
         elif dataset is not None and route(dataset.form, one.takes) is None:
             what = f"evaluation {name} cannot look at the rows of {subject.config.dataset.name}"
-            yield Problem("watch.evaluations", what, "name others, or null for all that are cheap")
+            yield Problem("watch.evaluations", what, "name others, or null for all that draw no completions")
 
 
 def _metric(subject: Subject) -> Iterator[Problem]:
