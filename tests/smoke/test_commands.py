@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests import warm
+from tests.composed import once
 from tests.docs.blocks import ROOT, blocks
 from tests.smoke.conftest import SMALL
 
@@ -89,8 +90,9 @@ def test_a_sweep_builds_a_common_stage_once(tmp_path):
 
 def test_two_processes_train_as_one(tmp_path):
     """The pages' `accelerate launch` line: the same losses and the same held-out numbers as in one process."""
-    own = [*SMALL, "model=blank", "method=dpo", "dataset=ultrafeedback", "method.max_steps=3", "method.batch_size=8"]
-    own += ["evaluation=preference"]
+    own = once(
+        *SMALL, "model=blank", "method=dpo", "evaluation=preference", "method.max_steps=3", "method.batch_size=8"
+    )
     launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "rlpipe")
     losses, metrics = [], []
     one = warm.run("rlpipe", *own, "run_dir=one", cwd=tmp_path)

@@ -15,6 +15,7 @@ from rlpipe.config.kinds import ModelConfig
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.files import sha256
 from rlpipe.stages.identity import named
+from tests.composed import once
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ def made(folder: Path, *overrides: str) -> Path:
     from rlpipe.config.compose import compose
     from rlpipe.run.run import run
 
-    asked = [*SMALL, *overrides, f"run_dir='{folder}'"]
+    asked = once(*SMALL, *overrides, f"run_dir='{folder}'")
     run(compose(*asked), asked)
     return folder
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import warm
+from tests.composed import once
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 def command(small: list[str], run_dir: Path, store: Path, judge) -> list[str]:
     asked = ["reward=judge", "reward.judge.model=m", f"reward.judge.url={judge.url}", "method.mode=pairwise"]
     asked += ["reward.judge.comparison='{first}|||{second}'", "reward.judge.concurrency=2", "method.chunk=2"]
-    return [*small, *asked, f"run_dir={run_dir}", f"store={store}"]
+    return once(*small, *asked, f"run_dir={run_dir}", f"store={store}")
 
 
 def finish(overrides: list[str]) -> None:
