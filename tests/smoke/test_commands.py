@@ -68,9 +68,8 @@ def test_readmes_first_run_learns_to_prefer(first_run):
 @pytest.mark.usefixtures("first_run")
 def test_the_bare_command_tells_the_whole_story(tmp_path, shared_store):
     """Warm start and RLOO on Countdown: more held-out puzzles are solved, by an interval that excludes no change."""
-    [toy] = shared_store.glob("sft-mixture-*")
     printed = typed(tmp_path, sys.executable, "-m", "rlpipe", store=shared_store)
-    assert f"reusing {toy.name}" in printed
+    assert "reusing sft-mixture-" in printed, "the toy model is made once"
     metrics = result(tmp_path)["metrics"]
     assert metrics["before/accuracy/accuracy"] > 0.1
     assert metrics["change/accuracy/low"] > 0
