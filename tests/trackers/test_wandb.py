@@ -13,6 +13,7 @@ from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.wandb import Mode, Wandb, WandbConfig
+from tests import warm
 from tests.trackers import wandb_files
 
 HYPERPARAMETERS = {"method": {"name": "dpo", "learning_rate": 1e-5}, "seed": 0}
@@ -169,17 +170,17 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "multirun.yaml").write_text("hydra: {}\n")
     chosen = ["model=blank", "method=sft", "dataset=smoltalk", "evaluation=perplexity", "hardware.device=cpu"]
-    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=200"]
+    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=80"]
     small += ["method.micro_batch_size=4"]
     shown = ["tracker=wandb", "tracker.mode=offline", "log.every=1", "checkpoint.every=20", f"run_dir={folder}"]
-    command = [sys.executable, "-m", "rlpipe", *chosen, *small, *shown]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    asked = [*chosen, *small, *shown]
+    process = warm.Process("rlpipe", *asked)
     while not (folder / "checkpoints" / "checkpoint-20" / "whole.json").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run("rlpipe", *asked)
     assert done.returncode == 0, done.stderr
     first, second = folders(folder)
     identities = {(run.run_id, run.run_group, run.job_type) for run in map(wandb_files.run, (first, second))}
@@ -187,7 +188,7 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     assert identities == {(manifest["id"], "night", "sft")}
     assert wandb_files.run(first).display_name.startswith("7: model=blank method=sft")
     losses = [row["_step"] for one in (first, second) for row in wandb_files.history(one) if "loss" in row]
-    assert losses == list(range(1, 201))
+    assert losses == list(range(1, 81))
     zeros = [row for one in (first, second) for row in wandb_files.history(one) if row["_step"] == 0]
     assert len(zeros) == 1
     result = json.loads((folder / "result.json").read_text())
