@@ -54,7 +54,7 @@ _STAGES = [until.name for until in Until]
 RESULT_FIX = "move it away and give the run's command again, with this run_dir: it goes on from what is saved"
 RESULT: Shape = {
     "status": {"ok", "failed", "stopped", "cancelled"},
-    "stage": set(_STAGES),
+    "stage?": set(_STAGES),
     "cost?": {str: NUMBER},
     "attempts?": int,
     "metrics?": dict,
@@ -134,7 +134,7 @@ class Record:
     def finished(self) -> bool:
         """Whether the run has ended well, has come at least as far as `until` asks, and what it made is still there."""
         result = self.result
-        if result is None or result["status"] != Status.ok.name:
+        if result is None or result["status"] != Status.ok.name or "stage" not in result:
             return False
         reached = _STAGES.index(result["stage"]) >= _STAGES.index(self.config.get("until", "evaluate"))
         return reached and not any(flaw.gone for flaw in self._flaws(content=False))

@@ -25,7 +25,7 @@ import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 
 from rlpipe.core import distributed
-from rlpipe.core.errors import LaunchError, RlpipeError, Stopped
+from rlpipe.core.errors import LaunchError, RlpipeError, Stopped, advice
 from rlpipe.core.files import write_atomic
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
@@ -137,9 +137,11 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
     exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
     failed = _ended(running, Ended.failed, exit_code)
     if isinstance(error, RlpipeError):
-        said = f"{type(error).__name__}: {hide(error.headline).splitlines()[0]}"
+        first = error.problems[0]
+        said = f"{type(error).__name__}: {hide(first.headline).splitlines()[0]}"
+        said += f"\n{advice(hide(first.fix))}" if first.fix else ""
     else:
-        said = text.strip().splitlines()[-1]
+        said = f"{type(error).__name__}: {hide(str(error)).strip()}".splitlines()[0]
     return dataclasses.replace(failed, error=said, traceback=text)
 
 
