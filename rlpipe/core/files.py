@@ -80,19 +80,19 @@ def explained(path: Path, doing: str = "write", setting: str = "run_dir") -> Ite
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a file's content as one step that also survives a power cut."""
     data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(beside, "wb") as file:
+            with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             may_change(path)
-            os.replace(beside, path)
+            os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
-                beside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import explained, may_change
+from rlpipe.core.visible import visible
 
 LIBRARIES = ("trl", "transformers", "datasets", "accelerate", "torch", "peft", "huggingface_hub", "py.warnings")
 """The loggers that are tamed; `py.warnings` carries what libraries say through `warnings.warn`."""
@@ -26,7 +27,7 @@ class _Terminal(logging.Handler):
     """Writes to whatever standard error is at the time, so that a progress bar can keep lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(visible(self.format(record)) + "\n")
         sys.stderr.flush()
 
 

@@ -73,7 +73,7 @@ class Sampler:
 
         Raises ConfigError for settings out of range, or tools that do not go together.
         """
-        problems = sampling_problems(sampling, "sampling")
+        problems = sampling_problems(sampling, "sampling.")
         if problems:
             raise ConfigError(problems)
         self.loaded, self.sampling, self.tools, self.cache_tokens = loaded, sampling, tools, cache_tokens
@@ -107,7 +107,7 @@ class Sampler:
         """
         from rlpipe.engines.generation import writing
 
-        layouts = [lay_out(prompt.prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
+        layouts = [lay_out(prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
         ids = encode(layouts, self.loaded.tokenizer)
         rooms = [
             room(self.loaded, prompt.id, len(tokens), self.sampling.max_tokens)

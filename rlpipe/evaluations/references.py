@@ -84,9 +84,9 @@ class References:
         from rlpipe.hub.files import locate
         from rlpipe.stages.store import product
 
-        one, own = self.reference, self.reference.run.model
+        one, model = self.reference, self.reference.run.model
         start = not one.stage and one.model is None
-        settings = like(own, own.chat_template if start else None)
+        settings = like(model, model.chat_template if start else None)
         try:
             source = product(one.run, one.stage) if one.stage else locate(one.model or policy.path, one.revision)[0]
             device = policy.model.device.type

@@ -46,7 +46,7 @@ def save(loaded: Loaded, folder: Path, card: str) -> None:
     if not isinstance(model, PeftModel):
         _publish(model, loaded.tokenizer, folder, replace=True, card=card)
         return
-    adapter = _beside(folder)
+    adapter = _staging(folder)
     try:
         model.save_pretrained(adapter, save_embedding_layers=False)
         merged = _merge(model, loaded.path, adapter)
@@ -84,7 +84,7 @@ def _publish(
     adapter: Path | None = None,
 ) -> None:
     """Write model and tokenizer beside `folder`, then put them in its place."""
-    written = _beside(folder)
+    written = _staging(folder)
     try:
         model.save_pretrained(written)
         tokenizer.save_pretrained(written)
@@ -100,7 +100,7 @@ def _publish(
 def _put(written: Path, folder: Path, replace: bool) -> None:
     """Rename `written` to `folder`; one that is there is put aside and deleted, or kept."""
     if replace and folder.exists():
-        old = _beside(folder)
+        old = _staging(folder)
         move(folder, old)
         move(written, folder)
         remove(old)
@@ -112,7 +112,7 @@ def _put(written: Path, folder: Path, replace: bool) -> None:
             raise
 
 
-def _beside(folder: Path) -> Path:
+def _staging(folder: Path) -> Path:
     """Return a new name beside a folder, on the same file system."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")

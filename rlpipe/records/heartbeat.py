@@ -129,8 +129,8 @@ def read(file: Path) -> Sign | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        told = json.loads(content)
-        owner = Owner(**told) if set(told) == set(asdict(UNKNOWN)) else UNKNOWN
+        fields = json.loads(content)
+        owner = Owner(**fields) if set(fields) == set(asdict(UNKNOWN)) else UNKNOWN
     except (ValueError, TypeError):
         owner = UNKNOWN
     return Sign(owner, beat, _age(file, beat, clock(file.parent)))

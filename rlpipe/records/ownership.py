@@ -18,7 +18,7 @@ FROZEN = ("config.yaml", "result.json")
 def claim(folder: Path, lease: Lease | None = None) -> Lease:
     """Make the folder if need be and take it for this process, or raise Taken naming the process that has it.
 
-    `lease` is the right to write there, where this process has it already. Nothing needs mending after a kill.
+    `lease` is the right to write there, where this process has it already. Nothing needs repair after a kill.
     """
     with explained(folder, "make"):
         folder.mkdir(parents=True, exist_ok=True)

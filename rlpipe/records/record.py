@@ -164,7 +164,7 @@ class Record:
         That it has not been, or that its rows are not as they were written; the latter is noted.
         """
         path = self._evaluation_file(name, when)
-        if not path.exists():
+        if not self.may_write() or not path.exists():
             return None
         inside = path.relative_to(self.run_dir).as_posix()
         told = self.manifest["files"].get(inside)
@@ -264,8 +264,8 @@ class Record:
         if not self.may_write():
             return []
         made = self.manifest["attempts"]
-        told = [attempt.get("logged_until", -1) for attempt in made]  # one that was killed early logged less
-        self.logged_until = max([*told, *(row["step"] for row in self.metrics())])
+        logged = [attempt.get("logged_until", -1) for attempt in made]  # one that was killed early logged less
+        self.logged_until = max([*logged, *(row["step"] for row in self.metrics())])
         notes = history.rewind(self.run_dir, step, saved)
         made[-1] |= {"resumed_from": step, "logged_until": self.logged_until}
         self.update(notes=notes)
@@ -295,10 +295,10 @@ class Record:
             if error is not None:
                 text = "".join(traceback.format_exception(error))
                 write_atomic(self.run_dir / "error.txt", provenance.hide(text))
-                told = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}
+                error_row = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}
                 if isinstance(error, RlpipeError):
-                    told |= {"message": error.headline, "fix": error.at("").fix}
-                result["error"] = {key: provenance.hide(text) for key, text in told.items()}
+                    error_row |= {"message": error.headline, "fix": error.at("").fix}
+                result["error"] = {key: provenance.hide(text) for key, text in error_row.items()}
             text = json_text(result)
             self.manifest["files"] |= history.saved(self.run_dir) | {"result.json": seals.seal_of(text.encode())}
             self._write_manifest()

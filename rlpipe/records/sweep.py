@@ -237,8 +237,8 @@ def cancelled(sweep: Sweep, job: Job, reason: str) -> None:
     write_outcome(folder, Outcome(Ended.cancelled, attempt=before.attempt if before else 0, error=reason))
     result = Path(job.run_dir) / "result.json"
     if job.kind is Kind.arm and sweep.frozen_config(job).exists() and not result.exists():
-        told = {"type": "Cancelled", "message": reason}
-        row = {"status": "cancelled", "stage": "check", "cost": {}, "attempts": 0, "metrics": {}, "error": told}
+        reason_row = {"type": "Cancelled", "message": reason}
+        row = {"status": "cancelled", "stage": "check", "cost": {}, "attempts": 0, "metrics": {}, "error": reason_row}
         write_atomic(result, json_text(row))
 
 

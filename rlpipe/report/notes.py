@@ -33,7 +33,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> l
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
     counts = Counter(run.standing for run in runs)
-    told = {
+    states = {
         Standing.running: "still going: its numbers may change",
         Standing.stopped: "stopped before the end",
         Standing.killed: "killed before the end",
@@ -43,7 +43,7 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     }
     return [
         f"{_names([run for run in runs if run.standing is standing])}: {words}"
-        for standing, words in told.items()
+        for standing, words in states.items()
         if counts[standing]
     ]
 
@@ -64,8 +64,8 @@ def _tools(arms: Sequence[Arm]) -> list[str]:
     for arm in arms:
         for run in [run for run in arm.runs if run.config][:1]:
             users.setdefault(", ".join(run.config.get("tool") or {}) or "no tool", []).append(arm.label)
-    told = (f"{tools}: {_some(labels)}" for tools, labels in users.items())
-    return [f"tools belong to what is compared: {'; '.join(told)}"] if len(users) > 1 else []
+    lines = (f"{tools}: {_some(labels)}" for tools, labels in users.items())
+    return [f"tools belong to what is compared: {'; '.join(lines)}"] if len(users) > 1 else []
 
 
 def _code(runs: Sequence[Run]) -> list[str]:
@@ -73,9 +73,9 @@ def _code(runs: Sequence[Run]) -> list[str]:
     states = [attempt.get("code") or {} for run in runs for attempt in run.manifest.get("attempts", [])]
     states = [state for state in states if state.get("commit")]
     commits = sorted({str(state["commit"])[:10] for state in states})
-    told = [f"the runs were made by {len(commits)} versions of the code ({', '.join(commits[:MOST_NAMES])})"]
+    versions = [f"the runs were made by {len(commits)} versions of the code ({', '.join(commits[:MOST_NAMES])})"]
     changed = "some runs were made with uncommitted changes (code.diff in their folders)"
-    return (told if len(commits) > 1 else []) + ([changed] if any(state.get("dirty") for state in states) else [])
+    return (versions if len(commits) > 1 else []) + ([changed] if any(state.get("dirty") for state in states) else [])
 
 
 def _names(runs: Sequence[Run]) -> str:

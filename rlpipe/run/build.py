@@ -13,13 +13,15 @@ from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, ModelError
-from rlpipe.core.terminal import say, show
+from rlpipe.core.terminal import say, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.load import describe, load
+from rlpipe.datasets.signal import weaknesses
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
+from rlpipe.rewards.combine import unscorable, verified_columns
 from rlpipe.stages.identity import named
 from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
@@ -57,9 +59,21 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
         resolved = resolve(dataclasses.replace(resolved.config, dataset=there))
     config, dataset = resolved.config, resolved.dataset
     with plugins.blame("dataset", config.dataset.name):
-        splits = load(dataset, resolved.method.takes or (dataset.form,), config.seed)
+        refused = unscorable(resolved.reward(name) for name in config.reward)
+        takes = resolved.method.takes or (dataset.form,)
+        splits = load(dataset, takes, config.seed, refused, train=bool(resolved.method.takes))
     if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
         splits.train = with_calls(splits.train, resolved.make_tools())
+    weak = weaknesses(
+        splits.train.examples,
+        splits.train.native,
+        verified_columns(resolved.reward(name) for name in config.reward),
+    )
+    if any(problem.fatal for problem in weak):
+        raise ConfigError([problem for problem in weak if problem.fatal])
+    record.update(notes=[problem.headline for problem in weak])
+    if config.dataset.source in ("hub", "sample"):  # of local rows the checks have told
+        show_problems(weak)
     reports = [splits.train.report, splits.test.report]
     record.update(data={report.split: vars(report) for report in reports})
     for report in reports:

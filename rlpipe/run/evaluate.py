@@ -54,7 +54,7 @@ def plan(resolved: Resolved, head: Head, held_out: Split, record: Record) -> lis
         planned.append(fit)
         if formless:
             left_out.append(f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure")
-    _tell(left_out, record)
+    _note(left_out, record)
     return planned
 
 
@@ -70,7 +70,7 @@ def _fit(
         if (unfit := evaluation.unfit(config, None)) is not None:
             return unfit.what, 0
         evaluation.start(context)
-        return Planned(name, evaluation, evaluation.own_examples()), 0
+        return Planned(name, evaluation, evaluation.make_examples()), 0
     way = route(resolved.dataset.form, evaluation.takes)
     if way is None:
         return f"dataset {config.dataset.name} has no form for it", 0
@@ -131,7 +131,7 @@ def measure(
                 _track(tracker, one.name, rows, start, when, step)
             for key, value in one.evaluation.summary(rows, start).items():
                 numbers[f"{when}/{one.name}/{key}"] = value
-            _tell([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
+            _note([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
             if _alike(one, loaded, record) and start is not None:
                 numbers |= {f"change/{one.name}/{key}": value for key, value in _change(one.name, start, rows).items()}
             if last and (shown := one.evaluation.render(rows, start)) is not None:
@@ -163,11 +163,11 @@ def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
     keys = [key for key in sorted(earlier | now) if earlier.get(key) != now.get(key)]
     if keys:
         what = f"{', '.join(keys)} differed between measurements, so its change means nothing"
-        _tell([f"evaluation {one.name}: {what}"], record)
+        _note([f"evaluation {one.name}: {what}"], record)
     return not keys
 
 
-def _tell(notes: Sequence[str], record: Record) -> None:
+def _note(notes: Sequence[str], record: Record) -> None:
     """Say something, and keep it in the record."""
     record.update(notes=notes)
     for note in notes:

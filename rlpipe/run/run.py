@@ -143,12 +143,12 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopR
         finally:
             if outcome.tracker is not None:
                 untrack(outcome.tracker, record, outcome.metrics)
-        from rlpipe.report.page.own import write_own
+        from rlpipe.report.page.at_end import write_run
 
         if status is not Status.stopped:
             outcome.doing = f"writing the report of a run that ended {status.value}"
         if (result := record.result) is not None and record.held:
-            write_own(record.run_dir, record.log_file)
+            write_run(record.run_dir, record.log_file)
             if stage is None:
                 summary(record.run_dir, result, record.manifest)
 
@@ -171,12 +171,12 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopR
 
 def _show_finished(record: Record) -> None:
     """Say that the folder's run has ended well already; its report is written where a stop kept it from being."""
-    from rlpipe.report.page.own import NAME, write_own
+    from rlpipe.report.page.at_end import NAME, write_run
 
     page, result = record.run_dir / NAME, record.run_dir / "result.json"
     if distributed.is_main() and not (page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns):
         with held(record.run_dir, "writing its report"):
-            write_own(record.run_dir, record.log_file)
+            write_run(record.run_dir, record.log_file)
     show_finished(record)
 
 

@@ -109,10 +109,10 @@ class Stored:
         """Say what is wrong with a finished stage, None where its files are as they were written."""
         try:
             recorded = self.manifest.get(RECORDED[self.makes])
-            told = self.result
+            result = self.result
         except RecordError as error:
             return error.headline
-        if not recorded or not told:
+        if not recorded or not result:
             return "its record names no files that it made"
         folder = self.folder / self.makes
         found = identity.hashes(folder) if content else dict.fromkeys(identity.names(folder))

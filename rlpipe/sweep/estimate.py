@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlpipe.config.compose import to_plain
+from rlpipe.config.relevance import timed
 from rlpipe.config.schema import RunConfig, Until
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import first_row, last_row
+from rlpipe.core.files import first_row, json_text, last_row
 from rlpipe.core.shapes import misfit
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
@@ -105,18 +107,8 @@ def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: 
 
 def like(config: RunConfig | Mapping[str, Any], gpu: bool) -> str:
     """Return what two runs must have in common for one's pace to tell of the other's."""
-    plain = config if isinstance(config, Mapping) else _key_parts(config)
-    method, model = plain["method"], plain["model"]
-    parts = [method["name"], method["batch_size"], method["max_length"], model["name"], model["source"]]
-    return "/".join(map(str, [*parts, plain["dataset"]["name"], "gpu" if gpu else "cpu"]))
-
-
-def _key_parts(config: RunConfig) -> dict[str, Any]:
-    return {
-        "method": {name: getattr(config.method, name) for name in ("name", "batch_size", "max_length")},
-        "model": {"name": config.model.name, "source": config.model.source},
-        "dataset": {"name": config.dataset.name},
-    }
+    plain = dict(config) if isinstance(config, Mapping) else to_plain(config)
+    return json_text([timed(plain), "gpu" if gpu else "cpu"])
 
 
 def pace(store: Path, sweeps: Path) -> dict[str, Pace]:
@@ -126,11 +118,13 @@ def pace(store: Path, sweeps: Path) -> dict[str, Pace]:
     newest = sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True)
     for path in itertools.islice(newest, LOOKED_AT):
         try:
-            told, cost = manifest.read(path.parent), (read_result(path.parent) or {}).get("cost") or {}
-            if told is None or not cost.get("steps") or not cost.get("seconds"):
+            record, cost = manifest.read(path.parent), (read_result(path.parent) or {}).get("cost") or {}
+            if record is None or not cost.get("steps") or not cost.get("seconds"):
                 continue
-            gpu = bool(told["attempts"][-1]["hardware"].get("gpus"))
-            found.setdefault(like(told["config"], gpu), _pace(path.with_name("metrics.jsonl"), cost))
+            gpu = bool(record["attempts"][-1]["hardware"].get("gpus"))
+            config = record["config"]
+            if config["method"]["name"]:
+                found.setdefault(like(config, gpu), _pace(path.with_name("metrics.jsonl"), cost))
         except (RecordError, KeyError, IndexError):
             continue  # another run's damaged or older record is no reason to stop this one
     return found

@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, RlpipeError, Stopped, advice
 from rlpipe.core.files import write_atomic
+from rlpipe.core.visible import visible
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import (
@@ -74,7 +75,7 @@ def execute(folder: Path | str) -> Outcome:
     folder = Path(folder).resolve()
     study = Sweep.load(folder.parents[1]).data
     before = read_outcome(folder)
-    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=own_id())
+    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=current_job_id())
     _write(folder, running)
     try:
         os.chdir(study["cwd"])
@@ -88,7 +89,7 @@ def execute(folder: Path | str) -> Outcome:
         returned, error = None, raised
     outcome = _outcome(running, error)
     if outcome.traceback:  # of every process: the main one often knows only that another is gone
-        print(outcome.traceback, file=sys.stderr, flush=True)
+        print(visible(outcome.traceback), file=sys.stderr, flush=True)
     if returned is not None and distributed.is_main():
         write_atomic(folder / "return.pkl", _picklable(returned))
     _write(folder, outcome)
@@ -101,7 +102,7 @@ def returned(sweep: Sweep, job: Job) -> JobReturn | None:
     return pickles.loads(path.read_bytes()) if path.exists() else None
 
 
-def own_id() -> str | None:
+def current_job_id() -> str | None:
     """Return the id by which the launcher knows the job that this process belongs to, None where it gave none."""
     return os.environ.get(JOB_ID)
 
@@ -116,10 +117,10 @@ def _work(folder: Path) -> JobReturn | None:
 
 def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
     """Return, and say in the log, whether the code is another than the one that the sweep was rehearsed with."""
-    said = code.changed(study.get("code", {}), code.state(Path.cwd()))
-    if said and distributed.is_main():
-        print(f"note: {said}", file=sys.stderr, flush=True)
-    return (said,) if said else ()
+    change = code.changed(study.get("code", {}), code.state(Path.cwd()))
+    if change and distributed.is_main():
+        print(visible(f"note: {change}"), file=sys.stderr, flush=True)
+    return (change,) if change else ()
 
 
 def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
@@ -131,18 +132,18 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
         return _ended(running, Ended.ok, DONE)
     if stopped:
         reason = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ else error
-        said = hide(_headline(reason)) or "interrupted"
-        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=said)
+        message = hide(_headline(reason)) or "interrupted"
+        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=message)
     text = hide("".join(traceback.format_exception(error)))
     exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
     failed = _ended(running, Ended.failed, exit_code)
     if isinstance(error, RlpipeError):
         first = error.problems[0]
-        said = f"{type(error).__name__}: {hide(first.headline).splitlines()[0]}"
-        said += f"\n{advice(hide(first.fix))}" if first.fix else ""
+        message = f"{type(error).__name__}: {hide(first.headline).splitlines()[0]}"
+        message += f"\n{advice(hide(first.fix))}" if first.fix else ""
     else:
-        said = f"{type(error).__name__}: {hide(str(error)).strip()}".splitlines()[0]
-    return dataclasses.replace(failed, error=said, traceback=text)
+        message = f"{type(error).__name__}: {hide(str(error)).strip()}".splitlines()[0]
+    return dataclasses.replace(failed, error=message, traceback=text)
 
 
 def _headline(error: BaseException) -> str:
@@ -164,8 +165,8 @@ def _picklable(returned: JobReturn) -> bytes:
         print(f"note: the job's {type(value).__name__} cannot be pickled ({error})", file=sys.stderr, flush=True)
         words = f"{type(value).__name__}: {value}"
         failed = returned.status is JobStatus.FAILED
-        said = LaunchError("", words, "its traceback stands in the log.txt") if failed else f"not picklable: {words}"
-        frozen = cloudpickle.dumps(dataclasses.replace(returned, _return_value=said))
+        reason = LaunchError("", words, "its traceback stands in the log.txt") if failed else f"not picklable: {words}"
+        frozen = cloudpickle.dumps(dataclasses.replace(returned, _return_value=reason))
     return frozen
 
 

@@ -119,8 +119,8 @@ class TextProtocol(Protocol):
         places = [place for place, message in enumerate(changed) if message["role"] == "user"]
         lines = [_instruction(tool) for tool in self.tools]
         if places:
-            asked = changed[places[-1]]
-            changed[places[-1]] = {**asked, "content": "\n\n".join([asked["content"], *lines])}
+            last = changed[places[-1]]
+            changed[places[-1]] = {**last, "content": "\n\n".join([last["content"], *lines])}
         else:
             changed.append({"role": "user", "content": "\n\n".join(lines)})
         return changed, []
@@ -193,16 +193,16 @@ def choose(tools: Sequence[Tool], tokenizer: PreTrainedTokenizerBase) -> Protoco
     """
     if not tools:
         return None
-    asked = {tool.config.protocol for tool in tools} - {ProtocolName.auto}
-    if len(asked) > 1:
+    requested = {tool.config.protocol for tool in tools} - {ProtocolName.auto}
+    if len(requested) > 1:
         names = ", ".join(f"tool.{tool.config.name}.protocol={tool.config.protocol.value}" for tool in tools)
         raise ConfigError([Problem("tool", f"one run has one protocol ({names})", "give all tools the same")])
-    if asked == {ProtocolName.text}:
+    if requested == {ProtocolName.text}:
         return TextProtocol(tools)
     chat = ChatProtocol(tools, tokenizer)
     if knows_tools(chat, tokenizer):
         return chat
-    if asked:
+    if requested:
         what = f"the chat template of {tokenizer.name_or_path} writes no calls between <tool_call> tags"
         fix = "set the tool's protocol to auto or text, or model.chat_template=chatml"
         raise ConfigError([Problem("tool", what, fix)])

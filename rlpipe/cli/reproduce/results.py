@@ -26,7 +26,7 @@ class Finding:
 
     what: str
     same: bool
-    told: str
+    detail: str
 
 
 def compare(old: Run, new: Run) -> list[Finding]:
@@ -61,7 +61,7 @@ def _files(old: Run, new: Run, kind: str) -> Finding:
     what = "weights" if kind == "model" else "data"
     if not changed:
         return Finding(what, True, f"{len(now)} files, the same hashes{'' if there else ' as its record has'}")
-    apart = [told for name in changed if (told := _apart(old.dir / "model" / name, new.dir / "model" / name))]
+    apart = [text for name in changed if (text := _apart(old.dir / "model" / name, new.dir / "model" / name))]
     return Finding(what, False, "; ".join([f"other hashes: {', '.join(changed)}", *apart]))
 
 
@@ -94,9 +94,9 @@ def _numbers(old: Run, new: Run) -> Finding:
     changed = [name for name in sorted(then | now) if name not in then or name not in now or then[name] != now[name]]
     if not changed:
         return Finding("numbers", True, f"{len(now)} before, after and of the change")
-    told = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in changed[:3]]
+    examples = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in changed[:3]]
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-    return Finding("numbers", False, "; ".join(told) + more)
+    return Finding("numbers", False, "; ".join(examples) + more)
 
 
 def _steps(what: str, old: Iterable[Row], new: Iterable[Row]) -> Finding:

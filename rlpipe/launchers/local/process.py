@@ -111,10 +111,10 @@ def gpus() -> list[str]:
     return [line.strip() for line in answer.splitlines() if line.strip().isdigit()]
 
 
-def at_once(asked: int | None, devices: list[str]) -> int:
+def at_once(requested: int | None, devices: list[str]) -> int:
     """Return how many jobs run at the same time: as many as asked, one a GPU, or one for every two cores."""
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return len(devices) or max(1, cores // 2)
 

@@ -33,7 +33,7 @@ class Chunks:
     stop: StopRequest
 
     def complete(
-        self, make: Callable[[slice], list[Row]], title: str, told: Callable[[int, list[Row]], None], shown: bool
+        self, make: Callable[[slice], list[Row]], title: str, on_chunk: Callable[[int, list[Row]], None], shown: bool
     ) -> list[Row]:
         """Return all rows: those in the file, and for the others what `make` makes of their numbers.
 
@@ -43,7 +43,7 @@ class Chunks:
         """
         rows: list[Row] = distributed.broadcast(self._whole() if self.record.may_write() else None)
         for end in range(self.size, len(rows) + self.size, self.size):
-            told(min(end, len(rows)), rows[end - self.size : end])
+            on_chunk(min(end, len(rows)), rows[end - self.size : end])
         with Counting(title, len(self.ids), done=len(rows), unit="prompt", enabled=shown) as progress:
             while len(rows) < len(self.ids):
                 self._may_go_on(len(rows))
@@ -51,7 +51,7 @@ class Chunks:
                 if self.record.may_write():
                     append(self.file, "".join(map(json_line, chunk)))
                 rows += chunk
-                told(len(rows), chunk)
+                on_chunk(len(rows), chunk)
                 progress.advance(len(rows))
         return rows
 

@@ -49,7 +49,7 @@ class Collector:
     ):
         self.method, self.sampler, self.rewards, self.prompts = method, sampler, rewards, prompts
         self.reference, self.values = reference, values
-        self.own = method.config
+        self.settings = method.config
 
     def collect(
         self, policy: nn.Module, number: int, autocast: Callable[[], AbstractContextManager] = nullcontext
@@ -63,7 +63,7 @@ class Collector:
         sampled = time.perf_counter()
         self.rewards.score(rollouts)
         scored = time.perf_counter()
-        batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.own.group_size)
+        batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.settings.group_size)
         with autocast():
             self._score(batch, policy)
         kl = self._penalise(batch)
@@ -83,23 +83,23 @@ class Collector:
         prompts = self.prompts.of(number)
         mine = share([1] * len(prompts))
         seed = self.prompts.seed * 1_000_003 + number
-        groups = self.sampler.sample([prompts[place] for place in mine], self.own.group_size, seed)
+        groups = self.sampler.sample([prompts[place] for place in mine], self.settings.group_size, seed)
         return [rollout for group in groups for rollout in group]
 
     def _score(self, batch: Batch, policy: nn.Module) -> None:
         """Compute reference log-probabilities and values, and old log-probabilities where sampling's do not serve."""
         if not self.sampled_serve:
-            needed = self.own.steps_per_batch > 1 or self._penalises
-            batch.old = self._each(batch, lambda own: self._logps(policy, own)) if needed else None
+            needed = self.settings.steps_per_batch > 1 or self._penalises
+            batch.old = self._each(batch, lambda rollouts: self._logps(policy, rollouts)) if needed else None
         if self.reference is not None:
             with self.reference.model() as reference:
-                batch.reference = self._each(batch, lambda own: self._logps(reference, own))
+                batch.reference = self._each(batch, lambda rollouts: self._logps(reference, rollouts))
         if self.values is not None:
-            values, own = self.values, self.own
+            values, settings = self.values, self.settings
             batch.values = self._each(
                 batch,
                 lambda rollouts: values.of(
-                    policy, rollouts, own.sampling.temperature, own.micro_batch_tokens, costs(policy)
+                    policy, rollouts, settings.sampling.temperature, settings.micro_batch_tokens, costs(policy)
                 ),
             )
 
@@ -110,18 +110,18 @@ class Collector:
         Not when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16, where the sampler's
         rounding differs from the training pass's by more than a clip should see.
         """
-        sampling = self.own.sampling
+        sampling = self.settings.sampling
         whole = sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0
         model: Any = self.sampler.loaded.model
         return whole and not self.sampler.loaded.autocast and model.dtype == torch.float32
 
     @property
     def _penalises(self) -> bool:
-        return self.reference is not None and self.own.kl_in is KLIn.reward
+        return self.reference is not None and self.settings.kl_in is KLIn.reward
 
     def _logps(self, model: nn.Module, rollouts: Sequence[Rollout]) -> list[Tensor]:
-        own = self.own
-        return sequence_logps(model, rollouts, own.sampling.temperature, own.micro_batch_tokens, costs(model))
+        settings = self.settings
+        return sequence_logps(model, rollouts, settings.sampling.temperature, settings.micro_batch_tokens, costs(model))
 
     def _each(self, batch: Batch, of: Callable[[Sequence[Rollout]], list[Tensor]]) -> Tensor:
         """Compute a number for every token [n], each process for its share of the rollouts."""
@@ -136,9 +136,9 @@ class Collector:
         """Take the KL off the reward, where it counts there; return its mean over the model's tokens."""
         if batch.reference is None or batch.old is None:
             return None
-        estimate = kl_estimate(batch.old, batch.reference, self.own.kl_estimator.value)
+        estimate = kl_estimate(batch.old, batch.reference, self.settings.kl_estimator.value)
         if self._penalises:
-            batch.penalty = self.own.kl_coef * estimate
+            batch.penalty = self.settings.kl_coef * estimate
         return float(estimate[batch.written].mean())
 
     def _numbers(self, batch: Batch, kl: float | None) -> dict[str, float]:
