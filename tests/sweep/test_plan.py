@@ -102,7 +102,8 @@ def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     from rlpipe.config.compose import to_plain
 
-    manifest = {"config": to_plain(config), "attempts": [{"hardware": {"gpus": []}}]}
+    attempt = {"started": "2026-01-01T00:00:00+00:00", "hardware": {"gpus": []}}
+    manifest = {"config": to_plain(config), "overrides": [], "attempts": [attempt]}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "result.json").write_text(json.dumps({"status": "ok", "cost": {"seconds": 50.0, "steps": 25}}))
     earlier = estimate.pace(tmp_path / "store", tmp_path / "multirun")

@@ -199,3 +199,41 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     assert {key: found.get(key) for key in expected} == expected
     assert found["evaluations/perplexity/after"]["ncols"] == found["evaluations/perplexity/before"]["ncols"]
     assert wandb_files.config(second)["method"] == manifest["config"]["method"]
+
+
+@pytest.mark.slow
+def test_a_sigterm_to_all_processes_of_a_job_loses_no_step(tmp_path):
+    """SLURM sends it to the client's own process too, and the run goes on logging until it has saved."""
+    folder = tmp_path / "run"
+    code = f"""
+import psutil, signal, sys, time
+from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.resolved import resolve
+from rlpipe.core.signals import stop_requests
+from rlpipe.records.record import Record, Status
+from rlpipe.training.tracking import track, untrack
+config = compose("tracker=wandb", "tracker.mode=offline", "method=none")
+record = Record.open({str(folder)!r}, to_plain(config))
+first = len(record.manifest["attempts"]) == 1
+record.rewind(0 if first else 4)
+with stop_requests() as stop:
+    tracker = track(resolve(config), record, False)
+    for step in range(1 if first else 5, 7 if first else 9):
+        if first and step == 4:
+            for process in psutil.Process().children(recursive=True):
+                process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+        record.log_metrics(step, {{"loss": float(step)}})
+        tracker.log({{"loss": float(step)}}, step)
+    record.finish(Status.stopped if first else Status.ok, "train", hold=True)
+    untrack(tracker, record, {{}})
+    record.close()
+"""
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+        time.sleep(1.1)  # the client names its folders by the second
+    lost, whole = folders(folder)
+    there = {row["_step"] for row in wandb_files.history(lost, finished=False) if "loss" in row}
+    assert there < set(range(1, 7)), "else there is nothing to log again"
+    there |= {row["_step"] for row in wandb_files.history(whole) if "loss" in row}
+    assert there == set(range(1, 9))
