@@ -33,6 +33,8 @@ from rlpipe.datasets.ratings import best_and_worst
 class FormName(Enum):
     """The forms that rows may have."""
 
+    auto = "auto"
+    """Whatever the columns of a local file say; `completion` for rows of the hub, which are not seen before the run."""
     chat = "chat"
     """`messages`, or ShareGPT's `conversations`."""
     completion = "completion"
@@ -208,12 +210,13 @@ FORMS: dict[FormName, Form] = {
 }
 
 
-def recognise(columns: Collection[str], form: FormName | None = None) -> Shape | None:
-    """Return the shape, of one form or of any, whose columns are all there; None where none is."""
-    shapes = (shape for shape in SHAPES if form in (None, shape.form))
+def recognise(columns: Collection[str], form: FormName = FormName.auto) -> Shape | None:
+    """Return the shape, of one form or of any (`auto`), whose columns are all there; None where none is."""
+    shapes = (shape for shape in SHAPES if form in (FormName.auto, shape.form))
     return next((shape for shape in shapes if all(column in columns for column in shape.columns)), None)
 
 
 def usual(form: FormName) -> Shape:
-    """Return the shape that rows of a form usually have."""
-    return next(shape for shape in SHAPES if shape.form is form)
+    """Return the shape that rows of a form usually have; of `auto`, prompts with completions."""
+    wanted = FormName.completion if form is FormName.auto else form
+    return next(shape for shape in SHAPES if shape.form is wanted)

@@ -63,8 +63,7 @@ _known: dict[tuple[object, ...], Found] = {}
 
 
 def _look(subject: Subject, dataset: Dataset, takes: tuple[Form, ...]) -> Found:
-    source = local.existing(dataset.config.source)
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    files = local.files_of(dataset, subject.reads_train)
     seed = subject.config.seed if dataset.config.train_limit else None  # else no row depends on it
     rewards = repr(list(subject.config.reward.values()))
     settings = (repr(dataset.config), tuple(form.__name__ for form in takes), subject.reads_train, seed, rewards)
