@@ -11,10 +11,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.cli.commands import COMMANDS, WIDTH
-from rlpipe.config.explain import key_of
 from rlpipe.config.fields import Field, declarations, fields, values
 from rlpipe.config.hydra import compose_raw
 from rlpipe.config.options import options
+from rlpipe.config.overrides import key_of
 from rlpipe.config.plugins import SEVERAL
 from rlpipe.config.schema import CheckpointConfig, HardwareConfig, LogConfig, RunConfig
 from rlpipe.core.paths import conf_dir
@@ -81,7 +81,7 @@ def overview(folders: Sequence[Path] = ()) -> str:
 
 def run_help(overrides: Sequence[str], folders: Sequence[Path] = ()) -> str:
     """Return the fields that the given choices have: type, value as composed, documentation."""
-    config = compose_raw(overrides, folders, hydras_own=True)
+    config = compose_raw(overrides, folders, with_hydra=True)
     chosen = {key_of(override).split(".")[0]: override for override in overrides}
     nodes = {group: OmegaConf.select(config, group.replace("/", ".")) for group in options(folders) if group in chosen}
     nodes = {group: node for group, node in nodes.items() if node is not None} or {"method": config.method}

@@ -60,6 +60,8 @@ def _node(plugin: Plugin) -> Any:
     if plugin.kind == "method":
         node.learning_rate = f"${{scaled:{node.learning_rate}}}"
         node.max_length = f"${{fitting:{node.max_length}}}"
+        if "micro_batch_size" in node:
+            node.micro_batch_size = f"${{dividing:{node.micro_batch_size}}}"
     return node
 
 
@@ -121,7 +123,7 @@ class ConfigFolders(SearchPathPlugin):
             search_path.append(provider="package", path=f"file://{folder}")
 
 
-def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), hydras_own: bool = False) -> DictConfig:
+def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), with_hydra: bool = False) -> DictConfig:
     """Compose, with the errors that Hydra and OmegaConf raise themselves.
 
     `folders` add a user's own options; with `hydras_own` the node `hydra` is there too, with the launcher's fields.
@@ -131,9 +133,9 @@ def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), hydras_o
     if folders:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose("config", [*overrides, *_searchpath()], return_hydra_config=hydras_own)
+        return hydra.compose("config", [*overrides, *_searchpath()], return_hydra_config=with_hydra)
     with hydra.initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
-        return hydra.compose("config", list(overrides), return_hydra_config=hydras_own)
+        return hydra.compose("config", list(overrides), return_hydra_config=with_hydra)
 
 
 def _searchpath() -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.schema import RunConfig
-from rlpipe.config.settings import Changes, statement
+from rlpipe.config.settings import Changes, Statement, statement
 from rlpipe.core.files import Row
 
 STAGE = (Changes.result, Changes.seed)
@@ -24,15 +24,30 @@ def changes(key: str, config: Row) -> Changes:
 
     A key that no class declares, or whose plugin is not installed, counts as changing the result.
     """
+    said = (one.changes or Changes.result for one in _statements(key, config))
+    return next((one for one in said if one is not Changes.result), Changes.result)
+
+
+def timed(config: Row) -> Row:
+    """Return what of a resolved config changes how long a step takes, by dotted keys."""
+    return {key: value for key, value in flat(config).items() if _last(_statements(key, config)).timed}
+
+
+def _last(statements: Iterator[Statement]) -> Statement:
+    return functools.reduce(lambda _, one: one, statements, Statement(None, None))
+
+
+def _statements(key: str, config: Row) -> Iterator[Statement]:
+    """Yield what is said of each field on the way to a dotted key; it ends where no class declares the next."""
     cls: type | None = RunConfig
     parts = key.split(".")
     while parts and cls is not None:
         name = parts.pop(0)
         if not any(one.name == name for one in dataclasses.fields(cls)):
             break
-        said = statement(cls, name).changes or Changes.result
-        if said is not Changes.result or not parts:
-            return said
+        yield statement(cls, name)
+        if not parts:
+            break
         if cls is RunConfig and name in plugins.KINDS:
             several = name in plugins.SEVERAL
             node = (config.get(name) or {}).get(parts[0] if several else "name")
@@ -41,7 +56,6 @@ def changes(key: str, config: Row) -> Changes:
             cls = _plugin_config(name, chosen) or _nested(cls, name)
         else:
             cls = _nested(cls, name)
-    return Changes.result
 
 
 def without(node: Any, *left_out: Changes) -> Row:

@@ -13,6 +13,7 @@ from omegaconf import MISSING
 
 from rlpipe.config.kinds import (
     DatasetConfig,
+    EngineConfig,
     EvaluationConfig,
     MethodConfig,
     ModelConfig,
@@ -45,9 +46,9 @@ class Device(Enum):
 class HardwareConfig:
     """What the run computes on."""
 
-    device: Device = Device.auto
+    device: Device = setting(Device.auto, timed=True)
     """`auto` takes a GPU when there is one. Errors when `cuda` is asked for and absent."""
-    threads: int = setting(1, at_least=1)
+    threads: int = setting(1, at_least=1, at_most=4096, timed=True)
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
 
 
@@ -56,9 +57,9 @@ class HardwareConfig:
 class CheckpointConfig:
     """How often the state is saved, so that the run can go on after a kill."""
 
-    every: int = setting(100, at_least=1)
+    every: int = setting(100, at_least=1, at_most=10**9)
     """Optimiser steps between two checkpoints."""
-    keep: int = setting(2, at_least=2)
+    keep: int = setting(2, at_least=2, at_most=10**6, usual=(None, 100))
     """How many whole checkpoints to keep; at least 2, so that a damaged newest one loses little."""
 
 
@@ -67,7 +68,7 @@ class CheckpointConfig:
 class LogConfig:
     """What is shown and written while the run goes."""
 
-    every: int = setting(10, at_least=1)
+    every: int = setting(10, at_least=1, at_most=10**9)
     """Optimiser steps between two rows of metrics.jsonl."""
     progress: bool = True
     """Show a progress bar (on a terminal; elsewhere one line at each log)."""
@@ -90,6 +91,8 @@ class RunConfig:
     """What completions earn (on-policy methods)."""
     tool: dict[str, ToolConfig] = field(default_factory=dict)
     """What completions may call."""
+    engine: EngineConfig = MISSING
+    """What draws completions: for training, evaluations and AI feedback."""
     evaluation: dict[str, EvaluationConfig] = setting(dict, Changes.rows)
     """What is measured before and after training."""
     tracker: TrackerConfig = setting(MISSING, Changes.nothing)

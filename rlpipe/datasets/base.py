@@ -81,7 +81,7 @@ class Dataset(ABC):
         """Return what was decided about the rows, in sentences for the report."""
         return []
 
-    def own_rows(self, seed: int) -> tuple[Rows, Rows] | None:
+    def make_rows(self, seed: int) -> tuple[Rows, Rows] | None:
         """Return the raw train and test rows of a dataset that does not read `config.source` itself."""
         return None
 

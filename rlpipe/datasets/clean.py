@@ -46,10 +46,10 @@ def unusable(example: Example) -> str | None:
 
 
 def _chat(example: Chat) -> str | None:
-    said = [message for message in example.messages if message["role"] == "assistant"]
-    if not said:
+    answers = [message for message in example.messages if message["role"] == "assistant"]
+    if not answers:
         return "no assistant turn"
-    return "empty assistant turn" if any(_blank([message]) for message in said) else None
+    return "empty assistant turn" if any(_blank([message]) for message in answers) else None
 
 
 def _completion(example: Completion | Labelled) -> str | None:

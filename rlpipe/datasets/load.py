@@ -69,9 +69,9 @@ def read(
     None for the train split where no one is to `train` and a folder has a test split.
     """
     config = dataset.config
-    own = dataset.own_rows(seed)
-    if own is not None:
-        return own
+    generated = dataset.make_rows(seed)
+    if generated is not None:
+        return generated
     if config.source == "sample":
         return _sample(dataset, "train", config.sample_size), _sample(dataset, "test", max(1, config.sample_size // 8))
     if config.source == "hub":
@@ -117,14 +117,14 @@ def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:
     no hub.
     """
     config = dataset.config
-    problems = [*_range_problems(dataset), *dataset.problems()]
+    problems = [*_sample_problems(dataset), *dataset.problems()]
     if config.stage and config.source in ("hub", "sample"):  # the run that makes the rows is checked by itself
         return problems
-    if config.source == "hub" and not config.hub and type(dataset).own_rows is Dataset.own_rows:
+    if config.source == "hub" and not config.hub and type(dataset).make_rows is Dataset.make_rows:
         problems.append(
             Problem("dataset.hub", "no hub id is given", "set dataset.hub, or dataset.source to a file or folder")
         )
-    if config.source in ("hub", "sample") or type(dataset).own_rows is not Dataset.own_rows:
+    if config.source in ("hub", "sample") or type(dataset).make_rows is not Dataset.make_rows:
         return problems
     try:
         source = local.existing(config.source)
@@ -141,25 +141,14 @@ def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:
     return problems
 
 
-def _range_problems(dataset: Dataset) -> list[Problem]:
+def _sample_problems(dataset: Dataset) -> list[Problem]:
     config = dataset.config
-    problems = []
-    if not 0 < config.test_fraction < 1:
-        problems.append(
-            Problem(
-                "dataset.test_fraction", f"{config.test_fraction} is no share between 0 and 1", "give one such as 0.05"
-            )
-        )
-    for name in ("train_limit", "test_limit", "sample_size"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            problems.append(Problem(f"dataset.{name}", f"{value} would leave no rows", "give at least 1"))
     if (
         config.source == "sample"
         and not config.stage
         and type(dataset).sample is Dataset.sample
-        and type(dataset).own_rows is Dataset.own_rows
+        and type(dataset).make_rows is Dataset.make_rows
     ):
         what = f"{config.name} has no sample rows"
-        problems.append(Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder"))
-    return problems
+        return [Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder")]
+    return []

@@ -61,7 +61,7 @@ def _named(message: Any) -> dict[str, Any] | None:
     """Return a message with `role` and `content` by these names; None for what is no message."""
     if not isinstance(message, dict):
         return None
-    named: dict[str, Any] = {str(SHAREGPT.get(key, key)): value for key, value in message.items()}
+    named: dict[str, Any] = {SHAREGPT.get(key) or key: value for key, value in message.items()}
     calls = named.get("tool_calls") or named.get("function_call")
     if "content" not in named and calls:
         named["content"] = None

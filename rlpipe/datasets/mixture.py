@@ -50,7 +50,7 @@ class Mixture(Dataset):
         """Take a part's conversation under the part's name and its own id."""
         return Chat(row["id"], row["messages"])
 
-    def own_rows(self, seed: int) -> tuple[Rows, Rows]:
+    def make_rows(self, seed: int) -> tuple[Rows, Rows]:
         """Load every part and put their rows together."""
         from rlpipe.datasets.load import load
 
@@ -71,12 +71,12 @@ class Mixture(Dataset):
         return Rows("train", source, train, notes), Rows("test", source, turns)
 
     def _part(self, name: str) -> Dataset:
-        own = self.config
-        part: Dataset = default("dataset", name, source=own.source, sample_size=own.sample_size, test_limit=None)
+        config = self.config
+        part: Dataset = default("dataset", name, source=config.source, sample_size=config.sample_size, test_limit=None)
         return part
 
     def problems(self) -> list[Problem]:
-        """Say which parts are unknown, cannot become conversations, or have an impossible share."""
+        """Say which parts are unknown, or cannot become conversations."""
         return list(self._problems())
 
     def _problems(self) -> Iterator[Problem]:
@@ -84,10 +84,8 @@ class Mixture(Dataset):
             yield Problem("dataset.parts", "no dataset is named", "name at least one, as {smoltalk: 1}")
         if self.config.source not in ("hub", "sample"):
             yield Problem("dataset.source", "a mixture has no files of its own", "set dataset.source to hub or sample")
-        for name, share in self.config.parts.items():
+        for name in self.config.parts:
             where = f"dataset.parts.{name}"
-            if not 0 < share <= 1:
-                yield Problem(where, f"{share} is no share of its rows", "give a number above 0, at most 1")
             try:
                 part = self._part(name)
             except RlpipeError as error:

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from rlpipe.config.schema import RunConfig
 from rlpipe.datasets.forms import Choice, Completion, Example, text_of
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
@@ -18,19 +19,23 @@ class ChoiceAccuracy(Evaluation):
 
     takes = (Choice,)
 
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return both accuracies."""
+        return ("accuracy", "accuracy_per_token")
+
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""
         from rlpipe.engines import scoring
 
-        asked = [example for example in examples if isinstance(example, Choice)]
+        questions = [example for example in examples if isinstance(example, Choice)]
         flat = [
             Completion(example.id, example.prompt, [{"role": "assistant", "content": choice}])
-            for example in asked
+            for example in questions
             for choice in example.choices
         ]
         found = iter(scoring.likelihoods(loaded, flat, self.config.batch_tokens))
         rows = []
-        for example in asked:
+        for example in questions:
             answers = [next(found)[0] for _ in example.choices]
             pick = _best([answer.logp for answer in answers])
             per_token = _best([answer.per_token for answer in answers])

@@ -19,7 +19,7 @@ class ORPOConfig(OfflineConfig):
 
     learning_rate: float = 8e-6
     """The paper's value for full fine-tuning (section C); TRL's LoRA example uses 8e-5."""
-    weight: float = setting(0.1, at_least=0)
+    weight: float = setting(0.1, at_least=0, at_most=10**4, usual=(None, 2))
     """Weight of the odds-ratio term beside the likelihood of the chosen sequence (the paper's lambda; 0.1 to 0.25)."""
 
 
@@ -31,7 +31,7 @@ class ORPO(OfflineMethod):
     takes = (Preference,)
     library = ("trl.experimental.orpo", "ORPOConfig", "ORPOTrainer")
     trains_chosen_prompt = True
-    own = {"beta": "weight"}  # noqa: RUF012
+    library_fields = {"beta": "weight"}  # noqa: RUF012
 
     def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:
         """Give two whole sequences with labels."""

@@ -33,18 +33,18 @@ class PPOConfig(ClippedConfig):
     learning_rate: float = 3e-6
     epochs_per_batch: int = 4
     """Passes over each batch of rollouts."""
-    gamma: float = setting(1.0, at_least=0, at_most=1)
+    gamma: float = setting(1.0, at_least=0, at_most=1, usual=(0.9, 1))
     """Discount of later rewards, per token."""
     lam: float = setting(0.95, at_least=0, at_most=1)
     """GAE's λ: 1 trusts sampled returns, 0 the value function (arXiv:1506.02438)."""
     whiten: bool = True
     """Shift and scale the batch's advantages to mean 0 and variance 1."""
-    value: ValueFrom = ValueFrom.model
-    value_coef: float = setting(0.1, at_least=0)
+    value: ValueFrom = setting(ValueFrom.model, timed=True)
+    value_coef: float = setting(0.1, above=0, at_most=1000, usual=(0.01, 10))
     """Weight of the value loss beside the policy's."""
-    value_clip: float | None = setting(0.2, above=0)
+    value_clip: float | None = setting(0.2, above=0, at_most=1000, usual=(0.01, 10))
     """Values move at most this far from the old ones in the loss; null does not clip."""
-    value_rate: float = setting(10.0, above=0)
+    value_rate: float = setting(10.0, above=0, at_most=10**5, usual=(0.1, 1000))
     """Learning rate of the value weights that the policy does not share, in multiples of `learning_rate`: the new
     layer starts from 0. verl's critic rate is ten times its actor's."""
 
@@ -65,16 +65,18 @@ class PPO(OnlineMethod):
         """Estimate advantages by GAE, and note the returns that values learn from."""
         from rlpipe.methods.advantages import generalised, whiten
 
-        own = self.config
+        config = self.config
         assert batch.values is not None
         found, batch.returns = generalised(
-            batch.token_rewards, batch.values, batch.written, batch.lengths, own.gamma, own.lam
+            batch.token_rewards, batch.values, batch.written, batch.lengths, config.gamma, config.lam
         )
-        return whiten(found, batch.written) if own.whiten else found
+        return whiten(found, batch.written) if config.whiten else found
 
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Clip the ratio of each token."""
         from rlpipe.methods.losses import clipped_tokens
 
-        own = self.config
-        return clipped_tokens(tokens.logps, tokens.old, tokens.advantages, tokens.weights, own.clip, own.clip_high)
+        config = self.config
+        return clipped_tokens(
+            tokens.logps, tokens.old, tokens.advantages, tokens.weights, config.clip, config.clip_high
+        )

@@ -13,7 +13,7 @@ from rlpipe.config.kinds import MethodConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import SamplingConfig, greedy_problems
+from rlpipe.engines.rollout import SamplingConfig, training_problems
 from rlpipe.methods.library import LibraryMethod
 
 if TYPE_CHECKING:
@@ -29,23 +29,23 @@ class TrlConfig(MethodConfig):
     """TRL's default."""
     batch_size: int = 64
     """Completions per optimiser step, over all devices and accumulation steps together."""
-    micro_batch_size: int = setting(8, at_least=1)
+    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True)
     """Completions per forward pass on one device; accumulation makes up the rest of `batch_size`."""
     schedule: str = "constant_with_warmup"
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
     warmup: float = 0.0
     """Share of the steps in which the learning rate rises from 0."""
-    group_size: int = setting(4, at_least=1)
+    group_size: int = setting(4, at_least=1, at_most=4096, usual=(None, 256), timed=True)
     """Completions of each prompt."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn; stop strings are not TRL's."""
-    epochs_per_batch: int = setting(1, at_least=1)
+    epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
     """Passes over each batch of rollouts."""
-    minibatches: int = setting(1, at_least=1)
+    minibatches: int = setting(1, at_least=1, at_most=10**5, usual=(None, 256), timed=True)
     """Optimiser steps per pass over a batch of rollouts."""
-    kl_coef: float = setting(0.05, at_least=0, zero="no reference")
+    kl_coef: float = setting(0.05, at_least=0, zero="no reference", at_most=10**4, usual=(None, 10), timed=True)
     """Weight of the KL from the starting model; 0 needs no reference."""
-    clip: float = setting(0.2, above=0)
+    clip: float = setting(0.2, above=0, at_most=1, usual=(0.01, 0.5))
     """Ratios of new to old probability are clipped to 1 ± this."""
 
     @property
@@ -62,7 +62,7 @@ class TrlMethod(LibraryMethod):
     takes = (Prompt,)
     trainer = "rlpipe.training.online.trl"
     takes_reward = True
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "num_generations": "group_size",
         "beta": "kl_coef",
         "epsilon": "clip",
@@ -83,13 +83,13 @@ class TrlMethod(LibraryMethod):
 
     def arguments(self) -> dict[str, Any]:
         """Return the library's arguments that this method sets."""
-        own, sampling = self.config, self.config.sampling
+        config, sampling = self.config, self.config.sampling
         return {
-            "num_generations": own.group_size,
-            "beta": own.kl_coef,
-            "epsilon": own.clip,
-            "num_iterations": own.epochs_per_batch,
-            "generation_batch_size": own.batch_size * own.minibatches,
+            "num_generations": config.group_size,
+            "beta": config.kl_coef,
+            "epsilon": config.clip,
+            "num_iterations": config.epochs_per_batch,
+            "generation_batch_size": config.batch_size * config.minibatches,
             "max_completion_length": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -99,19 +99,20 @@ class TrlMethod(LibraryMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        own, found = self.config, []
-        if own.group_size < 2:
-            what = f"{own.name} compares completions of one prompt with each other, and there is only one"
+        settings, found = self.config, []
+        if settings.group_size < 2:
+            what = f"{settings.name} compares completions of one prompt with each other, and there is only one"
             found.append(Problem("method.group_size", what, "set 2 or more (4 is usual)"))
-        elif own.batch_size * own.minibatches % own.group_size:
-            what = f"{own.batch_size * own.minibatches} completions are no whole groups of {own.group_size}"
+        elif (together := settings.batch_size * settings.minibatches) % settings.group_size:
+            what = f"{together} completions are no whole groups of {settings.group_size}"
             found.append(Problem("method.batch_size", what, "make batch_size · minibatches a multiple of group_size"))
-        if own.sampling.stop:
-            what = f"TRL ends completions at the end-of-turn token only, not at {list(own.sampling.stop)}"
+        if settings.sampling.stop:
+            what = f"TRL ends completions at the end-of-turn token only, not at {list(settings.sampling.stop)}"
             found.append(
-                Problem("method.sampling.stop", what, f"take {own.name.removeprefix('trl_')}, or set it to []")
+                Problem("method.sampling.stop", what, f"take {settings.name.removeprefix('trl_')}, or set it to []")
             )
-        if own.sampling.max_tokens >= own.max_length:
-            what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+        if settings.sampling.max_tokens >= settings.max_length:
+            drawn, room = settings.sampling.max_tokens, settings.max_length
+            what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        return found + greedy_problems(own.sampling, "method.sampling")
+        return found + training_problems(settings.sampling, "method.sampling.")

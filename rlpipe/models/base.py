@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.core.errors import Problem
+from rlpipe.hub.facts import Facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,8 @@ class Loaded:
     """What was decided on the way (template given, pad token reused, embeddings resized); goes into the manifest."""
     peft: Any = None
     """The peft.LoraConfig for the trainer to apply, or None for full fine-tuning."""
+    engine: Any = None
+    """The `Engine` that draws its completions; None where the model itself does, with default settings."""
 
 
 class Model(ABC):
@@ -40,6 +44,14 @@ class Model(ABC):
 
     def __init__(self, config: ModelConfig):
         self.config = config
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with the settings, each at its field's name. Cheap: imports nothing heavy."""
+        return []
+
+    def facts(self) -> Facts | None:
+        """Return what is known of the model before it is loaded or made, None for nothing. Raises ModelError."""
+        return None
 
     @abstractmethod
     def load(self, source: str | None, head: Head, seed: int, device: str, scratch: Path) -> Loaded:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = list[int]
+AT_ONCE = 1000
+"""Texts that the tokenizer gets at a time: until it is done with them, no request to stop is heard."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def tokenize(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ma
         return _chats(examples, tokenizer, mark)  # type: ignore[arg-type]
     if isinstance(first, Text):
         texts = [_closed(example.text, tokenizer) for example in examples]  # type: ignore[attr-defined]
-        return [Tokens([], (ids,)) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+        return [Tokens([], (ids,)) for ids in encode(texts, tokenizer, special=True)]
     if isinstance(first, Completion | Labelled):
         continued = [[example.completion] for example in examples]  # type: ignore[attr-defined]
     elif isinstance(first, Preference):
@@ -71,9 +73,10 @@ def tokenize(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ma
     return _continuations(examples, continued, tokenizer, mark)
 
 
-def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:
-    """Tokenise rendered text, which has its special tokens already."""
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, special: bool = False) -> list[Ids]:
+    """Tokenise text; `special` adds special tokens, which rendered text has already."""
+    parts = (texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE))
+    return [ids for part in parts for ids in tokenizer(part, add_special_tokens=special, verbose=False)["input_ids"]]
 
 
 def common_prefix(one: Ids, other: Ids) -> int:
@@ -135,6 +138,9 @@ def has_generation_markers(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _chats(examples: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, mark: bool) -> list[Tokens]:
+    if len(examples) > AT_ONCE:
+        parts = (examples[first : first + AT_ONCE] for first in range(0, len(examples), AT_ONCE))
+        return [tokens for part in parts for tokens in _chats(part, tokenizer, mark)]
     conversations, names = [example.messages for example in examples], [example.id for example in examples]
     tools = [example.tools for example in examples]
     # A template that marks the assistant's words knows nothing of weights.

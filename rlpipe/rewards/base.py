@@ -60,6 +60,8 @@ class Reward(ABC):
     """The dataset columns that it reads from `rollout.prompt.columns`."""
     verifies: ClassVar[bool] = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    parts: ClassVar[tuple[str, ...] | None] = None
+    """The names that `Score.parts` may have; None leaves them open."""
     model_head: ClassVar[Head | None] = None
     """What the model that it scores with must end in, where it scores with one."""
 

@@ -129,13 +129,13 @@ def _broken(name: str, what: str) -> PluginError:
 
 def _at_fault(name: str, reward: Reward, rollouts: Sequence[Rollout], error: Exception) -> PluginError:
     """Find the row that a reward fails on by scoring one by one, and say so."""
-    said = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     for rollout in rollouts:
         try:
             reward.score([rollout])
         except Exception as again:
             return _broken(name, f"row {rollout.prompt.id}: {type(again).__name__}: {again}")
-    return _broken(name, f"failed on {len(rollouts)} rollouts together, though on none alone: {said}")
+    return _broken(name, f"failed on {len(rollouts)} rollouts together, though on none alone: {message}")
 
 
 def prove(name: str, reward: Reward) -> None:

@@ -65,6 +65,7 @@ class Gsm8kReward(Reward):
     config: Gsm8kRewardConfig
     verifies = True
     columns = ("answer",)
+    parts = tuple(one.value for one in Extraction)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score each rollout; `parsed` is False where the mode finds no number. Raises ValueError for a bad answer."""

@@ -30,7 +30,7 @@ class MathRewardConfig(RewardConfig):
 
     column: str = "reference"
     """The dataset column that holds the right answer: a number, LaTeX, or a solution that ends in `\\\\boxed{…}`."""
-    timeout: float = setting(2.0, Changes.nothing, above=0)
+    timeout: float = setting(2.0, Changes.nothing, above=0, at_most=86400, usual=(0.05, 120))
     """Seconds of processor time for one completion; one that takes longer counts as unreadable, and as timed out."""
 
 
@@ -48,6 +48,7 @@ class MathReward(Reward):
     Config = MathRewardConfig
     config: MathRewardConfig
     verifies = True
+    parts = ()
 
     def __init__(self, config: RewardConfig):
         super().__init__(config)
@@ -57,13 +58,10 @@ class MathReward(Reward):
         """Answers that took too long or too much."""
 
     def problems(self) -> list[Problem]:
-        """Say when math-verify is not installed, or the time is none."""
-        found = []
-        if importlib.util.find_spec("math_verify") is None:
-            found.append(Problem("name", "math-verify is not installed", "pip install 'rlpipe[math]'"))
-        if not self.config.timeout > 0:
-            found.append(Problem("timeout", f"{self.config.timeout} is no time", "give seconds, for example 2"))
-        return found
+        """Say when math-verify is not installed."""
+        if importlib.util.find_spec("math_verify") is not None:
+            return []
+        return [Problem("name", "math-verify is not installed", "pip install 'rlpipe[math]'")]
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score each rollout; `parsed` is False where no mathematics was found in time.

@@ -44,7 +44,7 @@ class PerplexityRewardConfig(FrozenModelConfig):
     """What stands between the completion and the reference answer."""
     verifier: str = "gsm8k"
     """The exact reward that `mode=hybrid` adds, with its default settings."""
-    verifier_weight: float = setting(1.0, finite=True)
+    verifier_weight: float = setting(1.0, finite=True, usual=(-1000, 1000), unused_if="mode!=hybrid")
     """The verifier's share in `mode=hybrid`."""
 
 

@@ -23,6 +23,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
 from rlpipe.rewards.combine import unscorable, verified_columns
 from rlpipe.stages.identity import named
+from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
 from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer_module
 
@@ -85,8 +86,9 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
     config = resolved.config
     where = str(source) if source else config.model.source
     if source is None and where is not None and distributed.is_main():
+        refuse_altered(where)
         record.update(start_model=named(where, config.model.revision))
-    with plugins.blame("model", config.model.name):
+    with plugins.blame("model", config.model.name), record.made_once("start"):
         loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
     for note in loaded.notes:
@@ -108,7 +110,7 @@ def trainer(
     module = trainer_module(method)
     if module is None:
         return None
-    with plugins.blame("method", method.config.name):
+    with plugins.blame("method", method.config.name), record.made_once("data"):
         built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks)))
         found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())

@@ -205,7 +205,7 @@ def test_explain_names_every_need(stages, stage, build):
         (("verify",), "there is no such store"),
     ],
 )
-def test_what_can_be_mended_is_said(stages, arguments, told):
+def test_what_can_be_fixed_is_said(stages, arguments, told):
     code, printed = stages(*arguments)
     assert code == FIXABLE
     assert told in printed

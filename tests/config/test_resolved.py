@@ -21,6 +21,7 @@ LOOK_UPS = {"make", "load"}
 REGISTRY = {"config/plugins.py", "config/resolved.py"}
 
 BY_NAME = {
+    "cli/chat/main.py": "the engine that the command line names",
     "config/compose.py": "a record's config, which is to become a run's",
     "datasets/mixture.py": "the datasets that are mixed",
     "evaluations/accuracy.py": "the verifier that a dataset names",
@@ -166,5 +167,6 @@ def test_what_a_local_folder_says_is_known_before_anything_is_loaded(small_model
     local = resolve(compose("model=hf", f"model.source={small_model}", "dataset.source=sample"))
     assert local.facts is not None
     assert local.parameters == local.facts.parameters
-    assert resolve(compose("model=blank")).facts is None
+    assert resolve(compose("model=tiny")).facts is None, "another run makes it"
+    assert resolve(compose("model=blank")).facts.layers == 4
     assert resolve(compose("model=blank", "model.parameters=7")).parameters == 7

@@ -77,10 +77,9 @@ def test_a_right_answer_that_cannot_be_read_is_an_error(reward, finished):
 
 def test_without_the_library_it_is_said_at_check_time_and_at_the_latest_when_scoring(monkeypatch, finished):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    reward = MathReward(MathReward.Config(name="math", timeout=0.0))
+    reward = MathReward(MathReward.Config(name="math"))
     assert [(one.where, one.fix) for one in reward.problems()] == [
         ("name", "pip install 'rlpipe[math]'"),
-        ("timeout", "give seconds, for example 2"),
     ]
     with pytest.raises(PluginError, match="math-verify is not installed"):
         reward.score([finished("$1$", reference="1")])

@@ -242,11 +242,9 @@ def test_a_right_answer_that_is_no_number_is_an_error(finished):
 @pytest.mark.parametrize(
     ("reward", "where"),
     [
-        (CountdownReward(CountdownReward.Config(name="countdown", format_score=1.0)), "format_score"),
         (Format(Format.Config(name="format", tags=[])), "tags"),
         (Format(Format.Config(name="format", tags=["a b"])), "tags"),
         (Format(Format.Config(name="format", tags=["a", "a"])), "tags"),
-        (Length(Length.Config(name="length", words=0)), "words"),
     ],
 )
 def test_settings_that_make_no_sense(reward, where):

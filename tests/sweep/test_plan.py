@@ -126,6 +126,6 @@ def test_damaged_and_foreign_records_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    config = compose("method=sft", "model=blank", "dataset.sample_size=64")
+    config = compose("method=sft", "model=hf", "dataset.source=sample", "dataset.sample_size=64")
     assert estimate.time(Subject(config), None, {}, gpu=False) is None
     assert estimate.time(Subject(config), 5, {}, gpu=False) is None

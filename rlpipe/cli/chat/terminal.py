@@ -86,8 +86,8 @@ def _answer(conversation: Conversation, text: str) -> None:
     cut = cut_by(rollout, conversation.sampling)
     if cut or screen:
         count = sum(rollout.written)
-        told = [cut] if cut else []
-        _note(", ".join([*told, f"{count} tokens, {count / max(seconds, 1e-9):.0f} tokens/s"]))
+        notes = [cut] if cut else []
+        _note(", ".join([*notes, f"{count} tokens, {count / max(seconds, 1e-9):.0f} tokens/s"]))
 
 
 def write_text(text: str) -> None:

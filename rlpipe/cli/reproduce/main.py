@@ -23,8 +23,9 @@ from rlpipe.records.runs import Run, Standing, find
 from rlpipe.stages.named import run_named
 
 ABOUT = (
-    "Say what differs from a run's record (code, packages, machine, data, parents), run it again in a new folder, and "
-    "compare the results: weights by their hashes, rows and numbers one by one."
+    "Say what of a run's files is not as it was written, and what differs from its record (code, packages, machine, "
+    "data, parents), run it again in a new folder, and compare the results: all files of weights and data bit for bit, "
+    "rows and numbers one by one."
 )
 EXAMPLES = [
     ("rlpipe reproduce runs/DATE/TIME", "is it what the record says?"),
@@ -94,7 +95,7 @@ def show_conditions(found: list[conditions.Difference]) -> None:
     """Print what differs from the record."""
     out = console(stderr=False)
     if not found:
-        out.print("code, packages, machine, data and parents are those of the record")
+        out.print("files, code, packages, machine, data and parents are those of the record")
         return
     table = Table(title="what differs from the record")
     for heading in ("", "in the record", "here"):
@@ -109,7 +110,7 @@ def show_results(findings: list[results.Finding], old: Run, new: Run) -> None:
     out = console(stderr=False)
     table = Table("", "", "", title="the two results", show_header=False)
     for one in findings:
-        table.add_row(one.what, "same" if one.same else Text("different", style="bold red"), Text(one.told))
+        table.add_row(one.what, "same" if one.same else Text("different", style="bold red"), Text(one.detail))
     out.print(table)
     differing = [one.what for one in findings if not one.same]
     verdict = f"not identical: {', '.join(differing)}" if differing else "identical, bit for bit"

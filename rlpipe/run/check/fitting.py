@@ -8,6 +8,7 @@ from typing import Protocol
 from rlpipe.config import plugins
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
+from rlpipe.engines.base import SeparateEngine
 from rlpipe.run.check.rewards import prompt_columns
 from rlpipe.run.check.subject import Subject, classes
 
@@ -55,6 +56,23 @@ def tool(subject: Subject) -> Iterator[Problem]:
         yield Problem("tool", f"{config.method.name} trains on completions that call none", fix)
 
 
+def engine(subject: Subject) -> Iterator[Problem]:
+    """The engine can be had, and something in the run draws by it."""
+    engine, method, name = subject.engine, subject.method, subject.config.engine.name
+    if engine is None or method is None:
+        return
+    yield from engine.problems(subject.config)
+    if not isinstance(engine, SeparateEngine) or method.draws:
+        return
+    if method.takes_reward:
+        what = f"{subject.config.method.name} draws by means of its own, and would ignore it"
+        users = [known for known, cls in classes("method").items() if cls.draws]  # type: ignore[attr-defined]
+        yield Problem(f"engine={name}", what, f"drop engine=…, or choose a method that draws by it ({_listed(users)})")
+    elif not any(one.draws for one in subject.evaluations.values()):
+        what = "nothing in this run draws completions, so it is never started"
+        yield Problem(f"engine={name}", what, "drop engine=…", fatal=False)
+
+
 def evaluation(subject: Subject) -> Iterator[Problem]:
     """Evaluations' settings make sense, and a required one can look at this dataset and this kind of model."""
     method, dataset = subject.method, subject.dataset
@@ -63,7 +81,7 @@ def evaluation(subject: Subject) -> Iterator[Problem]:
     for name, one in subject.evaluations.items():
         where, drop = f"evaluation.{name}", f"set evaluation.{name}.required=false to leave it out, or choose another"
         for problem in one.problems():
-            yield Problem(f"{where}.{problem.where}", problem.what, problem.fix, problem.fatal)
+            yield problem.below(where)
         if not one.config.required:
             continue
         if method.makes == "data":
@@ -99,20 +117,11 @@ def rows(subject: Subject) -> Iterator[Problem]:
         yield Problem("dataset.source", what, "its numbers mean little; choose a real model", fatal=False)
 
 
-def own(subject: Subject) -> Iterator[Problem]:
-    """What the method and the library behind it say about their settings."""
+def method_settings(subject: Subject) -> Iterator[Problem]:
+    """What the method says about its settings."""
     method = subject.method
-    if method is None:
-        return
-    yield from method.problems(subject.config)
-    from rlpipe.methods.library import LibraryMethod
-    from rlpipe.training.offline.arguments import SET_BY_RLPIPE
-
-    if isinstance(method, LibraryMethod):
-        taken = SET_BY_RLPIPE | {key: f"method.{name}" for key, name in method.own.items()}
-        for key in subject.config.method.extra:
-            if key in taken:
-                yield Problem(f"method.extra.{key}", "rlpipe sets this itself", f"set {taken[key]} instead")
+    if method is not None:
+        yield from method.problems(subject.config)
 
 
 def _served(subject: Subject, what: str) -> bool:

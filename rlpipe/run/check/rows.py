@@ -98,7 +98,7 @@ def _read(subject: Subject, dataset: Dataset, takes: tuple[Form, ...]) -> Found:
 
 
 def _is_local(dataset: Dataset) -> bool:
-    return dataset.config.source not in ("hub", "sample") and type(dataset).own_rows is Dataset.own_rows
+    return dataset.config.source not in ("hub", "sample") and type(dataset).make_rows is Dataset.make_rows
 
 
 def _note(where: str, what: str, fix: str) -> Problem:

@@ -69,9 +69,9 @@ def rollouts(row: Row, prompt: Prompt, ids: list[int]) -> list[Rollout]:
     ]
 
 
-def usable(row: Row, own: AIFeedbackConfig) -> list[bool]:
+def usable(row: Row, settings: AIFeedbackConfig) -> list[bool]:
     """Say of each response whether it may stand in a pair: it says something, and it was not cut off."""
     return [
-        bool(one["text"].strip()) and (own.cut is Cut.keep or one["finish"] != Finish.length.value)
+        bool(one["text"].strip()) and (settings.cut is Cut.keep or one["finish"] != Finish.length.value)
         for one in row["responses"]
     ]

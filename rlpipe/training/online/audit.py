@@ -127,7 +127,7 @@ def _shown(rollout: Rollout, tokenizer: Any, stops: set[int] | frozenset[int]) -
 
 
 def _judge(found: OnlineAudit, trainer: OnlineTrainer, rollouts: list[Rollout]) -> None:
-    tokenizer, sampling = trainer.collector.sampler.loaded.tokenizer, trainer.own.sampling
+    tokenizer, sampling = trainer.collector.sampler.loaded.tokenizer, trainer.settings.sampling
     for rollout in rollouts:
         last = text_of(rollout.prompt.prompt[-1:]).strip()
         laid_out = lay_out(rollout.prompt, tokenizer, trainer.collector.sampler.protocol)

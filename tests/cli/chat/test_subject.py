@@ -21,7 +21,7 @@ def test_a_run_brings_its_model_tools_and_sampling(trained_run, tmp_path):
     assert [one.name for one in found.tools] == ["calculator"]
     assert found.sampling == SAMPLING
     assert found.loaded.path == str(tmp_path / "run" / "model")
-    assert "run: trained by sft on smoltalk (90" in found.told
+    assert "run: trained by sft on smoltalk (90" in found.description
     assert found.notes == []
 
 
@@ -40,7 +40,7 @@ def test_the_sampling_of_training_is_the_default(trained_run, tmp_path):
 
 def test_any_model_folder_will_do(small_model, tmp_path):
     found = find(str(small_model), "cpu", tmp_path / "start")
-    assert found.told.startswith(str(small_model))
+    assert found.description.startswith(str(small_model))
     assert (found.notes, list(found.tools)) == ([], [])
 
 
