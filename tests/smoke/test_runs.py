@@ -201,7 +201,7 @@ def test_real_piqa_rows_are_trained_and_measured(finished, shared_dir, method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["preference", "completion"])
-def test_ones_make_rows(finished, tmp_path, form):
+def test_ones_own_rows(finished, tmp_path, form):
     answers = {"completion": "four"} if form == "completion" else {"chosen": "four", "rejected": "five"}
     rows = [{"prompt": f"What is {number} minus {number - 4}?", **answers} for number in range(4, 104)]
     file = tmp_path / "own rows.jsonl"

@@ -117,10 +117,10 @@ def _left_out(report: LoadReport) -> Problem | None:
 
 def _text(example: Example) -> str:
     """Return the words of an example, of its answers the longest, without anything a chat template puts around them."""
-    said = body(example)
-    said.pop("tools", None)
-    answers = [said.pop(name) for name in ("chosen", "rejected") if name in said]
-    texts = [text for name, value in said.items() if name != "columns" for text in _strings(value)]
+    fields = body(example)
+    fields.pop("tools", None)
+    answers = [fields.pop(name) for name in ("chosen", "rejected") if name in fields]
+    texts = [text for name, value in fields.items() if name != "columns" for text in _strings(value)]
     longest = max((list(_strings(answer)) for answer in answers), key=lambda part: sum(map(len, part)), default=[])
     return "\n".join([*texts, *longest])
 
@@ -135,21 +135,24 @@ def _strings(value: object) -> Iterator[str]:
 
 def _batch(subject: Subject, count: int) -> Iterator[Problem]:
     """There are enough examples for one batch."""
-    own, method = subject.config.method, subject.method
-    needed = own.prompts_per_batch if isinstance(own, OnlineConfig) else own.batch_size
+    config, method = subject.config.method, subject.method
+    needed = config.prompts_per_batch if isinstance(config, OnlineConfig) else config.batch_size
     packed = isinstance(method, OfflineMethod) and method.packs
-    if count < needed and not packed and isinstance(own, OnlineConfig | OfflineConfig):
+    if count < needed and not packed and isinstance(config, OnlineConfig | OfflineConfig):
         what = f"a batch needs {needed} examples, and there are {count} to train on"
         yield Problem("method.batch_size", what, f"lower it (method.batch_size={max(1, count)}), or use more data")
 
 
 def _length(subject: Subject, shortest: tuple[str, ...]) -> Iterator[Problem]:
     """Not all examples are too long; laid out by the chat template they are longer than counted here."""
-    own = subject.config.method
-    if isinstance(own, OfflineConfig) and own.overlong is Overlong.drop:
-        room, fields = own.max_length, "method.max_length"
-    elif isinstance(own, OnlineConfig):
-        room, fields = own.max_length - own.sampling.max_tokens, "method.max_length less method.sampling.max_tokens"
+    config = subject.config.method
+    if isinstance(config, OfflineConfig) and config.overlong is Overlong.drop:
+        room, fields = config.max_length, "method.max_length"
+    elif isinstance(config, OnlineConfig):
+        room, fields = (
+            config.max_length - config.sampling.max_tokens,
+            "method.max_length less method.sampling.max_tokens",
+        )
     else:
         return
     if len(shortest[0]) <= room or subject.config.model.source is None:  # a token has a character at least
