@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.core.errors import PluginError
 from rlpipe.datasets.forms import Example
@@ -14,6 +14,7 @@ from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.records.lease import Lost
 from rlpipe.records.record import Record, Status
+from tests.composed import compose
 from tests.records.takeover import take_over
 
 

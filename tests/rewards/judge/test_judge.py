@@ -325,8 +325,8 @@ def test_a_file_that_cannot_be_kept(judge, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_paused_for_its_budget_goes_on_and_ends_as_one_that_never_did(server, tmp_path, monkeypatch):
-    from rlpipe.config.compose import compose
     from rlpipe.run.run import run
+    from tests.composed import compose
 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
     server.script = [lambda body: (200, chat(f"Score: {len(body['messages'][0]['content']) % 11}"))]
