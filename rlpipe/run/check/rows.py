@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlpipe.core.errors import DataError, ModelError, Problem
+from rlpipe.config import plugins
+from rlpipe.core.errors import DataError, ModelError, PluginError, Problem
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport
 from rlpipe.datasets.forms import Example, Form, body, route
@@ -41,7 +42,6 @@ def rows(subject: Subject) -> Iterator[Problem]:
     yield from found.problems
     if found.whole and method.takes:
         yield from _batch(subject, found.count)
-    if found.shortest:
         yield from _length(subject, found.shortest)
 
 
@@ -81,11 +81,14 @@ def _state(file: Path) -> tuple[str, int, int]:
 def _read(subject: Subject, dataset: Dataset, takes: tuple[Form, ...]) -> Found:
     rewards = list(subject.rewards.values())
     try:
-        splits = load(
-            dataset, takes, subject.config.seed, unscorable(rewards), train=subject.reads_train, largest=WHOLE
-        )
+        with plugins.blame("dataset", subject.config.dataset.name):
+            splits = load(
+                dataset, takes, subject.config.seed, unscorable(rewards), train=subject.reads_train, largest=WHOLE
+            )
     except DataError as error:
         return Found(error.problems)
+    except PluginError as error:
+        return Found([error.at("dataset")])
     reports = [report for report in (splits.train.report, splits.test.report) if report.read]
     sampled = [note for report in reports for note in report.notes if note.startswith(local.SAMPLED)]
     problems = [_note("dataset.source", note, "the rest is looked at as the run begins") for note in sampled]
@@ -149,15 +152,13 @@ def _length(subject: Subject, shortest: tuple[str, ...]) -> Iterator[Problem]:
     if isinstance(config, OfflineConfig) and config.overlong is Overlong.drop:
         room, fields = config.max_length, "method.max_length"
     elif isinstance(config, OnlineConfig):
-        room, fields = (
-            config.max_length - config.sampling.max_tokens,
-            "method.max_length less method.sampling.max_tokens",
-        )
+        room, fields = config.max_length - config.sampling.max_tokens, "what method.sampling.max_tokens leaves of it"
     else:
         return
-    if len(shortest[0]) <= room or subject.config.model.source is None:  # a token has a character at least
+    source = subject.config.model.source
+    if source is None or not shortest or len(shortest[0]) <= room:  # a token has a character at least
         return
-    counts = _tokens(Path(subject.config.model.source).expanduser(), shortest)
+    counts = _tokens(Path(source).expanduser(), shortest)
     if counts and min(counts) > room:
         what = f"even the shortest of the examples have {min(counts)} tokens and more, and {fields} is {room}"
         yield Problem("method.max_length", what, "raise it if the model can take more, or use shorter rows")
