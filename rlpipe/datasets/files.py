@@ -15,8 +15,6 @@ from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Example
 from rlpipe.datasets.shapes import FORMS, FormName, Shape, recognise, usual
 
-__all__ = ["Files", "FilesConfig", "FormName"]
-
 
 @changing(Changes.result)
 @dataclass
