@@ -13,10 +13,10 @@ from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, ModelError
-from rlpipe.core.terminal import say, show
+from rlpipe.core.terminal import is_part, say, say_detail, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
-from rlpipe.datasets.load import describe, load
+from rlpipe.datasets.load import load, summed_up
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
@@ -61,8 +61,7 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
         splits.train = with_calls(splits.train, resolved.make_tools())
     reports = [splits.train.report, splits.test.report]
     record.update(data={report.split: vars(report) for report in reports})
-    for report in reports:
-        say(describe(report))
+    say_detail(summed_up(config.dataset.name, *reports))
     return splits
 
 
@@ -75,8 +74,8 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
     with plugins.blame("model", config.model.name):
         loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
-    for note in loaded.notes:
-        say(f"model: {note}")
+    if loaded.notes:
+        say_detail(f"model: {'; '.join(loaded.notes)}")
     return loaded
 
 
@@ -99,6 +98,8 @@ def trainer(
         found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())
     show(found)
+    if is_part():  # what is wrong is said in any case
+        show_problems(found.warnings)
     if found.errors:
         raise ConfigError(found.errors)
     return built
