@@ -72,7 +72,7 @@ def transformers_generate(loaded: Loaded, asked: list[Prompt], count: int, token
 def rlpipe_sample(loaded: Loaded, asked: list[Prompt], count: int, tokens: int, ends: list[int]) -> int:
     """Sample as rlpipe does. Return the tokens written."""
     sampler = Sampler(loaded, SamplingConfig(max_tokens=tokens))
-    sampler._ends = frozenset(ends)
+    sampler.endings.tokens = frozenset(ends)
     return sum(len(rollout.ids) for group in sampler.sample(asked, count, seed=0) for rollout in group)
 
 

@@ -81,7 +81,7 @@ def overview(folders: Sequence[Path] = ()) -> str:
 
 def run_help(overrides: Sequence[str], folders: Sequence[Path] = ()) -> str:
     """Return the fields that the given choices have: type, value as composed, documentation."""
-    config = compose_raw(overrides, folders, hydras_own=True)
+    config = compose_raw(overrides, folders, with_hydra=True)
     chosen = {key_of(override).split(".")[0]: override for override in overrides}
     nodes = {group: OmegaConf.select(config, group.replace("/", ".")) for group in options(folders) if group in chosen}
     nodes = {group: node for group, node in nodes.items() if node is not None} or {"method": config.method}

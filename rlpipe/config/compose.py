@@ -70,7 +70,8 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
     register()
     config = OmegaConf.structured(RunConfig)
     problems: list[Problem] = []
-    for key, value in plain.items():
+    before_engines = {"engine": {"name": "transformers"}}  # what records of then did not say
+    for key, value in {**before_engines, **plain}.items():
         try:
             if key in plugins.SEVERAL:
                 config[key] = {name: _node(key, node) for name, node in value.items()}

@@ -106,12 +106,12 @@ def _unknown_key(cause: OmegaConfBaseException, overrides: Sequence[str], folder
     paths = [field.path for field in known]
     groups = list(options(folders))
     hint = _guess_path(key, [*paths, *groups])
-    beside = _beside(parent, known)
+    siblings = _siblings(parent, known)
     listed = (
-        f"known in '{parent}': {', '.join(beside)}" if beside else f"groups: {', '.join(groups)}; see rlpipe --help"
+        f"known in '{parent}': {', '.join(siblings)}" if siblings else f"groups: {', '.join(groups)}; see rlpipe --help"
     )
     head = key.split(".")[0]
-    if head in ("reward", "tool", "evaluation") and not beside:
+    if head in ("reward", "tool", "evaluation") and not siblings:
         listed = f"choose the option that has it first ({head}=…): {', '.join(options(folders)[head])}"
     return Problem(where or key, f"there is no field or group '{key}'", hint + listed)
 
@@ -194,7 +194,7 @@ def _guess_path(key: str, paths: Sequence[str]) -> str:
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 
-def _beside(parent: str, known: Sequence[Field]) -> list[str]:
+def _siblings(parent: str, known: Sequence[Field]) -> list[str]:
     prefix = f"{parent}." if parent else ""
     names = [field.path.removeprefix(prefix).split(".")[0] for field in known if field.path.startswith(prefix)]
     return list(dict.fromkeys(names)) if parent else []

@@ -47,6 +47,7 @@ def register() -> None:
     store.store(group="schema/sweeper", name="grid", node=_targeted(GridConfig, "GridSweeper"))
     Plugins.instance().register(ConfigFolders)
     _let_trials_fail()
+    _keep_the_store()
     resolvers.register()
 
 
@@ -91,6 +92,14 @@ def _let_trials_fail() -> None:
         store.store(group="hydra/sweeper", name="optuna", node=node, provider="rlpipe")
 
 
+def _keep_the_store() -> None:
+    """Let Hydra share its store of nodes between compositions: it copies all of it for each, a third of their time.
+
+    Nothing in it can change that way, since whatever is loaded from the store is copied too.
+    """
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+
+
 @functools.cache
 def config_folders() -> tuple[Path, ...]:
     """Return the config folders that installed packages bring (entry-point group `rlpipe.conf`)."""
@@ -123,7 +132,7 @@ class ConfigFolders(SearchPathPlugin):
             search_path.append(provider="package", path=f"file://{folder}")
 
 
-def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), hydras_own: bool = False) -> DictConfig:
+def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), with_hydra: bool = False) -> DictConfig:
     """Compose, with the errors that Hydra and OmegaConf raise themselves.
 
     `folders` add a user's own options; with `hydras_own` the node `hydra` is there too, with the launcher's fields.
@@ -133,9 +142,9 @@ def compose_raw(overrides: Sequence[str], folders: Sequence[Path] = (), hydras_o
     if folders:
         overrides = [*overrides, f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]"]
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose("config", [*overrides, *_searchpath()], return_hydra_config=hydras_own)
+        return hydra.compose("config", [*overrides, *_searchpath()], return_hydra_config=with_hydra)
     with hydra.initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
-        return hydra.compose("config", list(overrides), return_hydra_config=hydras_own)
+        return hydra.compose("config", list(overrides), return_hydra_config=with_hydra)
 
 
 def _searchpath() -> list[str]:

@@ -119,6 +119,17 @@ class ModelConfig:
     """Longest sequence the model takes (null: read from the local folder, else unknown before loading)."""
 
 
+class SystemMessages(Enum):
+    """What becomes of the system messages of rows."""
+
+    keep = "keep"
+    """They stay; a chat template that refuses them ends the run with an error."""
+    fold = "fold"
+    """Each stands at the beginning of the user turn that follows it."""
+    drop = "drop"
+    """They are left out."""
+
+
 @changing(Changes.result)
 @dataclass
 class DatasetConfig:
@@ -139,6 +150,8 @@ class DatasetConfig:
     """The hub's commit, tag or branch."""
     columns: dict[str, str] = field(default_factory=dict)
     """Columns that are called otherwise in the source: `{name that the dataset reads: name in the source}`."""
+    system: SystemMessages = SystemMessages.keep
+    """What becomes of system messages, which some models' chat templates refuse."""
     train_split: str = "train"
     """The split to train on."""
     test_split: str | None = "test"
@@ -194,6 +207,15 @@ class EvaluationConfig:
     """Tokens per forward pass, padding included."""
     required: bool = setting(True, Changes.nothing)
     """False leaves it out, and says so, where dataset or model do not allow it; True makes that an error."""
+
+
+@changing(Changes.nothing)
+@dataclass
+class EngineConfig:
+    """What every engine has."""
+
+    name: str = setting(MISSING, Changes.indirect)
+    """The engine plugin. Another one draws other completions of the same distribution, up to rounding."""
 
 
 @changing(Changes.nothing)

@@ -23,7 +23,7 @@ from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
 
 ORDER = (
-    *("model", "dataset", "method", "reward", "tool", "after", "evaluation", "tracker"),
+    *("model", "dataset", "method", "reward", "tool", "engine", "after", "evaluation", "tracker"),
     "experiment",
     "hydra/launcher",
 )
@@ -105,7 +105,7 @@ def chosen_options(config: RunConfig, overrides: Sequence[str]) -> dict[str, Any
     if HydraConfig.initialized() and as_typed(HydraConfig.get().overrides.task) == list(overrides):
         choices = HydraConfig.get().runtime.choices
     elif overrides:
-        choices = compose_raw(overrides, hydras_own=True).hydra.runtime.choices
+        choices = compose_raw(overrides, with_hydra=True).hydra.runtime.choices
     else:
         return {}
     chosen = {group: option for group, option in choices.items() if option is not None and "/" not in group}

@@ -76,6 +76,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "tool": {
         "calculator": "rlpipe.tools.calculator:Calculator",
     },
+    "engine": {
+        "transformers": "rlpipe.engines.transformers:Transformers",
+        "vllm": "rlpipe.engines.vllm:Vllm",
+    },
     "evaluation": {
         "preference": "rlpipe.evaluations.preference:PreferenceAccuracy",
         "perplexity": "rlpipe.evaluations.perplexity:Perplexity",

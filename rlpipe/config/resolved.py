@@ -4,8 +4,9 @@ A run has one `Resolved`: checks, building, evaluations, estimates and fingerpri
 first wanted, so that one that cannot be used is an error only for who wants it.
 
 Two kinds of objects come out of it. What only answers questions is made once and shared: `method`, `dataset`, `model`,
-`reward(name)`, `evaluation(name)`. What is started holds something afterwards (a model, a process, a connection, the
-rows so far), and each use has its own: `make_rewards()`, `make_evaluation(name)`, `make_tools()`, `make_tracker()`.
+`engine`, `reward(name)`, `evaluation(name)`. What is started holds something afterwards (a model, a process, a
+connection, the rows so far), and each use has its own: `make_rewards()`, `make_evaluation(name)`, `make_tools()`,
+`make_engine()`, `make_tracker()`.
 Never start a shared one: another user would meet its state, and a model would be kept that was to be let go.
 """
 
@@ -45,6 +46,11 @@ class Resolved:
         return plugins.make("dataset", self.config.dataset)
 
     @cached_property
+    def engine(self) -> Any:
+        """The run's `Engine`, to ask what it is."""
+        return self.make_engine()
+
+    @cached_property
     def model(self) -> Any:
         """The run's `Model`: the plugin, which loads or makes the weights, and not these."""
         return plugins.make("model", self.config.model)
@@ -73,6 +79,10 @@ class Resolved:
     def make_tools(self) -> list[Any]:
         """Return new `Tool` objects."""
         return [plugins.make("tool", node) for node in self.config.tool.values()]
+
+    def make_engine(self) -> Any:
+        """Return a new `Engine`."""
+        return plugins.make("engine", self.config.engine)
 
     def make_tracker(self) -> Any:
         """Return a new `Tracker`."""
@@ -105,7 +115,7 @@ class Resolved:
 
     def unusable(self) -> Iterator[Problem]:
         """Yield a Problem, at its key, for each chosen plugin that is unknown or could not be imported."""
-        nodes = {kind: getattr(self.config, kind) for kind in ("model", "dataset", "method", "tracker")}
+        nodes = {kind: getattr(self.config, kind) for kind in ("model", "dataset", "method", "engine", "tracker")}
         for kind in plugins.SEVERAL:
             nodes |= {f"{kind}.{name}": node for name, node in getattr(self.config, kind).items()}
         for where, node in nodes.items():

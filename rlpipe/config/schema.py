@@ -13,6 +13,7 @@ from omegaconf import MISSING
 
 from rlpipe.config.kinds import (
     DatasetConfig,
+    EngineConfig,
     EvaluationConfig,
     MethodConfig,
     ModelConfig,
@@ -90,6 +91,8 @@ class RunConfig:
     """What completions earn (on-policy methods)."""
     tool: dict[str, ToolConfig] = field(default_factory=dict)
     """What completions may call."""
+    engine: EngineConfig = MISSING
+    """What draws completions: for training, evaluations and AI feedback."""
     evaluation: dict[str, EvaluationConfig] = setting(dict, Changes.rows)
     """What is measured before and after training."""
     tracker: TrackerConfig = setting(MISSING, Changes.nothing)

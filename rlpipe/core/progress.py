@@ -136,11 +136,11 @@ class Counting:
         self._first = self._done = done
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
 
     def __enter__(self) -> Self:
         """Show the bar."""
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
         if self.enabled and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}"))
             self._bar = Progress(*columns, console=self.console, transient=True)
@@ -153,8 +153,8 @@ class Counting:
         self._done = done
         if self._bar is not None:
             self._bar.update(self._task, completed=done, numbers=self._numbers())
-        elif self.enabled and done < self.total and time.monotonic() - self._told > _BETWEEN_LINES:
-            self._told = time.monotonic()
+        elif self.enabled and done < self.total and time.monotonic() - self._reported > _BETWEEN_LINES:
+            self._reported = time.monotonic()
             self.console.print(f"{margin()}{self.title}: {self._numbers()}", soft_wrap=True)
 
     def __exit__(

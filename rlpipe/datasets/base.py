@@ -7,7 +7,7 @@ checking, deduplicating, converting and reporting are the same for all (`load`, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -74,7 +74,14 @@ class Dataset(ABC):
         `rows` are all of the file's when `whole`, else its first alone.
         """
 
-    def own_rows(self, seed: int) -> tuple[Rows, Rows] | None:
+    def adapt(self, columns: Collection[str]) -> None:  # noqa: B027
+        """Look at which columns the rows have, before `form` and `columns` are relied on and any example is made."""
+
+    def notes(self) -> list[str]:
+        """Return what was decided about the rows, in sentences for the report."""
+        return []
+
+    def make_rows(self, seed: int) -> tuple[Rows, Rows] | None:
         """Return the raw train and test rows of a dataset that does not read `config.source` itself."""
         return None
 

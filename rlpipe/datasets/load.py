@@ -17,16 +17,31 @@ from __future__ import annotations
 from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
-from rlpipe.datasets.clean import require_columns
+from rlpipe.datasets.clean import Unscorable, no_rewards, require_columns
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
-from rlpipe.datasets.splitting import HELD_OUT, both, hold_out
+from rlpipe.datasets.splitting import HELD_OUT, both, hold_out, only_test
 
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
 
 
-def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
-    """Load both splits of a dataset in the form that suits `takes` best. Raises DataError."""
+def load(
+    dataset: Dataset,
+    takes: tuple[Form, ...],
+    seed: int,
+    unscorable: Unscorable = no_rewards,
+    train: bool = True,
+    largest: int | None = None,
+) -> Splits:
+    """Load both splits of a dataset in the form that suits `takes` best. Raises DataError.
+
+    `unscorable` says which rows rewards cannot score; those are dropped. Where no one is to `train`, rows to train on
+    need not be there. Of local files of more than `largest` bytes only samples are read, which a note says.
+    """
+    train_rows, test_rows = read(dataset, seed, train, largest)
+    for rows in (train_rows, test_rows):
+        if rows is not None:
+            _look(dataset, rows)
     found = route(dataset.form, takes)
     if found is None:
         wanted = " or ".join(form_name(form) for form in takes) or "nothing"
@@ -34,25 +49,29 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
         raise DataError("dataset", what, "choose a dataset or a method that fits")
     form, steps = found
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
-    train_rows, test_rows = read(dataset, seed)
-    for rows in (train_rows, test_rows):
-        if rows is not None:
-            _look(dataset, rows)
     if test_rows is None:
-        train, test = hold_out(dataset, train_rows, steps, seed)
+        assert train_rows is not None
+        splits = hold_out(dataset, train_rows, steps, seed, unscorable)
+    elif train_rows is None:
+        splits = only_test(dataset, test_rows, steps, unscorable)
     else:
-        train, test = both(dataset, train_rows, test_rows, steps, seed)
-    for split in (train, test):
+        splits = both(dataset, train_rows, test_rows, steps, seed, unscorable)
+    for split in splits:
         split.report.converted = forms
-    return Splits(train, test)
+    return Splits(*splits)
 
 
-def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
-    """Return the raw rows of the train and the test split; None for a test split that is to be held out."""
+def read(
+    dataset: Dataset, seed: int, train: bool = True, largest: int | None = None
+) -> tuple[Rows | None, Rows | None]:
+    """Return the raw rows of the train and the test split; None for a test split that is to be held out.
+
+    None for the train split where no one is to `train` and a folder has a test split.
+    """
     config = dataset.config
-    own = dataset.own_rows(seed)
-    if own is not None:
-        return own
+    generated = dataset.make_rows(seed)
+    if generated is not None:
+        return generated
     if config.source == "sample":
         return _sample(dataset, "train", config.sample_size), _sample(dataset, "test", max(1, config.sample_size // 8))
     if config.source == "hub":
@@ -60,10 +79,10 @@ def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
 
         return hub.read_splits(config)
     source = local.existing(config.source)
-    train = local.read_split(dataset, source, config.train_split, "train")
     if source.is_file() or config.test_split is None:
-        return train, None
-    return train, local.read_split(dataset, source, config.test_split, "test")
+        return local.read_split(dataset, source, config.train_split, "train", largest), None
+    test = local.read_split(dataset, source, config.test_split, "test", largest)
+    return local.read_split(dataset, source, config.train_split, "train", largest) if train else None, test
 
 
 def _sample(dataset: Dataset, split: str, count: int) -> Rows:
@@ -74,9 +93,8 @@ def _look(dataset: Dataset, rows: Rows) -> None:
     """Raise DataError for a split without rows, or in which a required column never appears."""
     if not len(rows.rows):
         raise DataError(rows.source, f"the split '{rows.split}' is empty", "choose another split, or give data")
-    present: dict[str, None] = {}
-    for row in rows.take(range(min(len(rows.rows), 100))):
-        present.update(dict.fromkeys(row))
+    present = local.columns_of(rows.take(range(min(len(rows.rows), local.FIRST))))
+    dataset.adapt(present)
     require_columns(dataset, rows.source, present)
 
 
@@ -92,30 +110,32 @@ def summed_up(name: str, train: LoadReport, test: LoadReport) -> str:
     return "; ".join(parts)
 
 
-def data_problems(dataset: Dataset) -> list[Problem]:
+def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:
     """Return what can be found wrong with a dataset before anything is started.
 
-    Reads no more than the first row of a local split; imports neither torch nor `datasets`, and asks
+    Reads no more than the first rows of a local split; imports neither torch nor `datasets`, and asks
     no hub.
     """
     config = dataset.config
     problems = [*_sample_problems(dataset), *dataset.problems()]
     if config.stage and config.source in ("hub", "sample"):  # the run that makes the rows is checked by itself
         return problems
-    if config.source == "hub" and not config.hub and type(dataset).own_rows is Dataset.own_rows:
+    if config.source == "hub" and not config.hub and type(dataset).make_rows is Dataset.make_rows:
         problems.append(
             Problem("dataset.hub", "no hub id is given", "set dataset.hub, or dataset.source to a file or folder")
         )
-    if config.source in ("hub", "sample") or type(dataset).own_rows is not Dataset.own_rows:
+    if config.source in ("hub", "sample") or type(dataset).make_rows is not Dataset.make_rows:
         return problems
     try:
         source = local.existing(config.source)
-        splits: list[tuple[str, local.Role]] = [(config.train_split, "train")]
+        splits: list[tuple[str, local.Role]] = []
         if source.is_dir() and config.test_split is not None:
             splits.append((config.test_split, "test"))
+        if train or not splits:
+            splits.insert(0, (config.train_split, "train"))
         for split, role in splits:
-            file, row = local.first_row(dataset, source, split, role)
-            require_columns(dataset, str(file), row)
+            file, rows = local.first_rows(dataset, source, split, role)
+            require_columns(dataset, str(file), local.columns_of(rows))
     except DataError as error:
         problems += error.problems
     return problems
@@ -127,7 +147,7 @@ def _sample_problems(dataset: Dataset) -> list[Problem]:
         config.source == "sample"
         and not config.stage
         and type(dataset).sample is Dataset.sample
-        and type(dataset).own_rows is Dataset.own_rows
+        and type(dataset).make_rows is Dataset.make_rows
     ):
         what = f"{config.name} has no sample rows"
         return [Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder")]

@@ -50,7 +50,7 @@ class Mixture(Dataset):
         """Take a part's conversation under the part's name and its own id."""
         return Chat(row["id"], row["messages"])
 
-    def own_rows(self, seed: int) -> tuple[Rows, Rows]:
+    def make_rows(self, seed: int) -> tuple[Rows, Rows]:
         """Load every part and put their rows together."""
         from rlpipe.datasets.load import load
 
@@ -71,8 +71,8 @@ class Mixture(Dataset):
         return Rows("train", source, train, notes), Rows("test", source, turns)
 
     def _part(self, name: str) -> Dataset:
-        own = self.config
-        part: Dataset = default("dataset", name, source=own.source, sample_size=own.sample_size, test_limit=None)
+        config = self.config
+        part: Dataset = default("dataset", name, source=config.source, sample_size=config.sample_size, test_limit=None)
         return part
 
     def problems(self) -> list[Problem]:

@@ -7,28 +7,45 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Split
-from rlpipe.datasets.clean import Cleaner, Kept, identity
+from rlpipe.datasets.clean import Cleaner, Kept, Unscorable, identity, no_rewards
 from rlpipe.datasets.forms import Converter
 
 HELD_OUT = "held out for testing"
 BEYOND = "beyond test_limit"
 
 
+def only_test(
+    dataset: Dataset, rows: Rows, steps: Sequence[Converter], unscorable: Unscorable = no_rewards
+) -> tuple[Split, Split]:
+    """Clean a test split alone, for a run that trains on nothing."""
+    tester = Cleaner(dataset, rows, steps, unscorable)
+    test = list(tester.clean(range(len(rows.rows))))
+    nothing = Split([], LoadReport(dataset.config.train_split, "not read", ""))
+    return nothing, _split(tester, _limited(tester, test, dataset.config.test_limit))
+
+
 def both(
-    dataset: Dataset, train_rows: Rows, test_rows: Rows, steps: Sequence[Converter], seed: int
+    dataset: Dataset,
+    train_rows: Rows,
+    test_rows: Rows,
+    steps: Sequence[Converter],
+    seed: int,
+    unscorable: Unscorable = no_rewards,
 ) -> tuple[Split, Split]:
     """Clean a train and a test split; train rows that stand in the test split are left out."""
-    tester = Cleaner(dataset, test_rows, steps)
+    tester = Cleaner(dataset, test_rows, steps, unscorable)
     test = list(tester.clean(range(len(test_rows.rows))))
-    trainer = Cleaner(dataset, train_rows, steps, known=frozenset(row.digest for row in test))
+    trainer = Cleaner(dataset, train_rows, steps, unscorable, known=frozenset(row.digest for row in test))
     train = _train(trainer, dataset, seed, held_out=lambda row: False)
     return _split(trainer, train), _split(tester, _limited(tester, test, dataset.config.test_limit))
 
 
-def hold_out(dataset: Dataset, rows: Rows, steps: Sequence[Converter], seed: int) -> tuple[Split, Split]:
+def hold_out(
+    dataset: Dataset, rows: Rows, steps: Sequence[Converter], seed: int, unscorable: Unscorable = no_rewards
+) -> tuple[Split, Split]:
     """Split by `Kept.place`: rows below `test_fraction` are for testing, whatever the seed and the limits."""
     limit, fraction = dataset.config.test_limit, dataset.config.test_fraction
-    scout = Cleaner(dataset, rows, steps)
+    scout = Cleaner(dataset, rows, steps, unscorable)
     places: list[tuple[float, int]] = []
     wanted = 0
     for row in scout.clean(range(len(rows.rows))):
@@ -40,9 +57,9 @@ def hold_out(dataset: Dataset, rows: Rows, steps: Sequence[Converter], seed: int
             break
     else:
         bound = _bound([place for place, _ in places], fraction, scout)
-    tester = Cleaner(dataset, rows, steps)
+    tester = Cleaner(dataset, rows, steps, unscorable)
     test = list(tester.clean(number for place, number in places if place < bound))
-    trainer = Cleaner(dataset, rows, steps)
+    trainer = Cleaner(dataset, rows, steps, unscorable)
     train = _train(trainer, dataset, seed, held_out=lambda row: row.place < bound)
     train_split, test_split = _split(trainer, train), _split(tester, _limited(tester, test, limit))
     note = f"there is no test split: about {bound:.1%} of the rows are held out, chosen by a hash of their content"
@@ -95,7 +112,9 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
     if not kept:
         what = f"no usable row is left of the {cleaner.read} of split '{rows.split}'{_reasons(cleaner.dropped)}"
         raise DataError(rows.source, what, "fix the rows, or give a dataset whose rows can be used")
-    repeated = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
+    notes = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
+    if cleaner.parts:
+        notes.append(f"{cleaner.parts} parts of messages that are no text (images, say) were left out")
     report = LoadReport(
         split=rows.split,
         source=rows.source,
@@ -103,7 +122,7 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
         read=cleaner.read,
         kept=len(kept),
         dropped=dict(sorted(cleaner.dropped.items(), key=lambda item: -item[1])),
-        notes=[*rows.notes, *cleaner.notes, *repeated],
+        notes=[*cleaner.dataset.notes(), *rows.notes, *cleaner.notes, *notes],
     )
     examples = [example for row in kept for example in row.examples]
     return Split(examples, report, [row.native for row in kept], [row.columns for row in kept])

@@ -17,6 +17,7 @@ from rlpipe.config.kinds import Head, ModelConfig, Precision, RewardConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import ModelError, Problem
 from rlpipe.models.base import Loaded
+from rlpipe.stages.named import refuse_altered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +45,7 @@ def load_frozen(
         model, rest = _known[key]
         if (found := model()) is not None:
             return dataclasses.replace(rest, model=found)
+    refuse_altered(folder)
     loaded = Pretrained(settings).load(source, head, 0, device, scratch)
     loaded.model.requires_grad_(False)
     loaded.model.eval()
@@ -124,18 +126,18 @@ class ReferenceConfig:
         return self.model is not None or bool(self.stage)
 
 
-def reference_problems(own: ReferenceConfig, used: bool, moves: bool, config: RunConfig) -> list[Problem]:
+def reference_problems(reference: ReferenceConfig, used: bool, moves: bool, config: RunConfig) -> list[Problem]:
     """Return what is wrong with a choice of reference.
 
     `used` says whether the objective has a reference, `moves` whether it follows the policy.
     """
     found = []
     where = "method.reference"
-    if own.model is not None and own.stage:
+    if reference.model is not None and reference.stage:
         found.append(Problem(where, "both a model and the run that makes one are given", "drop one of the two"))
-    if own.given and not used:
+    if reference.given and not used:
         found.append(Problem(where, "this objective has no reference", "drop it, or give the reference a weight"))
-    if own.given and moves and config.model.lora.rank > 0:
+    if reference.given and moves and config.model.lora.rank > 0:
         what = "adapters cannot be moved into another model than the one that they sit on"
         found.append(Problem(where, what, "set model.lora.rank=0, or method.sync_reference=0"))
     return found
@@ -149,10 +151,14 @@ def load_reference(config: RunConfig, policy: Loaded, run_dir: Path) -> PreTrain
     from rlpipe.hub.files import locate
     from rlpipe.stages.store import product_named
 
-    own: ReferenceConfig = config.method.reference  # type: ignore[attr-defined]
-    if not own.given:
+    reference: ReferenceConfig = config.method.reference  # type: ignore[attr-defined]
+    if not reference.given:
         return None
-    source = product_named(config, "method.reference.stage") if own.stage else locate(str(own.model), own.revision)[0]
+    source = (
+        product_named(config, "method.reference.stage")
+        if reference.stage
+        else locate(str(reference.model), reference.revision)[0]
+    )
     moves = bool(getattr(config.method, "sync_reference", False))
     settings = like(config.model, config.model.chat_template)
     device = policy.model.device.type

@@ -31,6 +31,11 @@ class SamplingConfig:
     stop: list[str] = field(default_factory=list)
     """End a completion after any of these strings."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether every token may be drawn: none is left out by top-k, top-p or min-p."""
+        return self.top_k == 0 and self.top_p == 1 and self.min_p == 0
+
 
 class Finish(Enum):
     """Why a completion ended."""

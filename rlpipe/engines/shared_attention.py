@@ -148,8 +148,8 @@ def attention(
     scores = torch.cat([to_prompt, query @ key.transpose(2, 3)], dim=-1)
     if attention_mask is not None:
         scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-    of_prompt, of_own = scores.softmax(dim=-1).split([prompt_keys.shape[1], key.shape[2]], dim=-1)
-    output = groups.collect(torch.bmm(groups.spread(of_prompt), prompt_values), heads) + of_own @ value
+    of_prompt, of_completion = scores.softmax(dim=-1).split([prompt_keys.shape[1], key.shape[2]], dim=-1)
+    output = groups.collect(torch.bmm(groups.spread(of_prompt), prompt_values), heads) + of_completion @ value
     return output.reshape(rows, 1, -1, value.shape[-1]), None
 
 

@@ -19,7 +19,7 @@ from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import DrawConfig, complete, draw_problems, drawing, settings, told
+from rlpipe.evaluations.completions import DrawConfig, complete, completion_row, draw_problems, drawing, settings
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import described
@@ -56,15 +56,16 @@ class Accuracy(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    draws = True
 
     def problems(self) -> list[Problem]:
         """Say where nothing is drawn, and which k needs more samples."""
-        own, found = self.config, draw_problems(self.config.sampling)
-        if not own.greedy and own.samples < 1:
+        config, found = self.config, draw_problems(self.config.sampling)
+        if not config.greedy and config.samples < 1:
             found.append(Problem("samples", "nothing is drawn", "set samples to 1 or more, or greedy=true"))
-        for k in own.k:
-            if not 1 <= k <= own.samples:
-                what = f"pass@{k} cannot be estimated from {own.samples} completions"
+        for k in config.k:
+            if not 1 <= k <= config.samples:
+                what = f"pass@{k} cannot be estimated from {config.samples} completions"
                 found.append(Problem("k", what, f"set samples to {max(k, 1)} or more, or drop {k}"))
         return found
 
@@ -103,9 +104,9 @@ class Accuracy(Evaluation):
         if not self.config.samples:
             drawn = replace(drawn, temperature=0.0)
         chosen = verifier(self.config.reward, self.resolved)
-        told = drawing(run, drawn, self.tools, self.config.seed)
+        drawn_by = drawing(run, drawn, self.tools, self.config.seed)
         judge = {"verifier": None if chosen is None else described(chosen.config, run, loaded.path)}
-        return {**super().protocol(loaded), **judge, **told}
+        return {**super().protocol(loaded), **judge, **drawn_by}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a task.
@@ -148,7 +149,7 @@ class Accuracy(Evaluation):
         offered = self.tools if tools else []
         groups = complete(loaded, prompts, sampling, offered, count, self.config.seed)
         rewards.score([rollout for group in groups for rollout in group])
-        return [[_told(rollout, name) for rollout in group] for group in groups]
+        return [[_row(rollout, name) for rollout in group] for group in groups]
 
     def _rewards(self, loaded: Loaded) -> tuple[str, Rewards]:
         """Return the verifier, proved by its own cases before the first use."""
@@ -177,8 +178,8 @@ class Accuracy(Evaluation):
             numbers[f"pass@{k}"] = _mean([row["pass"][k] for row in rows])
         if "score_without_tool" in rows[0]:
             numbers["accuracy_without_tool"] = _mean([row["score_without_tool"] for row in rows])
-        told = rows if "value" in rows[0] else [one for row in rows for one in row["samples"]]
-        return numbers | dict(_completions(told))
+        completions = rows if "value" in rows[0] else [one for row in rows for one in row["samples"]]
+        return numbers | dict(_completions(completions))
 
 
 def verifier(named: str | None, run: Resolved) -> Reward | None:
@@ -187,8 +188,8 @@ def verifier(named: str | None, run: Resolved) -> Reward | None:
     That is the one that is `named`, in the run or among the plugins; else the run's own verifier; else the
     dataset's natural one.
     """
-    own = (name for name in run.config.reward if run.reward(name).verifies)
-    chosen = next(own, None) if named is None else named
+    verifiers = (name for name in run.config.reward if run.reward(name).verifies)
+    chosen = next(verifiers, None) if named is None else named
     found: Reward | None = None
     if chosen is not None:
         found = run.make_reward(chosen)
@@ -197,10 +198,16 @@ def verifier(named: str | None, run: Resolved) -> Reward | None:
     return found
 
 
-def _told(rollout: Rollout, name: str) -> Row:
+def _row(rollout: Rollout, name: str) -> Row:
     score = rollout.scores[name]
     right = score.value >= 1
-    return {**told(rollout), "value": score.value, "right": right, "parts": score.parts, "parsed": score.parsed}
+    return {
+        **completion_row(rollout),
+        "value": score.value,
+        "right": right,
+        "parts": score.parts,
+        "parsed": score.parsed,
+    }
 
 
 def _completions(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,7 @@
 """What an evaluation is: it looks at examples one by one and sums them up.
 
 To add an evaluation: subclass `Evaluation`, say which form of held-out example it `takes` (none: it brings
-its own, by `own_examples`), and write `rows` (one dict an example) and `summary` (the numbers that tables
+its own, by `make_examples`), and write `rows` (one dict an example) and `summary` (the numbers that tables
 show). What it needs of the run beside its own settings (rewards, tools) it gets by `start`; `unfit` and
 `problems` say early what would not work; `protocol` says what rows depend on beside the model's weights.
 """
@@ -56,6 +56,8 @@ class Evaluation(ABC):
     """Whether it uses the run's rewards."""
     takes_tool: ClassVar[bool] = False
     """Whether completions that it draws may call the run's tools."""
+    draws: bool = False
+    """Whether it looks at completions that it draws."""
     whole: ClassVar[bool] = False
     """Whether its examples must be measured together, by one process; others are shared out, in portions."""
     portion: ClassVar[int] = 128
@@ -83,7 +85,7 @@ class Evaluation(ABC):
     def start(self, context: EvaluationContext) -> None:  # noqa: B027
         """Take what it needs of the run, once, before the first `rows`."""
 
-    def own_examples(self) -> Sequence[Example]:
+    def make_examples(self) -> Sequence[Example]:
         """Return the examples that it brings itself, where it takes none of the dataset's; asked after `start`."""
         raise NotImplementedError(f"{type(self).__name__} takes no held-out examples and brings none")
 

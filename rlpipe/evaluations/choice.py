@@ -27,15 +27,15 @@ class ChoiceAccuracy(Evaluation):
         """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""
         from rlpipe.engines import scoring
 
-        asked = [example for example in examples if isinstance(example, Choice)]
+        questions = [example for example in examples if isinstance(example, Choice)]
         flat = [
             Completion(example.id, example.prompt, [{"role": "assistant", "content": choice}])
-            for example in asked
+            for example in questions
             for choice in example.choices
         ]
         found = iter(scoring.likelihoods(loaded, flat, self.config.batch_tokens))
         rows = []
-        for example in asked:
+        for example in questions:
             answers = [next(found)[0] for _ in example.choices]
             pick = _best([answer.logp for answer in answers])
             per_token = _best([answer.per_token for answer in answers])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Prompt, text_of
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, stop_problems
+from rlpipe.engines.transformers import TransformersConfig
 from rlpipe.records.provenance import plain
 
 if TYPE_CHECKING:
@@ -67,7 +68,12 @@ def drawing(config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], 
     """Return what completions depend on beside weights, template and prompts, for an evaluation's protocol."""
     greedy = sampling.temperature == 0
     offered = {name: plain(node) for name, node in config.tool.items()} if tools else {}
-    return {"sampling": plain(sampling), "seed": None if greedy else seed, "tool": offered}
+    found = {"sampling": plain(sampling), "seed": None if greedy else seed, "tool": offered}
+    if (
+        not greedy and config.engine.name != TransformersConfig.name
+    ):  # records from before there were others say nothing
+        found["engine"] = config.engine.name
+    return found
 
 
 def draw_problems(draw: DrawConfig) -> list[Problem]:
@@ -93,11 +99,11 @@ def complete(
 
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
     ids = [prompt_ids(prompt, loaded.tokenizer, tools) for prompt in prompts]
-    fitting = [prompt for prompt, own in zip(prompts, ids, strict=True) if len(own) < context]
+    fitting = [prompt for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) < context]
     drawn = iter(Sampler(loaded, sampling, tools).sample(fitting, count, seed) if fitting else ())
     return [
-        next(drawn) if len(own) < context else [_empty(prompt, own) for _ in range(count)]
-        for prompt, own in zip(prompts, ids, strict=True)
+        next(drawn) if len(tokens) < context else [_empty(prompt, tokens) for _ in range(count)]
+        for prompt, tokens in zip(prompts, ids, strict=True)
     ]
 
 
@@ -112,28 +118,28 @@ def converse(
 
     Returns the answers of each prompt, in order; each is given with all that was said before.
     """
-    said: list[list[Rollout]] = [[] for _ in prompts]
+    answers: list[list[Rollout]] = [[] for _ in prompts]
     waiting = list(enumerate(prompts))
     while waiting:
         drawn = complete(loaded, [prompt for _, prompt in waiting], sampling, tools, seed=seed)
         going_on = []
         for (number, prompt), (rollout,) in zip(waiting, drawn, strict=True):
-            said[number].append(rollout)
+            answers[number].append(rollout)
             turns = prompts[number].columns.get("turns", [])
-            if len(said[number]) <= len(turns):
+            if len(answers[number]) <= len(turns):
                 answer = {"role": "assistant", "content": rollout.text}
-                asked = {"role": "user", "content": turns[len(said[number]) - 1]}
-                later = f"{prompts[number].id}/turn{len(said[number]) + 1}"
-                going_on.append((number, Prompt(later, [*prompt.prompt, answer, asked])))
+                question = {"role": "user", "content": turns[len(answers[number]) - 1]}
+                later = f"{prompts[number].id}/turn{len(answers[number]) + 1}"
+                going_on.append((number, Prompt(later, [*prompt.prompt, answer, question], tools=prompt.tools)))
         waiting = going_on
-    return said
+    return answers
 
 
 def _empty(prompt: Prompt, ids: list[int]) -> Rollout:
     return Rollout(prompt, ids, ids=[], logps=[], written=[], text="", finish=Finish.length)
 
 
-def told(rollout: Rollout) -> dict[str, Any]:
+def completion_row(rollout: Rollout) -> dict[str, Any]:
     """Return what a row says of a completion."""
     return {
         "completion": rollout.text,
@@ -148,11 +154,11 @@ def conversation(prompt: Prompt, answers: Sequence[Rollout]) -> dict[str, Any]:
 
     With several turns, `completion` is what was said after the prompt, and `turns` holds each on its own.
     """
-    row = {"id": prompt.id, "prompt": text_of(prompt.prompt), **told(answers[0])}
+    row = {"id": prompt.id, "prompt": text_of(prompt.prompt), **completion_row(answers[0])}
     if len(answers) == 1:
         return row
-    asked = [row["prompt"], *prompt.columns["turns"]]
-    row["turns"] = [{"prompt": turn, **told(answer)} for turn, answer in zip(asked, answers, strict=True)]
+    questions = [row["prompt"], *prompt.columns["turns"]]
+    row["turns"] = [{"prompt": turn, **completion_row(answer)} for turn, answer in zip(questions, answers, strict=True)]
     later = [f"[user]\n{turn['prompt']}\n\n[assistant]\n{turn['completion']}" for turn in row["turns"][1:]]
     row["completion"] = "\n\n".join([row["completion"], *later])
     row["tokens"] = sum(turn["tokens"] for turn in row["turns"])

@@ -102,11 +102,11 @@ def _load(manager: Any, name: str, unreachable: str | None) -> dict[str, Any]:
         hint = _near(name, manager.all_tasks)
         raise UnknownTask("evaluation", f"the harness cannot build task '{name}' ({error})", hint) from error
     except Exception as error:  # tasks load data in every way there is, by functions of their own too
-        said = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         why = f" (the hub cannot be reached: {unreachable})" if unreachable else ""
         raise DataError(
             "evaluation",
-            f"the data of task '{name}' cannot be had{why}: {type(error).__name__}: {said}",
+            f"the data of task '{name}' cannot be had{why}: {type(error).__name__}: {message}",
             "connect to the network once, or give a task that reads local files (include_path)",
         ) from error
 

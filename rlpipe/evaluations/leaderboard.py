@@ -60,6 +60,7 @@ class Leaderboard(Evaluation):
     config: LeaderboardConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    draws = True
     portion = 32  # responses are long
 
     def __init__(self, config: EvaluationConfig):
@@ -69,9 +70,9 @@ class Leaderboard(Evaluation):
 
     def problems(self) -> list[Problem]:
         """Say what is wrong with the file, the sampling and the names."""
-        own = self.config
-        found = prompt_files.problems(own.file, own.field) + draw_problems(own.sampling)
-        if own.prompt_field == own.response_field or not (own.prompt_field and own.response_field):
+        config = self.config
+        found = prompt_files.problems(config.file, config.field) + draw_problems(config.sampling)
+        if config.prompt_field == config.response_field or not (config.prompt_field and config.response_field):
             found.append(Problem("response_field", "prompt and response need two names", "give two different ones"))
         return found
 
@@ -86,7 +87,7 @@ class Leaderboard(Evaluation):
         self.tools = resolve(self.run).make_tools() if self.config.tool else []
         self.sampling = settings(self.config.sampling, self.run.method)
 
-    def own_examples(self) -> Sequence[Example]:
+    def make_examples(self) -> Sequence[Example]:
         """Return the file's prompts. Raises DataError."""
         assert self.config.file is not None
         return prompt_files.read(self.config.file, self.config.field, self.config.limit)

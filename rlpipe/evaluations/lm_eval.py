@@ -54,24 +54,24 @@ class LmEval(Evaluation):
 
     def problems(self) -> list[Problem]:
         """Say what is missing, and which names the harness does not know."""
-        own, found = self.config, []
+        config, found = self.config, []
         folder = harness_folder()
         if folder is None:
             fix = "pip install 'rlpipe[eval]'"
             found.append(Problem("name", "lm-evaluation-harness is not installed", fix))
-        if not own.tasks:
+        if not config.tasks:
             found.append(Problem("tasks", "names no task", "give some, for example tasks=[piqa,hellaswag]"))
-        if own.include_path is not None and not Path(own.include_path).expanduser().is_dir():
-            found.append(Problem("include_path", f"there is no folder {own.include_path}", "correct the path"))
+        if config.include_path is not None and not Path(config.include_path).expanduser().is_dir():
+            found.append(Problem("include_path", f"there is no folder {config.include_path}", "correct the path"))
             return found
         if folder is not None:
             found += self._unknown(folder)
         return found
 
     def _unknown(self, folder: Path) -> list[Problem]:
-        own = self.config
-        folders = [folder] if own.include_path is None else [Path(own.include_path).expanduser(), folder]
-        names = [name for name in own.tasks if not Path(name).expanduser().is_file()]
+        config = self.config
+        folders = [folder] if config.include_path is None else [Path(config.include_path).expanduser(), folder]
+        names = [name for name in config.tasks if not Path(name).expanduser().is_file()]
         missing, known = unknown(names, folders)
         fix = "`lm-eval ls tasks` lists them; for a folder of your own tasks give include_path"
         return [
@@ -86,7 +86,7 @@ class LmEval(Evaluation):
         folder = self.config.include_path
         self.tasks = Tasks(self.config.tasks, None if folder is None else str(Path(folder).expanduser()))
 
-    def own_examples(self) -> Sequence[Example]:
+    def make_examples(self) -> Sequence[Example]:
         """Return the tasks' documents by name: `<task>/<number>`."""
         sizes = self.tasks.documents(self.config.limit)
         return [Example(f"{task}/{number}") for task, size in sizes.items() for number in range(size)]
@@ -103,8 +103,10 @@ class LmEval(Evaluation):
         """
         from rlpipe.evaluations.harness import measure
 
-        own = self.config
-        samples = measure(loaded, self.tasks, own.limit, own.num_fewshot, own.batch_size, own.apply_chat_template)
+        config = self.config
+        samples = measure(
+            loaded, self.tasks, config.limit, config.num_fewshot, config.batch_size, config.apply_chat_template
+        )
         found: dict[str, Row] = {}
         for task, logged in samples.items():
             for sample in logged:

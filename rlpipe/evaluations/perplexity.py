@@ -45,6 +45,10 @@ class Perplexity(Evaluation):
     config: PerplexityConfig
     takes = (Completion,)
 
+    def __init__(self, config: EvaluationConfig):
+        super().__init__(config)
+        self.draws = self.config.reasoning
+
     def problems(self) -> list[Problem]:
         """Say what is wrong with stop strings and cue."""
         found = draw_problems(self.config.sampling)
@@ -79,8 +83,8 @@ class Perplexity(Evaluation):
         """
         from rlpipe.engines import scoring
 
-        asked = [example for example in examples if isinstance(example, Completion)]
-        found = scoring.likelihoods(loaded, asked, self.config.batch_tokens)
+        completions = [example for example in examples if isinstance(example, Completion)]
+        found = scoring.likelihoods(loaded, completions, self.config.batch_tokens)
         rows: list[Row] = [
             {
                 "id": example.id,
@@ -89,22 +93,24 @@ class Perplexity(Evaluation):
                 "score": one.per_token,
                 "parts": {"logp": one.logp, "tokens": one.tokens},
             }
-            for example, (one,) in zip(asked, found, strict=True)
+            for example, (one,) in zip(completions, found, strict=True)
         ]
         if self.config.reasoning:
-            self._add_reasoned(loaded, asked, rows)
+            self._add_reasoned(loaded, completions, rows)
         return rows
 
-    def _add_reasoned(self, loaded: Loaded, asked: Sequence[Completion], rows: list[Row]) -> None:
+    def _add_reasoned(self, loaded: Loaded, completions: Sequence[Completion], rows: list[Row]) -> None:
         """Let the model reason, and score the final answers after it and after nothing."""
         from rlpipe.engines.scoring import Span, span_likelihoods
-        from rlpipe.models.tokens import encode, render
+        from rlpipe.models.layout import render
+        from rlpipe.models.tokens import encode
 
-        prompts = [Prompt(example.id, example.prompt) for example in asked]
+        prompts = [Prompt(example.id, example.prompt, tools=example.tools) for example in completions]
         drawn = complete(loaded, prompts, self.sampling, seed=self.config.seed)
         thoughts = [rollout.text.partition(self.config.cue)[0] for (rollout,) in drawn]
-        heads = render([example.prompt for example in asked], loaded.tokenizer, header=True)
-        answers = encode([f" {self._answer(example)}" for example in asked], loaded.tokenizer)
+        tools, ids = [prompt.tools for prompt in prompts], [prompt.id for prompt in prompts]
+        heads = render([prompt.prompt for prompt in prompts], loaded.tokenizer, True, tools, ids)
+        answers = encode([f" {self._answer(example)}" for example in completions], loaded.tokenizer)
         reasoned = [f"{head}{thought}{_gap(thought)}" for head, thought in zip(heads, thoughts, strict=True)]
         contexts = encode([f"{context}{self.config.cue}" for context in [*heads, *reasoned]], loaded.tokenizer)
         spans = [Span(context + ids, len(ids)) for context, ids in zip(contexts, [*answers, *answers], strict=True)]

@@ -50,6 +50,7 @@ class Samples(Evaluation):
     config: SamplesConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    draws = True
 
     def __init__(self, config: EvaluationConfig):
         super().__init__(config)
@@ -70,7 +71,7 @@ class Samples(Evaluation):
         self.tools = resolve(self.run).make_tools()
         self.sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
 
-    def own_examples(self) -> Sequence[Example]:
+    def make_examples(self) -> Sequence[Example]:
         """Return the file's prompts. Raises DataError."""
         assert self.config.file is not None
         return prompt_files.read(self.config.file, self.config.field, self.config.limit)

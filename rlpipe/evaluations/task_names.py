@@ -23,9 +23,9 @@ def harness_folder() -> Path | None:
     return Path(places[0]) / "tasks" if places else None
 
 
-def unknown(asked: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], frozenset[str]]:
+def unknown(names: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], frozenset[str]]:
     """Return which names no file of the folders defines, and the names that were seen while looking for them."""
-    missing, seen = list(asked), set()
+    missing, seen = list(names), set()
     for folder in folders:
         for found in _defined(folder):
             if not missing:

@@ -22,10 +22,10 @@ def by_score(rewards: Rewards, named: str | None, ours: Sequence[Rollout], their
     rewards.score([*ours, *theirs])
     rows = []
     for mine, other in zip(ours, theirs, strict=True):
-        own, reference = (one.reward if named is None else one.scores[named].value for one in (mine, other))
-        same = mine.text == other.text or abs(own - reference) <= ROUNDING
-        verdict = "tie" if same else "win" if own > reference else "loss"
-        parts = {"reward": own, "reference_reward": reference, "reward_improvement": own - reference}
+        value, reference_value = (one.reward if named is None else one.scores[named].value for one in (mine, other))
+        same = mine.text == other.text or abs(value - reference_value) <= ROUNDING
+        verdict = "tie" if same else "win" if value > reference_value else "loss"
+        parts = {"reward": value, "reference_reward": reference_value, "reward_improvement": value - reference_value}
         rows.append(_row(verdict, mine, other, parts))
     return rows
 
@@ -33,8 +33,8 @@ def by_score(rewards: Rewards, named: str | None, ours: Sequence[Rollout], their
 def by_comparison(judge: Reward, ours: Sequence[Rollout], theirs: Sequence[Rollout]) -> list[Row]:
     """Let a judge compare, in both orders; responses that are the same are a tie, and nobody is asked."""
     pairs = [Pair(mine.prompt, mine.text, other.text) for mine, other in zip(ours, theirs, strict=True)]
-    asked = [pair for pair in pairs if pair.first != pair.second]
-    answers = iter(compare(judge, asked) if asked else ())
+    differing = [pair for pair in pairs if pair.first != pair.second]
+    answers = iter(compare(judge, differing) if differing else ())
     names = {Choice.first: "win", Choice.second: "loss", Choice.tie: "tie"}
     rows = []
     for pair, mine, other in zip(pairs, ours, theirs, strict=True):
@@ -80,15 +80,15 @@ def numbers(rows: Sequence[Row]) -> dict[str, float]:
 def notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader of the numbers must know about the judge, and about lengths."""
     bias = _bias(rows)
-    said = [bias.note()] if bias is not None else []
+    remarks = [bias.note()] if bias is not None else []
     differences = _differences(rows)
     if any(differences) and (min(differences) > 0 or max(differences) < 0):
         which = "longer" if differences[0] > 0 else "shorter"
-        said.append(
+        remarks.append(
             f"every response is {which} than its reference: what the length-controlled win rate says of equal lengths "
             "lies outside of what was seen"
         )
-    return [note for note in said if note is not None]
+    return [note for note in remarks if note is not None]
 
 
 def _differences(rows: Sequence[Row]) -> list[float]:
@@ -96,8 +96,8 @@ def _differences(rows: Sequence[Row]) -> list[float]:
 
 
 def _bias(rows: Sequence[Row]) -> PositionBias | None:
-    asked = [row["orders"] for row in rows if "orders" in row]
-    return position_bias([Verdict(_choice(first), _choice(second)) for first, second in asked]) if asked else None
+    orders = [row["orders"] for row in rows if "orders" in row]
+    return position_bias([Verdict(_choice(first), _choice(second)) for first, second in orders]) if orders else None
 
 
 def _choice(value: Any) -> Choice | None:

@@ -23,10 +23,10 @@ from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
     complete,
+    completion_row,
     draw_problems,
     drawing,
     settings,
-    told,
 )
 from rlpipe.evaluations.references import Reference, References
 from rlpipe.evaluations.verdicts import by_comparison, by_score, notes, numbers
@@ -83,66 +83,67 @@ class WinRate(Evaluation):
     takes = (Prompt,)
     takes_reward = True
     takes_tool = True
+    draws = True
     model_head = Head.causal_lm
     portion = 32  # responses are long
 
     def problems(self) -> list[Problem]:
         """Say which settings contradict each other."""
-        own, found = self.config, draw_problems(self.config.sampling)
-        named = own.model is not None or bool(own.stage)
-        if own.against is Against.dataset and named:
+        config, found = self.config, draw_problems(self.config.sampling)
+        named = config.model is not None or bool(config.stage)
+        if config.against is Against.dataset and named:
             found.append(Problem("against", "a reference model is named too", "drop model and stage, or against=model"))
-        if own.model is not None and own.stage:
+        if config.model is not None and config.stage:
             found.append(Problem("model", "both a model and the run that makes one are given", "drop one of the two"))
-        if own.revision is not None and own.model is None:
+        if config.revision is not None and config.model is None:
             found.append(Problem("revision", "belongs to a model, and none is named", "name the model too, or drop it"))
         return found
 
     def unfit(self, config: RunConfig, columns: Collection[str] | None) -> Problem | None:
         """Say that nobody judges, or that there is nothing to compare with."""
-        own, run = self.config, resolve(config)
+        settings, run = self.config, resolve(config)
         judges = list(self._judges(run).values())
         names = " and ".join(judge.config.name for judge in judges)
         if not judges:
             return Problem("", "no reward says which response is better", "")
-        if own.pairwise and not _can_compare(judges):
+        if settings.pairwise and not _can_compare(judges):
             what = f"pairwise=true asks for a judge that compares two responses, and {names} does not"
             return Problem("", what, "")
-        if own.reward is not None and own.reward not in config.reward and (bad := judges[0].problems()):
-            what = f"reward {own.reward} has no settings in this run: {bad[0].where} {bad[0].what}"
+        if settings.reward is not None and settings.reward not in config.reward and (bad := judges[0].problems()):
+            what = f"reward {settings.reward} has no settings in this run: {bad[0].where} {bad[0].what}"
             return Problem("", what, bad[0].fix)
         wanted = [column for judge in judges for column in judge.columns]
-        wanted += ["reference"] if own.against is Against.dataset else []
+        wanted += ["reference"] if settings.against is Against.dataset else []
         lacking = [column for column in wanted if columns is not None and column not in columns]
         if lacking:
             return Problem("", f"prompts of this dataset lack the column '{lacking[0]}'", "")
-        if not run.method.takes and own.against is Against.model and own.model is None and not own.stage:
-            fix = f"name another: evaluation.{own.name}.model=… or stage=[…], or against=dataset"
+        if not run.method.takes and settings.against is Against.model and settings.model is None and not settings.stage:
+            fix = f"name another: evaluation.{settings.name}.model=… or stage=[…], or against=dataset"
             return Problem("", "nothing is trained, so the model would be compared with itself", fix)
         return None
 
     def start(self, context: EvaluationContext) -> None:
         """Take the rewards, the tools and the lengths of the run."""
-        own, self.context, self.run = self.config, context, context.config
+        config, self.context, self.run = self.config, context, context.config
         self.resolved = resolve(self.run)
         # Never started: `finish` has to let go of those that are.
         self.judges = self._judges(self.resolved)
         self.rewards: Rewards | None = None
-        self.compares = _can_compare(list(self.judges.values())) if own.pairwise is None else own.pairwise
-        self.tools = self.resolved.make_tools() if own.tool else []
-        self.sampling = settings(own.sampling, self.run.method)
-        named = (own.model, own.revision, own.stage)
+        self.compares = _can_compare(list(self.judges.values())) if config.pairwise is None else config.pairwise
+        self.tools = self.resolved.make_tools() if config.tool else []
+        self.sampling = settings(config.sampling, self.run.method)
+        named = (config.model, config.revision, config.stage)
         folder = context.run_dir / "evaluations" / f"{context.name}.reference"
-        self.references = References(Reference(self.run, *named, self.sampling, self.tools, own.seed + 1), folder)
+        self.references = References(Reference(self.run, *named, self.sampling, self.tools, config.seed + 1), folder)
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
         """Add the reference, who judges and how, sampling and tools."""
-        own, run = self.config, self.run
+        settings, run = self.config, self.run
         found = super().protocol(loaded)
-        if own.against is Against.model:
-            found["reference"] = weights(run, own.model, own.revision, own.stage, loaded.path)
+        if settings.against is Against.model:
+            found["reference"] = weights(run, settings.model, settings.revision, settings.stage, loaded.path)
         found["judge"] = {name: described(one.config, run, loaded.path) for name, one in self.judges.items()}
-        return {**found, "pairwise": self.compares, **drawing(run, self.sampling, self.tools, own.seed)}
+        return {**found, "pairwise": self.compares, **drawing(run, self.sampling, self.tools, settings.seed)}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a prompt: both responses, `score` 1 for a win, 0.5 for a tie, 0 for a loss, and `verdict` in a word.
@@ -165,7 +166,7 @@ class WinRate(Evaluation):
         else:
             judged = by_score(rewards, self.config.reward, ours, theirs)
         return [
-            {"id": prompt.id, "prompt": text_of(prompt.prompt), **told(mine), **row}
+            {"id": prompt.id, "prompt": text_of(prompt.prompt), **completion_row(mine), **row}
             for prompt, mine, row in zip(prompts, ours, judged, strict=True)
         ]
 

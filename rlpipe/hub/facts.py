@@ -66,7 +66,8 @@ def local_facts(source: str | Path) -> Facts | None:
 
 def weights_folder(folder: Path) -> Path:
     """Return the folder, or the `model/` inside it where it is a run's. Raises ModelError for a run without one."""
-    if (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
+    run = any((folder / name).is_file() for name in ("manifest.json", "manifest.copy.json"))
+    if (folder / "config.json").is_file() or not run:
         return folder
     if not (folder / "model" / "config.json").is_file():
         raise ModelError(

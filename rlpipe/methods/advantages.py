@@ -76,9 +76,9 @@ def token_rewards(rewards: Tensor, written: Tensor, lengths: Tensor, penalty: Te
         result = torch.where(written, -penalty.to(result.dtype), result)
     start = 0
     for completion, length in enumerate(lengths.tolist()):
-        own = written[start : start + length].nonzero()
-        if len(own):
-            result[start + int(own[-1])] += rewards[completion]
+        actions = written[start : start + length].nonzero()
+        if len(actions):
+            result[start + int(actions[-1])] += rewards[completion]
         start += length
     return result
 

@@ -70,6 +70,7 @@ class AIFeedback(Method):
     config: AIFeedbackConfig
     takes = (Prompt,)
     makes = "data"
+    draws = True
     generator = "rlpipe.training.feedback.generator"
     takes_reward = True
 
@@ -78,28 +79,28 @@ class AIFeedback(Method):
         return list(_problems(self.config, config))
 
 
-def _problems(own: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
+def _problems(settings: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
     """Yield what is wrong with the settings taken together."""
-    yield from _numbers(own)
+    yield from _numbers(settings)
     defaults = {one.name: one for one in fields(AIFeedbackConfig)}
     for name in INERT:
-        value, default = getattr(own, name), defaults[name]
+        value, default = getattr(settings, name), defaults[name]
         if value != (default.default_factory() if callable(default.default_factory) else default.default):
-            what = f"{own.name} trains nothing and would ignore it"
+            what = f"{settings.name} trains nothing and would ignore it"
             yield Problem(f"method.{name}", what, "drop it here; give it to the method that trains on the pairs")
-    if own.mode is Mode.pairwise:
+    if settings.mode is Mode.pairwise:
         yield from _comparing(config)
 
 
-def _numbers(own: AIFeedbackConfig) -> Iterator[Problem]:
-    yield from training_problems(own.sampling, "method.sampling.")
-    if own.samples % 2 and own.mode is not Mode.best_of_n:
-        what = f"{own.mode.value} takes responses two by two, and {own.samples} leaves one over"
-        yield Problem("method.samples", what, f"set {own.samples - 1} or {own.samples + 1}")
-    if own.margin > 0 and own.mode is Mode.pairwise:
+def _numbers(settings: AIFeedbackConfig) -> Iterator[Problem]:
+    yield from training_problems(settings.sampling, "method.sampling.")
+    if settings.samples % 2 and settings.mode is not Mode.best_of_n:
+        what = f"{settings.mode.value} takes responses two by two, and {settings.samples} leaves one over"
+        yield Problem("method.samples", what, f"set {settings.samples - 1} or {settings.samples + 1}")
+    if settings.margin > 0 and settings.mode is Mode.pairwise:
         yield Problem("method.margin", "pairwise has no scores to differ", "drop it, or choose another method.mode")
-    if own.sampling.max_tokens >= own.max_length:
-        what = f"responses of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+    if settings.sampling.max_tokens >= settings.max_length:
+        what = f"responses of {settings.sampling.max_tokens} tokens leave no room for a prompt in {settings.max_length}"
         yield Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length")
 
 

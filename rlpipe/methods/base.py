@@ -35,6 +35,8 @@ class Method(ABC):
     """Whether the objective uses `reward=…`."""
     takes_tool: ClassVar[bool] = False
     """Whether completions may call tools while training."""
+    draws: ClassVar[bool] = False
+    """Whether completions are drawn by the run's engine while it trains, or makes data."""
 
     def __init__(self, config: MethodConfig):
         self.config = config

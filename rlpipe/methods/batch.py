@@ -24,7 +24,7 @@ from rlpipe.methods.advantages import completion_sums, token_rewards
 from rlpipe.methods.losses import token_weights
 
 TEXT, NUMBERS = "rollouts.json", "rollouts.safetensors"
-TENSORS = ("old", "reference", "values", "advantages", "returns", "penalty")
+TENSORS = ("old", "correction", "reference", "values", "advantages", "returns", "penalty")
 """What is kept of a batch besides the rollouts themselves, where it is there at all."""
 
 
@@ -56,8 +56,12 @@ class Batch:
         """Whether the model wrote the token [n]."""
         self.rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float32)
         """The weighted sum of all rewards, before any KL [R]."""
-        self.old: Tensor | None = torch.tensor([logp for rollout in rollouts for logp in rollout.logps])
+        self.engine = torch.tensor([logp for rollout in rollouts for logp in rollout.logps])
+        """Log-probabilities that the engine gave the tokens when it drew them [n]."""
+        self.old: Tensor | None = self.engine
         """Log-probabilities under the policy that drew the tokens [n]; None to take the current ones."""
+        self.correction: Tensor | None = None
+        """What each token's policy loss is multiplied with, for the engine is not quite the policy [n]; None for 1."""
         self.reference: Tensor | None = None
         """Log-probabilities under the reference [n]."""
         self.values: Tensor | None = None
@@ -87,9 +91,9 @@ class Batch:
 
     def weights(self, chosen: Sequence[int], aggregate: str, constant: int) -> Tensor:
         """Return how much each token counts in a step on the `chosen` rollouts [n]; see `losses.token_weights`."""
-        own = self.places(chosen)
+        places = self.places(chosen)
         weights = torch.zeros(len(self.written))
-        weights[own] = token_weights(self.written[own], self.lengths[list(chosen)], aggregate, constant)
+        weights[places] = token_weights(self.written[places], self.lengths[list(chosen)], aggregate, constant)
         return weights
 
     def minibatch(self, part: int, parts: int, order: str) -> list[int]:
@@ -116,17 +120,17 @@ class Batch:
         kept["logps"] = torch.tensor([v for rollout in self.rollouts for v in rollout.logps], dtype=torch.float64)
         kept |= {"written": self.written, "lengths": self.lengths}
         save_file({name: tensor.contiguous() for name, tensor in kept.items()}, str(folder / NUMBERS))
-        told = {"group_size": self.group_size, "rollouts": [_to_plain(rollout) for rollout in self.rollouts]}
-        (folder / TEXT).write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+        content = {"group_size": self.group_size, "rollouts": [_to_plain(rollout) for rollout in self.rollouts]}
+        (folder / TEXT).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, prompts: Mapping[str, Prompt]) -> Batch:
         """Read a batch back. Raises RecordError when it is of prompts that the data no longer has."""
         from safetensors.torch import load_file
 
-        told = json.loads((folder / TEXT).read_text(encoding="utf-8"))
+        content = json.loads((folder / TEXT).read_text(encoding="utf-8"))
         kept = load_file(str(folder / NUMBERS))
-        missing = [row["prompt"] for row in told["rollouts"] if row["prompt"] not in prompts]
+        missing = [row["prompt"] for row in content["rollouts"] if row["prompt"] not in prompts]
         if missing:
             raise RecordError(
                 folder / TEXT,
@@ -135,10 +139,10 @@ class Batch:
             )
         parts = [kept[name].split(kept["lengths"].tolist()) for name in ("ids", "logps", "written")]
         rollouts = [
-            _from_plain(row, prompts[row["prompt"]], *(part.tolist() for part in own))
-            for row, *own in zip(told["rollouts"], *parts, strict=True)
+            _from_plain(row, prompts[row["prompt"]], *(part.tolist() for part in arrays))
+            for row, *arrays in zip(content["rollouts"], *parts, strict=True)
         ]
-        batch = cls(rollouts, told["group_size"])
+        batch = cls(rollouts, content["group_size"])
         for name in TENSORS:
             if name == "old" or name in kept:
                 setattr(batch, name, kept.get(name))

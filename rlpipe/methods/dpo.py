@@ -75,7 +75,7 @@ class DPO(OfflineMethod):
     takes = (Preference,)
     library = ("trl", "DPOConfig", "DPOTrainer")
     has_reference = True
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "loss_type": "loss",
         "beta": "beta",
         "label_smoothing": "label_smoothing",
@@ -85,23 +85,23 @@ class DPO(OfflineMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        own: DPOConfig = self.config
+        settings: DPOConfig = self.config
         found = []
-        if own.loss not in LOSSES:
-            found.append(Problem("method.loss", f"there is no loss '{own.loss}'", guess(own.loss, LOSSES)))
-        elif own.label_smoothing and own.loss not in SMOOTHED:
+        if settings.loss not in LOSSES:
+            found.append(Problem("method.loss", f"there is no loss '{settings.loss}'", guess(settings.loss, LOSSES)))
+        elif settings.label_smoothing and settings.loss not in SMOOTHED:
             fix = f"set it to 0, or use one of {', '.join(SMOOTHED)}"
-            found.append(Problem("method.label_smoothing", f"the loss '{own.loss}' does not use it", fix))
-        if own.loss == "exo_pair" and not own.label_smoothing:
+            found.append(Problem("method.label_smoothing", f"the loss '{settings.loss}' does not use it", fix))
+        if settings.loss == "exo_pair" and not settings.label_smoothing:
             fix = "set method.label_smoothing=1e-3, its paper's value"
             found.append(Problem("method.label_smoothing", "exo_pair is not defined at 0", fix))
-        if own.sync_reference and config.model.lora.rank > 0:
+        if settings.sync_reference and config.model.lora.rank > 0:
             fix = "set model.lora.rank=0, or method.sync_reference=false"
             found.append(Problem("method.sync_reference", "TRL cannot move the reference of adapters", fix))
-        if own.sync_reference and (own.precompute_reference or own.reference_free):
+        if settings.sync_reference and (settings.precompute_reference or settings.reference_free):
             fix = "set method.precompute_reference=false and method.reference_free=false"
             found.append(Problem("method.sync_reference", "a fixed reference cannot follow the policy", fix))
-        found += reference_problems(own.reference, not own.reference_free, own.sync_reference, config)
+        found += reference_problems(settings.reference, not settings.reference_free, settings.sync_reference, config)
         return found
 
     @property

@@ -66,5 +66,7 @@ class GRPO(OnlineMethod):
         """Clip the ratio of each token."""
         from rlpipe.methods.losses import clipped_tokens
 
-        own = self.config
-        return clipped_tokens(tokens.logps, tokens.old, tokens.advantages, tokens.weights, own.clip, own.clip_high)
+        config = self.config
+        return clipped_tokens(
+            tokens.logps, tokens.old, tokens.advantages, tokens.weights, config.clip, config.clip_high
+        )

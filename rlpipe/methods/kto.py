@@ -54,7 +54,7 @@ class KTO(OfflineMethod):
     library = ("trl", "KTOConfig", "KTOTrainer")
     has_reference = True
     in_order = True
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "beta": "beta",
         "desirable_weight": "desirable_weight",
         "undesirable_weight": "undesirable_weight",

@@ -17,7 +17,7 @@ class LibraryMethod(Method):
 
     library: ClassVar[tuple[str, str, str]]
     """Where the library has it: module, config class, trainer class."""
-    own: ClassVar[dict[str, str]] = {}
+    library_fields: ClassVar[dict[str, str]] = {}
     """The library's config fields that this method sets, and the fields of `Config` that they come from."""
     micro_batched: ClassVar[bool] = True
     """Whether the library's own accumulation makes `batch_size` out of micro-batches of `micro_batch_size`."""
@@ -36,5 +36,5 @@ class LibraryMethod(Method):
 
     def arguments(self) -> dict[str, Any]:
         """Return the library's arguments that this method sets."""
-        values = {key: getattr(self.config, field) for key, field in self.own.items()}
+        values = {key: getattr(self.config, field) for key, field in self.library_fields.items()}
         return {key: value.value if isinstance(value, Enum) else value for key, value in values.items()}

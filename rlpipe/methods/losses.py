@@ -66,8 +66,8 @@ def token_weights(written: Tensor, lengths: Tensor, aggregate: str, constant: in
     if aggregate == "sum":
         return mask / count
     rollout = torch.repeat_interleave(torch.arange(count, device=lengths.device), lengths)
-    own = mask.new_zeros(count).index_add_(0, rollout, mask)
-    return mask / (count * own.clamp(min=1)[rollout])
+    tokens = mask.new_zeros(count).index_add_(0, rollout, mask)
+    return mask / (count * tokens.clamp(min=1)[rollout])
 
 
 def clipped_tokens(
@@ -98,9 +98,9 @@ def clipped_completions(
     written = weights > 0
     difference = torch.where(written, logps - old, torch.zeros_like(logps))
     ratio = torch.exp(logps.new_zeros(count).index_add(0, rollout, difference))
-    own = weights.new_zeros(count).index_add(0, rollout, written.to(weights.dtype)).clamp(min=1)
+    tokens = weights.new_zeros(count).index_add(0, rollout, written.to(weights.dtype)).clamp(min=1)
     # A completion's loss stands once: its tokens share it equally.
-    return _clipped(ratio[rollout], advantages, weights / own[rollout], clip, clip_high)
+    return _clipped(ratio[rollout], advantages, weights / tokens[rollout], clip, clip_high)
 
 
 def _clipped(ratio: Tensor, advantages: Tensor, weights: Tensor, clip: float, clip_high: float | None) -> Loss:

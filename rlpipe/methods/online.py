@@ -48,6 +48,26 @@ class KLEstimator(Enum):
     """π_ref/π − 1 + log π − log π_ref: unbiased, never negative."""
 
 
+class Correction(Enum):
+    """What is done about completions that an engine drew, which is the policy but for rounding."""
+
+    none = "none"
+    """Nothing: they count as the policy's own."""
+    truncate = "truncate"
+    """The policy loss is multiplied with the ratio of the policy's probability to the engine's, bounded from above."""
+    mask = "mask"
+    """The same, but ratios out of bounds count as 0: nothing is learnt there."""
+
+
+class CorrectionLevel(Enum):
+    """Of what that ratio is taken."""
+
+    token = "token"
+    """Each token: little variance, some bias (verl's default)."""
+    completion = "completion"
+    """Each whole completion: no bias but for the bound, far more variance (TRL's default)."""
+
+
 class Aggregate(Enum):
     """How completions of different lengths count in the loss."""
 
@@ -100,6 +120,10 @@ class OnlineConfig(MethodConfig):
     """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
     sync_weight: float = setting(1.0, above=0, at_most=1, unused_if="sync_reference=0")
     """The policy's share when the reference moves: 1 copies it, less averages."""
+    correction: Correction = Correction.none
+    correction_level: CorrectionLevel = setting(CorrectionLevel.token, unused_if="correction=none")
+    correction_cap: float = setting(2.0, above=1, at_most=1e6, unused_if="correction=none")
+    """The largest ratio; with `mask`, its inverse is the smallest. verl takes 2 for tokens, TRL 3 for completions."""
     samples_every: int = setting(50, Changes.nothing, at_least=0, zero="never", at_most=10**9)
     """Optimiser steps between two looks at a few completions (samples.jsonl, tracker, terminal); 0 for none."""
 
@@ -134,9 +158,10 @@ class OnlineMethod(LibraryMethod):
     trainer = "rlpipe.training.online.build"
     takes_reward = True
     takes_tool = True
+    draws = True
     library = ("transformers", "TrainingArguments", "Trainer")
     micro_batched = False
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "per_device_train_batch_size": "micro_batch_tokens",
         "gradient_accumulation_steps": "micro_batch_tokens",
         "train_sampling_strategy": "batch_size",
@@ -175,21 +200,26 @@ class OnlineMethod(LibraryMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        own, found = self.config, []
-        if own.group_size < self.smallest_group:
-            what = f"{own.name} compares completions of one prompt with each other, and there is only one"
+        settings, found = self.config, []
+        if settings.group_size < self.smallest_group:
+            what = f"{settings.name} compares completions of one prompt with each other, and there is only one"
             found.append(Problem("method.group_size", what, f"set {self.smallest_group} or more (4 is usual)"))
-        together = own.batch_size * own.minibatches
-        if own.group_size > 0 and together % own.group_size:
-            what = f"{together} completions (batch_size · minibatches) are no whole groups of {own.group_size}"
-            fitting = -(-together // own.group_size) * own.group_size
+        together = settings.batch_size * settings.minibatches
+        if settings.group_size > 0 and together % settings.group_size:
+            what = f"{together} completions (batch_size · minibatches) are no whole groups of {settings.group_size}"
+            fitting = -(-together // settings.group_size) * settings.group_size
             fix = f"set method.batch_size={fitting} with method.minibatches=1, or another method.group_size"
             found.append(Problem("method.batch_size", what, fix))
-        if own.sampling.max_tokens >= own.max_length:
-            what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+        if settings.sampling.max_tokens >= settings.max_length:
+            drawn, room = settings.sampling.max_tokens, settings.max_length
+            what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        if own.sync_reference and own.kl_coef == 0:
+        if settings.sync_reference and settings.kl_coef == 0:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
-        found += training_problems(own.sampling, "method.sampling.")
-        return found + reference_problems(own.reference, own.kl_coef > 0, own.sync_reference > 0, config)
+        if settings.correction is not Correction.none and not settings.sampling.whole:
+            what = "top-p, top-k and min-p leave tokens out of the draw, so the ratio to the policy would be biased"
+            fix = "set method.sampling.top_p=1, top_k=0 and min_p=0, or method.correction=none"
+            found.append(Problem("method.correction", what, fix))
+        found += training_problems(settings.sampling, "method.sampling.")
+        return found + reference_problems(settings.reference, settings.kl_coef > 0, settings.sync_reference > 0, config)

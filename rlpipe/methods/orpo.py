@@ -31,7 +31,7 @@ class ORPO(OfflineMethod):
     takes = (Preference,)
     library = ("trl.experimental.orpo", "ORPOConfig", "ORPOTrainer")
     trains_chosen_prompt = True
-    own = {"beta": "weight"}  # noqa: RUF012
+    library_fields = {"beta": "weight"}  # noqa: RUF012
 
     def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:
         """Give two whole sequences with labels."""

@@ -65,16 +65,18 @@ class PPO(OnlineMethod):
         """Estimate advantages by GAE, and note the returns that values learn from."""
         from rlpipe.methods.advantages import generalised, whiten
 
-        own = self.config
+        config = self.config
         assert batch.values is not None
         found, batch.returns = generalised(
-            batch.token_rewards, batch.values, batch.written, batch.lengths, own.gamma, own.lam
+            batch.token_rewards, batch.values, batch.written, batch.lengths, config.gamma, config.lam
         )
-        return whiten(found, batch.written) if own.whiten else found
+        return whiten(found, batch.written) if config.whiten else found
 
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Clip the ratio of each token."""
         from rlpipe.methods.losses import clipped_tokens
 
-        own = self.config
-        return clipped_tokens(tokens.logps, tokens.old, tokens.advantages, tokens.weights, own.clip, own.clip_high)
+        config = self.config
+        return clipped_tokens(
+            tokens.logps, tokens.old, tokens.advantages, tokens.weights, config.clip, config.clip_high
+        )

@@ -32,7 +32,7 @@ class RewardModel(OfflineMethod):
     takes = (Preference,)
     library = ("trl", "RewardConfig", "RewardTrainer")
     head = Head.reward
-    own = {"center_rewards_coefficient": "center_rewards_coefficient"}  # noqa: RUF012
+    library_fields = {"center_rewards_coefficient": "center_rewards_coefficient"}  # noqa: RUF012
 
     def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:
         """Give two whole sequences."""

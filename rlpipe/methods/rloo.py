@@ -59,7 +59,7 @@ class RLOO(OnlineMethod):
         """Clip the ratio of each completion, or of each token."""
         from rlpipe.methods.losses import clipped_completions, clipped_tokens
 
-        own, given = self.config, (tokens.logps, tokens.old, tokens.advantages, tokens.weights)
-        if own.ratio is Ratio.token:
-            return clipped_tokens(*given, own.clip, own.clip_high)
-        return clipped_completions(*given, tokens.rollout, own.clip, own.clip_high)
+        config, given = self.config, (tokens.logps, tokens.old, tokens.advantages, tokens.weights)
+        if config.ratio is Ratio.token:
+            return clipped_tokens(*given, config.clip, config.clip_high)
+        return clipped_completions(*given, tokens.rollout, config.clip, config.clip_high)

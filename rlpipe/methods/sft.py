@@ -61,7 +61,7 @@ class SFT(OfflineMethod):
     takes = (Chat, Completion, Text)
     takes_tool = True
     library = ("trl", "SFTConfig", "SFTTrainer")
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "packing": "packing",
         "packing_strategy": "packing",
         "padding_free": "padding_free",

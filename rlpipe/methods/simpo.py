@@ -33,7 +33,7 @@ class SimPO(OfflineMethod):
     config: SimPOConfig
     takes = (Preference,)
     library = ("trl.experimental.cpo", "CPOConfig", "CPOTrainer")
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "beta": "beta",
         "simpo_gamma": "gamma_ratio",
         "loss_type": "name",

@@ -62,7 +62,7 @@ class TrlMethod(LibraryMethod):
     takes = (Prompt,)
     trainer = "rlpipe.training.online.trl"
     takes_reward = True
-    own = {  # noqa: RUF012
+    library_fields = {  # noqa: RUF012
         "num_generations": "group_size",
         "beta": "kl_coef",
         "epsilon": "clip",
@@ -83,13 +83,13 @@ class TrlMethod(LibraryMethod):
 
     def arguments(self) -> dict[str, Any]:
         """Return the library's arguments that this method sets."""
-        own, sampling = self.config, self.config.sampling
+        config, sampling = self.config, self.config.sampling
         return {
-            "num_generations": own.group_size,
-            "beta": own.kl_coef,
-            "epsilon": own.clip,
-            "num_iterations": own.epochs_per_batch,
-            "generation_batch_size": own.batch_size * own.minibatches,
+            "num_generations": config.group_size,
+            "beta": config.kl_coef,
+            "epsilon": config.clip,
+            "num_iterations": config.epochs_per_batch,
+            "generation_batch_size": config.batch_size * config.minibatches,
             "max_completion_length": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -99,19 +99,20 @@ class TrlMethod(LibraryMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        own, found = self.config, []
-        if own.group_size < 2:
-            what = f"{own.name} compares completions of one prompt with each other, and there is only one"
+        settings, found = self.config, []
+        if settings.group_size < 2:
+            what = f"{settings.name} compares completions of one prompt with each other, and there is only one"
             found.append(Problem("method.group_size", what, "set 2 or more (4 is usual)"))
-        elif own.batch_size * own.minibatches % own.group_size:
-            what = f"{own.batch_size * own.minibatches} completions are no whole groups of {own.group_size}"
+        elif (together := settings.batch_size * settings.minibatches) % settings.group_size:
+            what = f"{together} completions are no whole groups of {settings.group_size}"
             found.append(Problem("method.batch_size", what, "make batch_size · minibatches a multiple of group_size"))
-        if own.sampling.stop:
-            what = f"TRL ends completions at the end-of-turn token only, not at {list(own.sampling.stop)}"
+        if settings.sampling.stop:
+            what = f"TRL ends completions at the end-of-turn token only, not at {list(settings.sampling.stop)}"
             found.append(
-                Problem("method.sampling.stop", what, f"take {own.name.removeprefix('trl_')}, or set it to []")
+                Problem("method.sampling.stop", what, f"take {settings.name.removeprefix('trl_')}, or set it to []")
             )
-        if own.sampling.max_tokens >= own.max_length:
-            what = f"completions of {own.sampling.max_tokens} tokens leave no room for a prompt in {own.max_length}"
+        if settings.sampling.max_tokens >= settings.max_length:
+            drawn, room = settings.sampling.max_tokens, settings.max_length
+            what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        return found + training_problems(own.sampling, "method.sampling.")
+        return found + training_problems(settings.sampling, "method.sampling.")

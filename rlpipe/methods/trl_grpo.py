@@ -30,7 +30,7 @@ class TrlGRPO(TrlMethod):
     Config = TrlGRPOConfig
     config: TrlGRPOConfig
     library = ("trl", "GRPOConfig", "GRPOTrainer")
-    own = {**TrlMethod.own, "loss_type": "loss_type", "scale_rewards": "scale_rewards"}  # noqa: RUF012
+    library_fields = {**TrlMethod.library_fields, "loss_type": "loss_type", "scale_rewards": "scale_rewards"}  # noqa: RUF012
 
     def arguments(self) -> dict[str, Any]:
         """Return the library's arguments that this method sets."""

@@ -60,15 +60,15 @@ def prepare(
 
 def _set_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> tuple[list[int], list[str]]:
     """Set the template that the config asks for; return added token ids and notes."""
-    asked = config.chat_template
-    if asked is None and tokenizer.chat_template is not None:
+    requested = config.chat_template
+    if requested is None and tokenizer.chat_template is not None:
         return [], []
-    if asked not in (None, CHATML):
-        tokenizer.chat_template = _read(asked)
-        return [], [f"chat template: {asked}"]
+    if requested not in (None, CHATML):
+        tokenizer.chat_template = _read(requested)
+        return [], [f"chat template: {requested}"]
     end = _chatml_end(tokenizer, config.lora.rank > 0)
     text = chatml().replace(END, end)
-    notes = ["chat template: chatml" + (f" ({NO_TEMPLATE})" if asked is None else "")]
+    notes = ["chat template: chatml" + (f" ({NO_TEMPLATE})" if requested is None else "")]
     if end != END:
         notes[0] += f", with {end} as end of turn because LoRA trains no new embeddings"
     if special_tokens.adds_bos(tokenizer):

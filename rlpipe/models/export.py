@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import move, remove
+
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,7 +46,7 @@ def save(loaded: Loaded, folder: Path, card: str) -> None:
     if not isinstance(model, PeftModel):
         _publish(model, loaded.tokenizer, folder, replace=True, card=card)
         return
-    adapter = _beside(folder)
+    adapter = _staging(folder)
     try:
         model.save_pretrained(adapter, save_embedding_layers=False)
         merged = _merge(model, loaded.path, adapter)
@@ -81,7 +84,7 @@ def _publish(
     adapter: Path | None = None,
 ) -> None:
     """Write model and tokenizer beside `folder`, then put them in its place."""
-    written = _beside(folder)
+    written = _staging(folder)
     try:
         model.save_pretrained(written)
         tokenizer.save_pretrained(written)
@@ -97,19 +100,19 @@ def _publish(
 def _put(written: Path, folder: Path, replace: bool) -> None:
     """Rename `written` to `folder`; one that is there is put aside and deleted, or kept."""
     if replace and folder.exists():
-        old = _beside(folder)
-        folder.rename(old)
-        written.rename(folder)
-        shutil.rmtree(old)
+        old = _staging(folder)
+        move(folder, old)
+        move(written, folder)
+        remove(old)
         return
     try:
-        written.rename(folder)
-    except OSError:
+        move(written, folder)
+    except RecordError:
         if replace or not folder.exists():
             raise
 
 
-def _beside(folder: Path) -> Path:
+def _staging(folder: Path) -> Path:
     """Return a new name beside a folder, on the same file system."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")

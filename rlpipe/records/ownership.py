@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rlpipe.config.relevance import flat
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import Row, explained
+from rlpipe.core.files import Row, explained, remove
+from rlpipe.records import manifest
 from rlpipe.records.lease import Lease, acquire
 
 FROZEN = ("config.yaml", "result.json")
@@ -17,16 +18,16 @@ FROZEN = ("config.yaml", "result.json")
 def claim(folder: Path, lease: Lease | None = None) -> Lease:
     """Make the folder if need be and take it for this process, or raise Taken naming the process that has it.
 
-    `lease` is the right to write there, where this process has it already. Nothing needs mending after a kill.
+    `lease` is the right to write there, where this process has it already. Nothing needs repair after a kill.
     """
     with explained(folder, "make"):
         folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "manifest.json").exists():
+    if not manifest.is_run(folder):
         refuse_foreign(folder)
     lease = lease or acquire(folder)
     try:
         for left_over in folder.glob(".*.tmp"):
-            left_over.unlink(missing_ok=True)
+            remove(left_over)
     except BaseException:
         lease.release()
         raise

@@ -36,7 +36,7 @@ def group(runs: Sequence[Run]) -> list[Arm]:
             configs.setdefault(key, config)
             groups.setdefault(key, []).append(run)
     groups, configs = _split_by_evaluation(groups, configs)
-    called = dict(zip(configs, labels.telling(list(configs.values()), labels.named(runs)), strict=True))
+    called = dict(zip(configs, labels.distinct_labels(list(configs.values()), labels.named(runs)), strict=True))
     called |= labels.options(groups)
     called |= _place_unknown([run for run in runs if not run.config], groups)
     order = {id(run): place for place, run in enumerate(runs)}
@@ -66,9 +66,9 @@ def _split_by_evaluation(
     for key, members in groups.items():
         seeds = [run.seed for run in members]
         for run in members:
-            own = flat({"evaluation": run.config.get("evaluation") or {}}) if len(set(seeds)) < len(seeds) else {}
-            inner = key + _text(own)
-            known.setdefault(inner, configs[key] | own)
+            settings = flat({"evaluation": run.config.get("evaluation") or {}}) if len(set(seeds)) < len(seeds) else {}
+            inner = key + _text(settings)
+            known.setdefault(inner, configs[key] | settings)
             split.setdefault(inner, []).append(run)
     return split, known
 
@@ -83,8 +83,8 @@ def _place_unknown(unknown: Sequence[Run], groups: dict[str, list[Run]]) -> dict
     }
     called: dict[str, str] = {}
     for run in unknown:
-        own = (run.sweep, _overrides(run)) if run.sweep else run.dir
-        key = places.setdefault(own, f"unknown {len(places)} {run.dir}")
+        identity = (run.sweep, _overrides(run)) if run.sweep else run.dir
+        key = places.setdefault(identity, f"unknown {len(places)} {run.dir}")
         if key not in groups:
             called[key] = " ".join(_shortened(one) for one in _overrides(run)) if run.sweep else run.name
         groups.setdefault(key, []).append(run)

@@ -65,23 +65,23 @@ def compare(
     return Comparison(base, [_summary(arm) for arm in arms], evaluations, notes(arms, evaluations))
 
 
-def _baseline(arms: Sequence[Arm], asked: str | None) -> str:
+def _baseline(arms: Sequence[Arm], requested: str | None) -> str:
     labels = [arm.label for arm in arms]
-    if asked is None:
+    if requested is None:
         able = [arm.label for arm in arms if any(run.standing is Standing.ok for run in arm.runs)]
         return BEFORE if len(labels) == 1 else (able or labels)[0]
-    if asked not in (*labels, BEFORE):
-        raise RlpipeError("baseline", f"no arm is called '{asked}'", guess(asked, [*labels, BEFORE]))
-    return asked
+    if requested not in (*labels, BEFORE):
+        raise RlpipeError("baseline", f"no arm is called '{requested}'", guess(requested, [*labels, BEFORE]))
+    return requested
 
 
-def _names(runs: Sequence[Run], asked: str | None) -> list[str]:
+def _names(runs: Sequence[Run], requested: str | None) -> list[str]:
     known = dict.fromkeys(name for run in runs for name in run.evaluations)
-    if asked is None:
+    if requested is None:
         return list(known)
-    if asked not in known and any(run.standing is Standing.ok for run in runs):
-        raise RlpipeError("evaluation", f"no run has rows of an evaluation '{asked}'", guess(asked, known))
-    return [asked] if asked in known else []
+    if requested not in known and any(run.standing is Standing.ok for run in runs):
+        raise RlpipeError("evaluation", f"no run has rows of an evaluation '{requested}'", guess(requested, known))
+    return [requested] if requested in known else []
 
 
 def _refuse_field(runs: Sequence[Run], evaluation: str | None, score: str | None) -> None:
@@ -91,13 +91,13 @@ def _refuse_field(runs: Sequence[Run], evaluation: str | None, score: str | None
         for name in run.evaluations if evaluation is None else [evaluation]:
             when = run.final(name)
             known |= dict.fromkeys(fields(run.evaluation(name, when)[:20])) if when else {}
-    asked = score or (SCORE if evaluation is not None else None)
-    if known and asked is not None and asked not in known:
+    field = score or (SCORE if evaluation is not None else None)
+    if known and field is not None and field not in known:
         where = f"evaluation {evaluation}" if evaluation else "no evaluation"
         raise RlpipeError(
             "metric",
-            f"{where} has {'no ' if evaluation else ''}numbers under '{asked}'",
-            f"{guess(asked, known)}; or name a number of the runs' results with its slashes (after/…/…)",
+            f"{where} has {'no ' if evaluation else ''}numbers under '{field}'",
+            f"{guess(field, known)}; or name a number of the runs' results with its slashes (after/…/…)",
         )
 
 
@@ -127,10 +127,10 @@ def _evaluation(arms: Sequence[Arm], base: str, name: str, score: str) -> Evalua
     kept = [(label, one) for label, one in zip(others, contrasts, strict=True) if one is not NOTHING]
     differences = judged(base, [label for label, _ in kept], [one for _, one in kept], good=score == SCORE)
     means = [arm_mean(arm.label, _consistent(arm, column, refused)) for arm in arms]
-    told = _unusable(column)
+    notes = _unusable(column)
     if base != BEFORE and not column.after[base]:
-        told.insert(0, f"{base}: no result to compare with")
-    return EvaluationComparison(name, score, "examples", means, differences, refused, told)
+        notes.insert(0, f"{base}: no result to compare with")
+    return EvaluationComparison(name, score, "examples", means, differences, refused, notes)
 
 
 def _read(arms: Sequence[Arm], name: str, score: str, with_start: bool) -> _Column:
@@ -204,8 +204,8 @@ def _consistent(arm: Arm, column: _Column, refused: list[Refusal]) -> list[Measu
 def _unusable(column: _Column) -> list[str]:
     """Say which runs have examples whose number is none: those count nowhere."""
     found = [(run.run.name, run.unusable) for runs in column.after.values() for run in runs if run.unusable]
-    told = [f"{name}: {count} examples without a finite number are left out" for name, count in found]
-    return told + [f"{name}: no example has a finite number" for name in column.without]
+    notes = [f"{name}: {count} examples without a finite number are left out" for name, count in found]
+    return notes + [f"{name}: no example has a finite number" for name in column.without]
 
 
 # -- over seeds alone
@@ -226,8 +226,8 @@ def _summaries(arms: Sequence[Arm], base: str, key: str, evaluation: str | None)
     differences = judged(base, kept, [contrasts[label] for label in kept], good=False)
     means = [arm_numbers(arm.label, numbers[arm.label]) for arm in arms]
     nothing = [run.run for arm in arms for run in numbers[arm.label] if run.mean is None]
-    told = [f"{', '.join(nothing)}: {key} is no finite number, and is left out"] if nothing else []
-    return EvaluationComparison(evaluation or key.split("/")[1], key, "seeds", means, differences, [], told)
+    notes = [f"{', '.join(nothing)}: {key} is no finite number, and is left out"] if nothing else []
+    return EvaluationComparison(evaluation or key.split("/")[1], key, "seeds", means, differences, [], notes)
 
 
 def _numbers(arm: Arm, key: str) -> list[SeedMean]:

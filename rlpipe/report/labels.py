@@ -27,14 +27,14 @@ def named(runs: Sequence[Run]) -> set[str]:
     return keys | {f"{key}.name" for key in keys & set(plugins.KINDS)}
 
 
-def telling(configs: Sequence[Row], named: set[str]) -> list[str]:
+def distinct_labels(configs: Sequence[Row], named: set[str]) -> list[str]:
     """Return a short text for each config, no two the same."""
     if len(configs) == 1:
         return [value_text(configs[0].get("method.name", "run"))]
     parts: list[list[tuple[str, Any]]] = [[] for _ in configs]
     _tell_apart(list(range(len(configs))), configs, named, parts)
-    short = _short_names({key for own in parts for key, _ in own})
-    labels = [" ".join(_part(short[key], key, value) for key, value in own) for own in parts]
+    short = _short_names({key for fields in parts for key, _ in fields})
+    labels = [" ".join(_part(short[key], key, value) for key, value in fields) for fields in parts]
     shortened = [_cut(label) for label in labels]
     return shortened if len(set(shortened)) == len(set(labels)) else labels
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report.arms import Arm
 from rlpipe.report.comparison import EvaluationComparison
 
 MOST_NAMES = 5
+MOST_BYTES = 2**30
+"""Of a larger model only the files' names are compared here: `rlpipe reproduce` reads all of it."""
 
 
 def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> list[str]:
@@ -22,6 +24,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> l
     for run in runs:
         for name, lines in run.damaged.items():
             found.append(f"{run.name}: {lines} damaged {'line' if lines == 1 else 'lines'} of {name} skipped")
+        found += [f"{run.name}: {words}" for words in _altered(run)]
     found += _tools(arms) + _code(runs)
     if not evaluations:
         found.append("no run has results to compare (yet)")
@@ -30,7 +33,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> l
 
 def _unfinished(runs: Sequence[Run]) -> list[str]:
     counts = Counter(run.standing for run in runs)
-    told = {
+    states = {
         Standing.running: "still going: its numbers may change",
         Standing.stopped: "stopped before the end",
         Standing.killed: "killed before the end",
@@ -40,9 +43,19 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     }
     return [
         f"{_names([run for run in runs if run.standing is standing])}: {words}"
-        for standing, words in told.items()
+        for standing, words in states.items()
         if counts[standing]
     ]
+
+
+def _altered(run: Run) -> Iterator[str]:
+    """Say which of a run's files are not as they were written."""
+    if run.standing is Standing.running:
+        return
+    model = run.dir / "model"
+    large = sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) > MOST_BYTES
+    for flaw in (*run.flaws(content=not large), *(run.flaws("evaluations/") if large else ())):
+        yield f"{flaw}; left out" if flaw.file.endswith((".before.jsonl", ".after.jsonl")) else str(flaw)
 
 
 def _tools(arms: Sequence[Arm]) -> list[str]:
@@ -51,8 +64,8 @@ def _tools(arms: Sequence[Arm]) -> list[str]:
     for arm in arms:
         for run in [run for run in arm.runs if run.config][:1]:
             users.setdefault(", ".join(run.config.get("tool") or {}) or "no tool", []).append(arm.label)
-    told = (f"{tools}: {_some(labels)}" for tools, labels in users.items())
-    return [f"tools belong to what is compared: {'; '.join(told)}"] if len(users) > 1 else []
+    lines = (f"{tools}: {_some(labels)}" for tools, labels in users.items())
+    return [f"tools belong to what is compared: {'; '.join(lines)}"] if len(users) > 1 else []
 
 
 def _code(runs: Sequence[Run]) -> list[str]:
@@ -60,9 +73,9 @@ def _code(runs: Sequence[Run]) -> list[str]:
     states = [attempt.get("code") or {} for run in runs for attempt in run.manifest.get("attempts", [])]
     states = [state for state in states if state.get("commit")]
     commits = sorted({str(state["commit"])[:10] for state in states})
-    told = [f"the runs were made by {len(commits)} versions of the code ({', '.join(commits[:MOST_NAMES])})"]
+    versions = [f"the runs were made by {len(commits)} versions of the code ({', '.join(commits[:MOST_NAMES])})"]
     changed = "some runs were made with uncommitted changes (code.diff in their folders)"
-    return (told if len(commits) > 1 else []) + ([changed] if any(state.get("dirty") for state in states) else [])
+    return (versions if len(commits) > 1 else []) + ([changed] if any(state.get("dirty") for state in states) else [])
 
 
 def _names(runs: Sequence[Run]) -> str:

@@ -122,8 +122,8 @@ def reasons(one: Measured, other: Measured) -> list[str]:
 def _protocols(one: Row, other: Row) -> list[str]:
     before, after = (flat({key: value for key, value in row.items() if key != "tool"}) for row in (one, other))
     keys = [key for key in before | after if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    told = [f"{key}: {_short(before, key)} against {_short(after, key)}" for key in keys[:MOST_REASONS]]
-    return told + ([f"and {len(keys) - MOST_REASONS} more settings"] if len(keys) > MOST_REASONS else [])
+    reasons = [f"{key}: {_short(before, key)} against {_short(after, key)}" for key in keys[:MOST_REASONS]]
+    return reasons + ([f"and {len(keys) - MOST_REASONS} more settings"] if len(keys) > MOST_REASONS else [])
 
 
 _ABSENT = object()

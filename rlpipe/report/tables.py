@@ -123,11 +123,11 @@ def _means(one: EvaluationComparison) -> Sheet:
 
 def _remarks(one: EvaluationComparison) -> list[str]:
     """Say once what holds for several arms."""
-    said: dict[str, list[str]] = {}
+    arms_of: dict[str, list[str]] = {}
     for arm in one.arms:
         if arm.note:
-            said.setdefault(arm.note, []).append(arm.arm)
-    lines = [f"{_some(arms, len(one.arms))}: {note}" for note, arms in said.items()]
+            arms_of.setdefault(arm.note, []).append(arm.arm)
+    lines = [f"{_some(arms, len(one.arms))}: {note}" for note, arms in arms_of.items()]
     for refusal in one.refused:
         lines.append(
             f"{refusal.arm} not compared ({', '.join(refusal.runs[:MOST_SEEDS])}): {'; '.join(refusal.reasons)}"
@@ -236,13 +236,13 @@ def _arm_row(arm: ArmSummary, mean: ArmMean, difference: Difference | None) -> d
 def _run_rows(arm: ArmSummary, mean: ArmMean | None) -> Iterator[dict[str, object]]:
     means = {run.run: run for run in mean.seeds} if mean is not None else {}
     for run in arm.runs:
-        own = means.get(run.name)
+        arm_mean = means.get(run.name)
         yield {
             "seed": run.seed,
             "run": run.name,
             "standing": run.standing,
-            "mean": own.mean if own is not None else None,
-            "examples": own.examples if own is not None else None,
+            "mean": arm_mean.mean if arm_mean is not None else None,
+            "examples": arm_mean.examples if arm_mean is not None else None,
             "error": run.error,
             **_costs(run.cost),
         }

@@ -100,8 +100,8 @@ def _settle(one: Difference, needed: Settling) -> str:
     if needed.seeds is not None:
         ways.append(f"{needed.seeds:,} more {'seed' if needed.seeds == 1 else 'seeds'} in each arm")
     if ways:
-        told = " with ".join(ways) if needed.together else " or ".join(ways)
-        return f"about {told} would settle it (80 % power, were the difference truly {one.value:+.2g})"
+        ways_text = " with ".join(ways) if needed.together else " or ".join(ways)
+        return f"about {ways_text} would settle it (80 % power, were the difference truly {one.value:+.2g})"
     widest = max(abs(one.low or 0.0), abs(one.high or 0.0))
     if one.seeds == 1:
         tried = f"not even {MOST_EXAMPLES:,} examples would settle so small a difference"

@@ -8,7 +8,7 @@ needs beyond rollouts (a model, an open file) is made in `start`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +45,11 @@ class RewardContext:
     """`cpu` or `cuda`."""
     folder: Path
     """A folder of the run for this reward alone; not made yet."""
+
+
+def blank(value: Any) -> bool:
+    """Return whether a column holds nothing."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 class Reward(ABC):
@@ -94,6 +99,14 @@ class Reward(ABC):
     def calls(self) -> int:
         """Calls to a paid or slow service that the run has made, over all its attempts."""
         return 0
+
+    def unscorable(self, columns: Mapping[str, Any]) -> str | None:
+        """Say in a few general words why no completion can be scored with a prompt's columns; None where one can.
+
+        Such prompts are dropped, and counted by these words, before anything is trained. Cheap: reads text, no more.
+        """
+        empty = (name for name in self.columns if name in columns and blank(columns[name]))
+        return next((f"nothing in column '{name}'" for name in empty), None)
 
     def cases(self) -> Sequence[Case]:
         """Return gold, wrong and hostile completions with the scores that they must get."""

@@ -96,6 +96,17 @@ class Rewards:
             raise _at_fault(name, reward, rollouts, error) from error
 
 
+def unscorable(rewards: Iterable[Reward]) -> Callable[[Mapping[str, Any]], str | None]:
+    """Return the function that says why some reward can score no completion with these columns."""
+    asked = list(rewards)
+    return lambda columns: next((why for one in asked if (why := one.unscorable(columns)) is not None), None)
+
+
+def verified_columns(rewards: Iterable[Reward]) -> set[str]:
+    """Return the columns by which rewards know right completions."""
+    return {column for reward in rewards if reward.verifies for column in reward.columns}
+
+
 def validated(name: str, scores: Any, rollouts: Sequence[Rollout]) -> list[Score]:
     """Return scores that are one Score for each rollout with finite numbers. Raises PluginError for others."""
     if not isinstance(scores, Sequence) or isinstance(scores, str):
@@ -118,13 +129,13 @@ def _broken(name: str, what: str) -> PluginError:
 
 def _at_fault(name: str, reward: Reward, rollouts: Sequence[Rollout], error: Exception) -> PluginError:
     """Find the row that a reward fails on by scoring one by one, and say so."""
-    said = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     for rollout in rollouts:
         try:
             reward.score([rollout])
         except Exception as again:
             return _broken(name, f"row {rollout.prompt.id}: {type(again).__name__}: {again}")
-    return _broken(name, f"failed on {len(rollouts)} rollouts together, though on none alone: {said}")
+    return _broken(name, f"failed on {len(rollouts)} rollouts together, though on none alone: {message}")
 
 
 def prove(name: str, reward: Reward) -> None:

@@ -17,10 +17,13 @@ from rlpipe.core.terminal import is_part, say, say_detail, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.load import load, summed_up
+from rlpipe.datasets.signal import weaknesses
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
+from rlpipe.rewards.combine import unscorable, verified_columns
 from rlpipe.stages.identity import named
+from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
 from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer_module
 
@@ -56,9 +59,21 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
         resolved = resolve(dataclasses.replace(resolved.config, dataset=there))
     config, dataset = resolved.config, resolved.dataset
     with plugins.blame("dataset", config.dataset.name):
-        splits = load(dataset, resolved.method.takes or (dataset.form,), config.seed)
+        refused = unscorable(resolved.reward(name) for name in config.reward)
+        takes = resolved.method.takes or (dataset.form,)
+        splits = load(dataset, takes, config.seed, refused, train=bool(resolved.method.takes))
     if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
         splits.train = with_calls(splits.train, resolved.make_tools())
+    weak = weaknesses(
+        splits.train.examples,
+        splits.train.native,
+        verified_columns(resolved.reward(name) for name in config.reward),
+    )
+    if any(problem.fatal for problem in weak):
+        raise ConfigError([problem for problem in weak if problem.fatal])
+    record.update(notes=[problem.headline for problem in weak])
+    if config.dataset.source in ("hub", "sample"):  # of local rows the checks have told
+        show_problems(weak)
     reports = [splits.train.report, splits.test.report]
     record.update(data={report.split: vars(report) for report in reports})
     say_detail(summed_up(config.dataset.name, *reports))
@@ -70,8 +85,9 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
     config = resolved.config
     where = str(source) if source else config.model.source
     if source is None and where is not None and distributed.is_main():
+        refuse_altered(where)
         record.update(start_model=named(where, config.model.revision))
-    with plugins.blame("model", config.model.name):
+    with plugins.blame("model", config.model.name), record.made_once("start"):
         loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
     if loaded.notes:
@@ -93,7 +109,7 @@ def trainer(
     module = trainer_module(method)
     if module is None:
         return None
-    with plugins.blame("method", method.config.name):
+    with plugins.blame("method", method.config.name), record.made_once("data"):
         built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks)))
         found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())

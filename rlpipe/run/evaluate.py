@@ -12,7 +12,7 @@ from rlpipe.config import plugins
 from rlpipe.config.kinds import Head
 from rlpipe.config.resolved import Resolved
 from rlpipe.core import distributed
-from rlpipe.core.files import json_text, read_json
+from rlpipe.core.files import json_text
 from rlpipe.core.terminal import say, say_detail, show
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
@@ -76,7 +76,7 @@ def _fit(
         if (unfit := evaluation.unfit(config, None)) is not None:
             return unfit.what, 0
         evaluation.start(context)
-        return Planned(name, evaluation, evaluation.own_examples()), 0
+        return Planned(name, evaluation, evaluation.make_examples()), 0
     way = route(resolved.dataset.form, evaluation.takes)
     if way is None:
         return f"dataset {config.dataset.name} has no form for it", 0
@@ -125,6 +125,8 @@ def measure(
     """
     numbers: dict[str, float] = {}
     unsent = False
+    if loaded.engine is not None:
+        loaded.engine.policy_changed()
     for one in plans:
         with plugins.blame("evaluation", one.evaluation.config.name):
             rows = distributed.broadcast(record.evaluation(one.name, when))
@@ -137,7 +139,7 @@ def measure(
                 _track(tracker, one.name, rows, start, when, step)
             for key, value in one.evaluation.summary(rows, start).items():
                 numbers[f"{when}/{one.name}/{key}"] = value
-            _tell([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
+            _note([f"evaluation {one.name}: {note}" for note in one.evaluation.notes(rows)], record)
             if _alike(one, loaded, record) and start is not None:
                 numbers |= {f"change/{one.name}/{key}": value for key, value in _change(one.name, start, rows).items()}
             if last and (shown := one.evaluation.render(rows, start)) is not None:
@@ -161,7 +163,7 @@ def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
     name = f"evaluations/{one.name}.protocol.json"
     found: dict[str, Any] = {"dataset": one.dataset} if one.dataset else {}
     found |= one.evaluation.protocol(loaded)
-    earlier = read_json(record.run_dir / name) if distributed.is_main() else None
+    earlier = record.read(name)
     record.write(name, found)
     if earlier is None:
         return True
@@ -169,11 +171,11 @@ def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
     keys = [key for key in sorted(earlier | now) if earlier.get(key) != now.get(key)]
     if keys:
         what = f"{', '.join(keys)} differed between measurements, so its change means nothing"
-        _tell([f"evaluation {one.name}: {what}"], record)
+        _note([f"evaluation {one.name}: {what}"], record)
     return not keys
 
 
-def _tell(notes: Sequence[str], record: Record) -> None:
+def _note(notes: Sequence[str], record: Record) -> None:
     """Say something, and keep it in the record."""
     record.update(notes=notes)
     for note in notes:

@@ -41,6 +41,7 @@ def show_checked(resolved: Resolved) -> None:
     for name, group in (("reward", config.reward), ("tool", config.tool), ("evaluation", config.evaluation)):
         if group:
             table.add_row(name, ", ".join(group))
+    table.add_row("engine", config.engine.name)
     table.add_row("tracker", config.tracker.name)
     if distributed.is_main():
         console().print(table)

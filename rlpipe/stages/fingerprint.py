@@ -98,10 +98,10 @@ def _prune(node: dict[str, Any], whole: dict[str, Any], prefix: str = "") -> Non
 
 def _model(resolved: Resolved) -> str:
     """Name the weights a run starts from: a hash of a local folder's files, else the hub's id and revision."""
-    own, made_of = resolved.config.model, resolved.model.made_of
-    if own.source is None and made_of is not None:
-        return f"{own.name} {identity.weights(str(made_of), None)}"
-    return own.name if own.source is None else identity.weights(own.source, own.revision)
+    model, made_of = resolved.config.model, resolved.model.made_of
+    if model.source is None and made_of is not None:
+        return f"{model.name} {identity.weights(str(made_of), None)}"
+    return model.name if model.source is None else identity.weights(model.source, model.revision)
 
 
 def models(config: RunConfig) -> dict[str, str]:

@@ -38,8 +38,8 @@ def data(config: RunConfig) -> Data:
     resolved = resolve(config)
     dataset: Dataset = resolved.dataset
     takes = resolved.method.takes or (dataset.form,)
-    asked = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(config.dataset)])
-    found = _loaded.get(asked) or _loaded.get(f"{asked} {config.seed}")
+    key = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(config.dataset)])
+    found = _loaded.get(key) or _loaded.get(f"{key} {config.seed}")
     if found is None:
         from rlpipe.datasets.load import load
 
@@ -49,8 +49,8 @@ def data(config: RunConfig) -> Data:
         found = Data(train.identity, test.identity, train.kept)
         limit = config.dataset.train_limit  # the seed shuffles rows where there are more
         drawn = limit is not None and max(train.kept, train.read) >= limit
-        drawn |= type(dataset).own_rows is not Dataset.own_rows
-        _loaded[f"{asked} {config.seed}" if drawn else asked] = found
+        drawn |= type(dataset).make_rows is not Dataset.make_rows
+        _loaded[f"{key} {config.seed}" if drawn else key] = found
     return found
 
 

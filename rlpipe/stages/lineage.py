@@ -117,8 +117,8 @@ def _run(config: RunConfig, overrides: Sequence[str], inherits: Sequence[str]) -
 
 def _taken(overrides: Sequence[str], inherits: Sequence[str]) -> list[str]:
     """Return the keys that are taken over from the run that asks."""
-    own = [key for key in inherits if not any(override.startswith(f"{key}=") for override in overrides)]
-    return [*own, *ALWAYS]
+    inherited = [key for key in inherits if not any(override.startswith(f"{key}=") for override in overrides)]
+    return [*inherited, *ALWAYS]
 
 
 def _split(overrides: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

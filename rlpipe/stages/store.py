@@ -107,7 +107,7 @@ class _Waiting:
     def __init__(self, stage: Stage, mark: Mark | None):
         self.stage, self.mark = stage, mark
         self._waited = False
-        self._told = float("-inf")
+        self._reported = float("-inf")
 
     def wait(self) -> tuple[bool, Lease | None]:
         """Wait for the stage; return whether this run is to build it, with the right to (in the main process).
@@ -138,7 +138,7 @@ class _Waiting:
             folder.mkdir(parents=True, exist_ok=True)
             held = lease.acquire(folder, f"building {self.stage.name}", patient=False)
         except Taken as taken:
-            self._tell(taken.owner)
+            self._report(taken.owner)
             return False, None
         if Stored(folder).state(content=False) is State.ok:  # finished between the two looks
             held.release()
@@ -154,19 +154,19 @@ class _Waiting:
         """Raise StageError when the process that was waited for has failed: the same again would fail again."""
         stored = Stored(self.stage.folder)
         if self._waited and stored.state(content=False, held=held) is State.failed:
-            told = stored.result.get("error", {})
-            fix = told.get("fix") or "fix it"
+            error = stored.result.get("error", {})
+            fix = error.get("fix") or "fix it"
             raise StageError(
                 stored.folder,
-                f"building the stage failed in another process: {told.get('message', 'no reason is recorded')}",
+                f"building the stage failed in another process: {error.get('message', 'no reason is recorded')}",
                 f"{stored.folder / 'error.txt'} holds the traceback; {fix}, and start the run again",
             )
 
-    def _tell(self, owner: lease.Owner) -> None:
+    def _report(self, owner: lease.Owner) -> None:
         self._waited = True
         now = time.monotonic()
-        if now - self._told >= TELL:
-            self._told = now
+        if now - self._reported >= TELL:
+            self._reported = now
             step, total = Stored(self.stage.folder).step, self.stage.config.method.max_steps
             far = f": step {step}" + (f" of {total}" if total else "") if step is not None else ""
             say(f"waiting for {owner}, which is {owner.doing}{far}")
@@ -216,7 +216,7 @@ def _writable(stage: Stage) -> None:
         ) from error
 
 
-def asked_for(config: RunConfig, path: str) -> Stage:
+def stage_named(config: RunConfig, path: str) -> Stage:
     """Return the stage that a dotted key of `config` names, with the overrides that name it."""
     overrides = tuple(parent_overrides(config)[path])
     return dataclasses.replace(describe(parent_config(config, path)), overrides=overrides)
@@ -232,7 +232,7 @@ def plan(config: RunConfig) -> list[Stage]:
     def visit(config: RunConfig) -> None:
         for path in parent_overrides(config):
             visit(parent_config(config, path))
-            stage = asked_for(config, path)
+            stage = stage_named(config, path)
             found.setdefault(stage.fingerprint, stage)
 
     visit(config)
@@ -260,7 +260,7 @@ class Parents:
 
     def _get(self, path: str) -> Path:
         if path not in self._made:
-            stage = asked_for(self._config, path)
+            stage = stage_named(self._config, path)
             self._record.update(parents={stage.name: stage.fingerprint})
             self._made[path] = self._uses.enter_context(in_use(stage, str(self._record.run_dir), self._build))
         return self._made[path]

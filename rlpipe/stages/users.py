@@ -26,7 +26,7 @@ class Mark:
 
     def __init__(self, stage: Path, run: str):
         self.stage, self.owner = stage, Owner(doing=f"using it for {run}")
-        self._told = False
+        self._warned = False
 
     @property
     def file(self) -> Path:
@@ -46,9 +46,9 @@ class Mark:
             except OSError:
                 if not _for_reading_only(self.stage):
                     raise
-                if not self._told:
+                if not self._warned:
                     _say_unmarked(self.stage)
-                self._told = True
+                self._warned = True
 
     def remove(self) -> None:
         """Take the mark away."""

@@ -128,8 +128,8 @@ def _line(stage: Stage, other: Stored, key: str, old: Any, new: Any) -> str:
 
 def _rows(stage: Stage, other: Stored) -> str:
     """Name both stages' rows by their number and the beginning of their hash."""
-    told = other.manifest.get("data", {}).get("train", {})
-    before = f"{told.get('kept', '?')} ({_short(_inputs(other)['data'])})"
+    train = other.manifest.get("data", {}).get("train", {})
+    before = f"{train.get('kept', '?')} ({_short(_inputs(other)['data'])})"
     if "dataset.stage" in parent_overrides(stage.config):
         return f"{before} → made by another run ({_short(stage.inputs['data'])})"
     return f"{before} → {identity.data(stage.config).rows} ({_short(stage.inputs['data'])})"

@@ -235,13 +235,13 @@ def quantile(parts: Parts, alpha: Array, side: Array | float) -> Array:
     from scipy.special import stdtrit
 
     tail = alpha / 2
-    own = _bent(-stdtrit(parts.freedom, tail), parts, side) if parts.count else np.zeros_like(alpha)
+    critical = _bent(-stdtrit(parts.freedom, tail), parts, side) if parts.count else np.zeros_like(alpha)
     if parts.seeds is None:
-        return own
+        return critical
     whole = parts.variance
     weight = np.divide(parts.seeds.variance, whole, out=np.zeros_like(whole), where=whole > 0) ** _JOIN
     # As a sum of two parts, never as a difference: for a small alpha one is many orders above the other.
-    return np.sqrt(weight * np.square(stdtrit(parts.seeds.freedom, tail)) + (1 - weight) * np.square(own))
+    return np.sqrt(weight * np.square(stdtrit(parts.seeds.freedom, tail)) + (1 - weight) * np.square(critical))
 
 
 def _bent(t: Array, parts: Parts, side: Array | float) -> Array:

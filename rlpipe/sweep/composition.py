@@ -55,10 +55,10 @@ class Composer:
         config = self._base(loader, options)
         loader._apply_overrides_to_config(values, config)
         hydra = config.hydra
-        for kind, hydras_own in (("hydra", True), ("task", False)):
-            lines = [str(one.input_line) for one in overrides if one.is_hydra_override() is hydras_own]
+        for kind, for_hydra in (("hydra", True), ("task", False)):
+            lines = [str(one.input_line) for one in overrides if one.is_hydra_override() is for_hydra]
             # `to_container` resolves nothing, where iterating would: an override may hold a `${…}` of the arm's
-            before: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra) if hydras_own else []
+            before: Any = OmegaConf.to_container(self.master.hydra.overrides.hydra) if for_hydra else []
             hydra.overrides[kind] = [*before, *lines]
         settings = hydra.job.config.override_dirname
         hydra.job.override_dirname = get_overrides_dirname(

@@ -60,9 +60,9 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
     Raises LaunchError for a sweep that is no grid of rlpipe's runs, and what rehearsing raises.
     """
     _refuse_other(sweep)
-    said = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))
-    if said:
-        say(f"note: {said}")
+    change = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))
+    if change:
+        say(f"note: {change}")
     given = {key_of(override) for override in overrides}
     kept = [one for one in sweep.data["overrides"] if key_of(one) not in given]
     hidden = [key_of(one) for one in kept if provenance.HIDDEN in one]

@@ -48,7 +48,7 @@ class ArmWork:
         shared = _load(self.app)
         with flag_override(self.config, ["struct", "readonly"], False):
             self.config.hydra = self.hydra
-        self.config.hydra.job.id = jobs.own_id() or self.hydra.job.id
+        self.config.hydra.job.id = jobs.current_job_id() or self.hydra.job.id
         return run_job(
             hydra_context=shared["context"],
             task_function=shared["task"],

@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, RlpipeError, Stopped
 from rlpipe.core.files import write_atomic
+from rlpipe.core.visible import visible
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import (
@@ -74,7 +75,7 @@ def execute(folder: Path | str) -> Outcome:
     folder = Path(folder).resolve()
     study = Sweep.load(folder.parents[1]).data
     before = read_outcome(folder)
-    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=own_id())
+    running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=current_job_id())
     _write(folder, running)
     try:
         os.chdir(study["cwd"])
@@ -88,7 +89,7 @@ def execute(folder: Path | str) -> Outcome:
         returned, error = None, raised
     outcome = _outcome(running, error)
     if outcome.traceback:  # of every process: the main one often knows only that another is gone
-        print(outcome.traceback, file=sys.stderr, flush=True)
+        print(visible(outcome.traceback), file=sys.stderr, flush=True)
     if returned is not None and distributed.is_main():
         write_atomic(folder / "return.pkl", _picklable(returned))
     _write(folder, outcome)
@@ -101,7 +102,7 @@ def returned(sweep: Sweep, job: Job) -> JobReturn | None:
     return pickles.loads(path.read_bytes()) if path.exists() else None
 
 
-def own_id() -> str | None:
+def current_job_id() -> str | None:
     """Return the id by which the launcher knows the job that this process belongs to, None where it gave none."""
     return os.environ.get(JOB_ID)
 
@@ -116,10 +117,10 @@ def _work(folder: Path) -> JobReturn | None:
 
 def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
     """Return, and say in the log, whether the code is another than the one that the sweep was rehearsed with."""
-    said = code.changed(study.get("code", {}), code.state(Path.cwd()))
-    if said and distributed.is_main():
-        print(f"note: {said}", file=sys.stderr, flush=True)
-    return (said,) if said else ()
+    change = code.changed(study.get("code", {}), code.state(Path.cwd()))
+    if change and distributed.is_main():
+        print(visible(f"note: {change}"), file=sys.stderr, flush=True)
+    return (change,) if change else ()
 
 
 def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
@@ -131,16 +132,16 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
         return _ended(running, Ended.ok, DONE)
     if stopped:
         reason = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ else error
-        said = hide(_headline(reason)) or "interrupted"
-        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=said)
+        message = hide(_headline(reason)) or "interrupted"
+        return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=message)
     text = hide("".join(traceback.format_exception(error)))
     exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
     failed = _ended(running, Ended.failed, exit_code)
     if isinstance(error, RlpipeError):
-        said = f"{type(error).__name__}: {hide(error.headline).splitlines()[0]}"
+        message = f"{type(error).__name__}: {hide(error.headline).splitlines()[0]}"
     else:
-        said = text.strip().splitlines()[-1]
-    return dataclasses.replace(failed, error=said, traceback=text)
+        message = text.strip().splitlines()[-1]
+    return dataclasses.replace(failed, error=message, traceback=text)
 
 
 def _headline(error: BaseException) -> str:
@@ -162,8 +163,8 @@ def _picklable(returned: JobReturn) -> bytes:
         print(f"note: the job's {type(value).__name__} cannot be pickled ({error})", file=sys.stderr, flush=True)
         words = f"{type(value).__name__}: {value}"
         failed = returned.status is JobStatus.FAILED
-        said = LaunchError("", words, "its traceback stands in the log.txt") if failed else f"not picklable: {words}"
-        frozen = cloudpickle.dumps(dataclasses.replace(returned, _return_value=said))
+        reason = LaunchError("", words, "its traceback stands in the log.txt") if failed else f"not picklable: {words}"
+        frozen = cloudpickle.dumps(dataclasses.replace(returned, _return_value=reason))
     return frozen
 
 
@@ -181,7 +182,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _listen() -> None:
-    """Until a run listens itself (`training.signals`), SIGTERM stops a job that has nothing to save yet.
+    """Until a run listens itself (`core.signals`), SIGTERM and SIGHUP stop a job that has nothing to save yet.
 
     A launcher whose scheduler asks by another signal passes it on as SIGTERM.
     """
@@ -192,9 +193,11 @@ def _listen() -> None:
             os._exit(128 + number)  # a forked worker: what it would raise is not ours to report
         signal.signal(number, signal.SIG_IGN)  # where every process of a job gets the signal, it comes twice
         # It may come anywhere: libraries reword or swallow what is an Exception, and this is none.
-        raise KeyboardInterrupt(f"SIGTERM came {NOTHING_SAVED}")
+        raise KeyboardInterrupt(f"{signal.Signals(number).name} came {NOTHING_SAVED}")
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 if __name__ == "__main__":

@@ -136,12 +136,12 @@ def _compose(app: App, number: int, overrides: Sequence[str], composer: Composer
         # `${hydra:…}` looks here; nothing changes it, so no copy is needed
         HydraConfig.instance().cfg = config  # type: ignore[assignment]
         _resolve(config)
-        hydras_own = config.pop("hydra")
+        hydra_config = config.pop("hydra")
     run = typed(config) if app.is_ours else None
     if run is not None and run.run_dir is not None:
         folder = Path(run.run_dir).absolute()
     resolved = resolve(run) if run is not None else None
-    return Arm(number, typed_overrides, config, hydras_own, folder, run, resolved=resolved)
+    return Arm(number, typed_overrides, config, hydra_config, folder, run, resolved=resolved)
 
 
 def _resolve(config: DictConfig) -> None:
@@ -163,8 +163,8 @@ def _explained(
         try:
             with composing(as_typed(overrides)):
                 raise error
-        except ConfigError as told:
-            known[key] = told.problems
+        except ConfigError as checked:
+            known[key] = checked.problems
     return known[key]
 
 

@@ -97,8 +97,8 @@ def _misdirected(objective: str, direction: object) -> list[Problem]:
     name = objective.rpartition("/")[2]
     wanted = dict.fromkeys(LOW, "minimize") | dict.fromkeys(HIGH, "maximize")
     right = next((way for word, way in wanted.items() if word in name), None)
-    told = getattr(direction, "name", direction)
-    if right is None or told not in ("minimize", "maximize") or told == right:
+    requested = getattr(direction, "name", direction)
+    if right is None or requested not in ("minimize", "maximize") or requested == right:
         return []
-    what = f"the sweeper would {told} {objective}, of which {'less' if right == 'minimize' else 'more'} is better"
+    what = f"the sweeper would {requested} {objective}, of which {'less' if right == 'minimize' else 'more'} is better"
     return [Problem("hydra.sweeper.direction", what, f"hydra.sweeper.direction={right}")]

@@ -53,9 +53,9 @@ def study(params: Sequence[str], arguments: Sequence[str]) -> list[str]:
     work, and the arms take its place.
     """
     arms = [param for param in params if _key(param) == "experiment"]
-    own = [one for one in arguments if not (arms and _key(one) == "experiment")]
-    given = {_key(one) for one in own}
-    return [*(param for param in params if _key(param) not in given), *own]
+    chosen = [one for one in arguments if not (arms and _key(one) == "experiment")]
+    given = {_key(one) for one in chosen}
+    return [*(param for param in params if _key(param) not in given), *chosen]
 
 
 def _key(override: str) -> str:

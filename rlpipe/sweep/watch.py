@@ -66,12 +66,12 @@ def _shown(sweep: Sweep) -> Iterator:
     if not terminal.is_terminal:
         known: dict[str, Standing] = {}
 
-        def tell(now: Sequence[Standing]) -> None:
+        def update(now: Sequence[Standing]) -> None:
             for line in changes(known, now):
                 say(line)
             known.update({one.job.key: one for one in now})
 
-        yield tell
+        yield update
         return
     with Live(console=terminal, auto_refresh=False, transient=True) as live:
 
@@ -100,7 +100,7 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
     if not well and all(one.state.over for one in now):
         again = advice(f"run what is missing again: rlpipe sweep {sweep.folder} resume")
         say(f"not every arm is done ({summary(now)})\n{again}")
-    from rlpipe.report.page.own import write_sweep
+    from rlpipe.report.page.at_end import write_sweep
 
     write_sweep(sweep.folder)
     return well

@@ -1,6 +1,7 @@
 """Conformance checks for plugins: what rlpipe asks of each kind, as a package's own tests run it.
 
-    from rlpipe.testing import check_dataset, check_evaluation, check_launcher, check_method, check_reward, check_tool
+    from rlpipe.testing import check_dataset, check_engine, check_evaluation, check_launcher, check_method
+    from rlpipe.testing import check_reward, check_tool
 
     def test_my_dataset():
         check_dataset(MyDataset)
@@ -17,6 +18,9 @@
     def test_my_evaluation(tmp_path):
         check_evaluation(MyEvaluation, tmp_path)  # measures a small random model before and after two steps
 
+    def test_my_engine(tmp_path):
+        check_engine(MyEngine, tmp_path)      # draws from a small random model, and from what becomes of it
+
     def test_my_launcher(tmp_path):
         check_launcher(MyLauncher, tmp_path)  # runs six jobs that do next to nothing
 
@@ -24,6 +28,7 @@ Each raises AssertionError with what is wrong and where. rlpipe's own plugins pa
 """
 
 from rlpipe.testing.config import HEAVY, check_config, check_light, explains_itself, unstated
+from rlpipe.testing.engines import check_engine
 from rlpipe.testing.launchers import check_launcher
 from rlpipe.testing.plugins import check_dataset, check_evaluation, check_method, check_reward, check_tool
 
@@ -31,6 +36,7 @@ __all__ = [
     "HEAVY",
     "check_config",
     "check_dataset",
+    "check_engine",
     "check_evaluation",
     "check_launcher",
     "check_light",

@@ -27,8 +27,8 @@ def check_config(cls: type, base: type) -> None:
     assert issubclass(config, base), f"{cls.__name__}.Config does not inherit from {base.__name__}"
     assert config is base or "__dataclass_fields__" in vars(config), f"{config.__name__} lacks its own @dataclass"
     for field in dataclasses.fields(config):
-        told = declarations(config)[field.name].doc or explains_itself(field)
-        assert told, f"{config.__name__}.{field.name} has no documentation: put a string under the field"
+        documentation = declarations(config)[field.name].doc or explains_itself(field)
+        assert documentation, f"{config.__name__}.{field.name} has no documentation: put a string under the field"
     assert (cls.__doc__ or "").strip(), f"{cls.__name__} has no docstring; its first line is what --help shows"
 
 
@@ -37,11 +37,11 @@ def unstated(config: type, name: str) -> str | None:
 
     A field of which nothing is said counts as changing the result, and its numbers are taken as they are.
     """
-    said, hint = statement(config, name), typing.get_type_hints(config)[name]
-    if said.changes is None:
+    stated, hint = statement(config, name), typing.get_type_hints(config)[name]
+    if stated.changes is None:
         return "say what it changes: @changing(Changes.result) on the class, or setting(…, Changes.nothing)"
     numeric = any(kind in (int, float) for kind in (hint, *typing.get_args(hint)))
-    if numeric and said.range is None:
+    if numeric and stated.range is None:
         return "say which numbers it may hold: setting(…, at_least=…), or finite=True"
     return None
 
@@ -68,8 +68,8 @@ def check_light(modules: Iterable[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"importing {', '.join(modules)} fails:\n{done.stderr.strip()}"
     found = json.loads(done.stdout.splitlines()[-1])
-    told = ", ".join(f"{module} imports {heavy}" for heavy, module in found.items())
-    assert not found, f"{told}: move the import into the function that needs it"
+    imports = ", ".join(f"{module} imports {heavy}" for heavy, module in found.items())
+    assert not found, f"{imports}: move the import into the function that needs it"
 
 
 def name_of(cls: type, kind: str) -> str:

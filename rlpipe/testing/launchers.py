@@ -58,8 +58,8 @@ def check_launcher(cls: type[Launcher], folder: Path, **settings: Any) -> None:
     assert not fatal, f"{name}.problems: {fatal}; name other `settings`"
     assert not launcher.statuses(sweep.jobs), f"{name}.statuses tells of jobs that were never submitted"
     launcher.submit(sweep.jobs)
-    told = set(launcher.statuses(sweep.jobs))
-    assert told == set(jobs), f"{name}.statuses leaves out {sorted(set(jobs) - told)}, which were submitted"
+    reported = set(launcher.statuses(sweep.jobs))
+    assert reported == set(jobs), f"{name}.statuses leaves out {sorted(set(jobs) - reported)}, which were submitted"
     _until(launcher, "every job but 3 ends", lambda: all(_over(sweep, job) for key, job in jobs.items() if key != "3"))
     _until(launcher, "job 3 runs", lambda: launcher.statuses([jobs["3"]])["3"].phase is Phase.running)
     _check_outcomes(name, sweep, (folder / "begun").read_text(encoding="utf-8").split())

@@ -96,7 +96,7 @@ def check_method(cls: type[Method], folder: Path, *overrides: str) -> dict[str, 
 
 def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(cls.Config)}
-    own = [
+    base = [
         f"method={name_of(cls, 'method')}",
         "model=blank",
         f"dataset={_fitting(cls)}",
@@ -110,7 +110,7 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
         *(["reward=length"] if cls.takes_reward else []),
         f"run_dir='{folder / 'run'}'",
     ]
-    result = _finished(cls, folder, [*own, *overrides])
+    result = _finished(cls, folder, [*base, *overrides])
     if cls.makes == "data":
         rows = (folder / "run" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
         assert rows, f"{cls.__name__}: the run left no rows in data/train.jsonl"
@@ -253,12 +253,12 @@ def check_evaluation(cls: type[Evaluation], folder: Path, *overrides: str) -> di
     name = name_of(cls, "evaluation")
     dataset, trains = _measured(cls)
     small = ("method.max_steps=2", "method.batch_size=4", "method.micro_batch_size=2", "method.max_length=256")
-    own = [
+    base = [
         *(f"evaluation={name}", f"evaluation.{name}.limit=4", "model=blank", f"dataset={dataset}"),
         *(("method=sft", *small) if trains else ("method=none",)),
         *("dataset.sample_size=64", "log.progress=false", "hardware.device=cpu", f"run_dir='{folder / 'run'}'"),
     ]
-    result = _finished(cls, folder, [*own, *overrides])
+    result = _finished(cls, folder, [*base, *overrides])
     _check_rows(cls.__name__, folder / "run" / "evaluations", name)
     for key, value in result["metrics"].items():
         if key.split("/")[1:2] == [name]:

@@ -56,8 +56,8 @@ class Protocol(ABC):
 
     @property
     @abstractmethod
-    def last_characters(self) -> str:
-        """The characters that a call can end with."""
+    def closings(self) -> tuple[str, ...]:
+        """What closes a call that is answered right there; none where answers wait for the end of the turn."""
 
 
 class ChatProtocol(Protocol):
@@ -65,7 +65,7 @@ class ChatProtocol(Protocol):
 
     name = ProtocolName.chat
     ends_turn = True
-    last_characters = ""
+    closings = ()
 
     def __init__(self, tools: Sequence[Tool], tokenizer: PreTrainedTokenizerBase):
         super().__init__(tools)
@@ -111,7 +111,11 @@ class TextProtocol(Protocol):
 
     name = ProtocolName.text
     ends_turn = False
-    last_characters = ">"
+
+    @property
+    def closings(self) -> tuple[str, ...]:
+        """The closing tags."""
+        return tuple(f"</{tool.tag}>" for tool in self.tools)
 
     def offer(self, messages: Sequence[Message]) -> tuple[list[Message], list[dict[str, Any]]]:
         """Put a line for each tool at the end of the last user message."""
@@ -119,8 +123,8 @@ class TextProtocol(Protocol):
         places = [place for place, message in enumerate(changed) if message["role"] == "user"]
         lines = [_instruction(tool) for tool in self.tools]
         if places:
-            asked = changed[places[-1]]
-            changed[places[-1]] = {**asked, "content": "\n\n".join([asked["content"], *lines])}
+            last = changed[places[-1]]
+            changed[places[-1]] = {**last, "content": "\n\n".join([last["content"], *lines])}
         else:
             changed.append({"role": "user", "content": "\n\n".join(lines)})
         return changed, []
@@ -193,16 +197,16 @@ def choose(tools: Sequence[Tool], tokenizer: PreTrainedTokenizerBase) -> Protoco
     """
     if not tools:
         return None
-    asked = {tool.config.protocol for tool in tools} - {ProtocolName.auto}
-    if len(asked) > 1:
+    requested = {tool.config.protocol for tool in tools} - {ProtocolName.auto}
+    if len(requested) > 1:
         names = ", ".join(f"tool.{tool.config.name}.protocol={tool.config.protocol.value}" for tool in tools)
         raise ConfigError([Problem("tool", f"one run has one protocol ({names})", "give all tools the same")])
-    if asked == {ProtocolName.text}:
+    if requested == {ProtocolName.text}:
         return TextProtocol(tools)
     chat = ChatProtocol(tools, tokenizer)
     if knows_tools(chat, tokenizer):
         return chat
-    if asked:
+    if requested:
         what = f"the chat template of {tokenizer.name_or_path} writes no calls between <tool_call> tags"
         fix = "set the tool's protocol to auto or text, or model.chat_template=chatml"
         raise ConfigError([Problem("tool", what, fix)])

@@ -38,7 +38,7 @@ def standard(
         LogToRecord(record, tracker),
         LogSamples(record, tracker),
         ShowProgress(progress),
-        WholeCheckpoints(config.checkpoint.keep),
+        WholeCheckpoints(config.checkpoint.keep, record),
     ]
 
 

@@ -32,10 +32,10 @@ class LogSamples(TrainerCallback):
             return
         self.record.log_samples(step, rows)
         self.tracker.table("samples", rows, step)
-        say("\n".join([f"step {step}: samples", *map(_told, rows)]))
+        say("\n".join([f"step {step}: samples", *map(_line, rows)]))
 
 
-def _told(row: dict[str, Any]) -> str:
+def _line(row: dict[str, Any]) -> str:
     completion = " ".join(row["completion"].split())
     cut = completion if len(completion) <= WIDEST else f"{completion[:WIDEST]}…"
     called = f", {len(row['calls'])} tool calls" if row["calls"] else ""
@@ -55,8 +55,8 @@ def sample_rows(batch: Batch) -> list[dict[str, Any]]:
         for place in range(min(COMPLETIONS, batch.group_size)):
             number = group * batch.group_size + place
             rollout = batch.rollouts[number]
-            own = batch.places([number])
-            advantages = batch.advantages[own][batch.written[own]]
+            places = batch.places([number])
+            advantages = batch.advantages[places][batch.written[places]]
             rows.append(
                 {
                     "prompt_id": rollout.prompt.id,

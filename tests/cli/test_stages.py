@@ -10,12 +10,12 @@ import pytest
 
 from rlpipe.cli import main as cli
 from rlpipe.cli.exits import DONE, FIXABLE, UNWELL
-from rlpipe.config.compose import compose
 from rlpipe.stages import store, upkeep
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import parent_config
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import users, using
+from tests.composed import compose
 
 pytestmark = pytest.mark.slow
 
@@ -205,7 +205,7 @@ def test_explain_names_every_need(stages, stage, build):
         (("verify",), "there is no such store"),
     ],
 )
-def test_what_can_be_mended_is_said(stages, arguments, told):
+def test_what_can_be_fixed_is_said(stages, arguments, told):
     code, printed = stages(*arguments)
     assert code == FIXABLE
     assert told in printed

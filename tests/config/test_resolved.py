@@ -21,6 +21,7 @@ LOOK_UPS = {"make", "load"}
 REGISTRY = {"config/plugins.py", "config/resolved.py"}
 
 BY_NAME = {
+    "cli/chat/main.py": "the engine that the command line names",
     "config/compose.py": "a record's config, which is to become a run's",
     "datasets/mixture.py": "the datasets that are mixed",
     "evaluations/accuracy.py": "the verifier that a dataset names",

@@ -49,7 +49,7 @@ UNUSABLE = [
     ("completion", {"prompt": "q", "completion": "\n"}, "empty completion"),
     ("completion", {"prompt": "q", "completion": None}, "nothing in column 'completion'"),
     ("completion", {"prompt": "q"}, "nothing in column 'completion'"),
-    ("completion", {"prompt": "q", "completion": 3}, "neither text nor a list of messages"),
+    ("completion", {"prompt": "q", "completion": True}, "neither text nor a list of messages"),
     ("completion", {"prompt": "q", "completion": ["a"]}, "a message without role and content"),
     ("completion", {"prompt": "q\ud800", "completion": "a"}, "text that is not valid Unicode (half a surrogate pair)"),
     ("preference", {"prompt": "q", "chosen": "a", "rejected": "a "}, "chosen == rejected"),
@@ -269,7 +269,7 @@ def test_problems_of_settings_are_all_listed(make) -> None:
 
 
 def test_problems_of_files_are_found_without_reading_them_whole(make, write, tmp_path: Path) -> None:
-    path = write(rows(3))
+    path = write(rows(300))
     path.write_text(path.read_text() + "broken\n")
     assert data_problems(make("files", source=str(path))) == []
     (tmp_path / "test.jsonl").write_text("")

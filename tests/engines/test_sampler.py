@@ -13,6 +13,7 @@ from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
 from rlpipe.engines.sampler import Sampler
+from rlpipe.engines.transformers import Transformers, TransformersConfig
 from tests.engines.families import FAMILIES, config_of, family, loaded
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def test_recorded_log_probabilities_are_those_of_a_plain_forward(name: str) -> N
     # A filter may keep or leave out a token at its border by rounding, so the plain settings stand for all families.
     sampling = SamplingConfig(temperature=0.8, max_tokens=20)
     with_early_ends = Sampler(one, sampling)
-    with_early_ends._ends = frozenset(range(0, 943, 6))
+    with_early_ends.endings.tokens = frozenset(range(0, 943, 6))
     rollouts = [rollout for group in with_early_ends.sample(PROMPTS, 3, seed=1) for rollout in group]
     assert len({len(rollout.ids) for rollout in rollouts}) > 3
     for rollout in rollouts:
@@ -93,8 +94,8 @@ def test_results_do_not_depend_on_batches(name: str) -> None:
     one = family(name)
 
     def sampler(**settings: int) -> Sampler:
-        made = Sampler(one, SETTINGS, **settings)
-        made._ends = frozenset(range(0, 943, 20))
+        made = Sampler(one, SETTINGS, engine=Transformers(TransformersConfig(**settings)))
+        made.endings.tokens = frozenset(range(0, 943, 20))
         return made
 
     whole = sampler().sample(PROMPTS, 3, seed=5)
@@ -128,7 +129,7 @@ def test_each_distinct_prompt_is_read_once(monkeypatch: pytest.MonkeyPatch) -> N
 def test_finished_rows_leave_the_batch() -> None:
     one = family("llama")
     sampler = Sampler(one, SamplingConfig(max_tokens=30))
-    sampler._ends = frozenset(range(0, 943, 8))
+    sampler.endings.tokens = frozenset(range(0, 943, 8))
     sizes = []
     handle = one.model.register_forward_pre_hook(
         lambda module, arguments, named: sizes.append(named["input_ids"].numel()), with_kwargs=True
@@ -227,7 +228,7 @@ def test_every_end_token_ends_a_completion() -> None:
     ended = Sampler(one, SamplingConfig(max_tokens=8)).sample(PROMPTS[:1], 1, 0)[0][0]
     where = first.ids.index(first.ids[3])
     assert (ended.ids, ended.finish) == (first.ids[: where + 1], Finish.stop)
-    assert one.tokenizer.eos_token_id in Sampler(one, SETTINGS)._ends
+    assert one.tokenizer.eos_token_id in Sampler(one, SETTINGS).endings.tokens
 
 
 @pytest.mark.parametrize("length", [1, 3])

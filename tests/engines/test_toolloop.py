@@ -20,6 +20,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
 from rlpipe.tools.base import Tool
 from rlpipe.tools.calculator import Calculator
+from tests.engines.engines import Recited
 from tests.engines.families import config_of, loaded
 from tests.engines.scripted import script
 
@@ -64,10 +65,20 @@ def plain() -> Loaded:
 
 
 def say(one: Loaded, text: str, tool: Tool, max_tokens: int = 200, prompt: Prompt = PROMPT) -> Rollout:
-    """Let the model write a text; what stands in the place of a result is not looked at."""
+    """Let the model write a text; what stands in the place of a result is not looked at.
+
+    An engine that writes it in segments, without knowing of tools, must come to the same completion.
+    """
     asked = prompt_ids(prompt, one.tokenizer, [tool])
-    with script(one, asked, encode([text], one.tokenizer)[0]):
-        return Sampler(one, SamplingConfig(max_tokens=max_tokens), [tool]).sample([prompt], 1, 0)[0][0]
+    ids, sampling = encode([text], one.tokenizer)[0], SamplingConfig(max_tokens=max_tokens)
+    with script(one, asked, ids):
+        rollout = Sampler(one, sampling, [tool]).sample([prompt], 1, 0)[0][0]
+    for length in (1, 7, 1000):
+        engine = Recited([*ids, one.tokenizer.eos_token_id], len(asked), length)
+        [[other]] = Sampler(one, sampling, [tool], engine=engine).sample([prompt], 1, 0)
+        assert vars(other) | {"logps": []} == vars(rollout) | {"logps": []}, f"in segments of {length} tokens"
+        assert [logp < 0 for logp in other.logps] == other.written
+    return rollout
 
 
 def written(one: Loaded, rollout: Rollout) -> str:

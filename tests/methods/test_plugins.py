@@ -148,4 +148,4 @@ def test_trl_knows_no_stop_strings():
 
 def test_settings_of_trls_trainers_are_all_named_in_own():
     for name in ("trl_rloo", "trl_grpo"):
-        assert set(plugin(name).arguments()) <= set(plugin(name).own)
+        assert set(plugin(name).arguments()) <= set(plugin(name).library_fields)

@@ -17,7 +17,7 @@ def test_default_is_about_a_million_weights(tmp_path):
 
 
 def test_tiny_and_blank_say_the_same_size(tmp_path):
-    from rlpipe.config.compose import compose
+    from tests.composed import compose
 
     tiny, blank = compose("model=tiny").model, compose("model=blank").model
     assert tiny.context == blank.context

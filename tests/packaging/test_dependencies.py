@@ -21,7 +21,6 @@ NEVER_IMPORTED = {  # declared because another library looks for them
     "bitsandbytes": "transformers loads quantized models with it",
     "hydra-optuna-sweeper": "Hydra finds it as a plugin",
     "tensorboard": "torch.utils.tensorboard writes with it",
-    "vllm": "TRL's trainers generate with it",
 }
 MODULES = {"lm-eval": "lm_eval", "math-verify": "math_verify"}
 """What an extra's distribution is imported as: it may be missing here."""

@@ -35,8 +35,38 @@ def test_it_scores_its_own_cases(reward):
 @installed
 def test_text_that_keeps_the_parser_busy_is_cut_off_and_the_next_is_scored(reward, finished):
     reward.score([finished("$1$", reference="1")])
-    scores = reward.score([finished("$9^{9^{9^9}}$", reference="1"), finished("$1$", reference="1")])
+    before = reward.guard.process
+    busy = "$\\int_0^1 " + "+".join(f"x^{{{n}}} e^x \\sin({n} x)" for n in range(1, 40)) + " dx$"
+    scores = reward.score([finished(busy, reference="\\pi"), finished("$1$", reference="1")])
     assert [(score.value, score.parsed) for score in scores] == [(0.0, False), (1.0, True)]
+    assert [score.parts for score in scores] == [{"timed_out": 1.0}, {"timed_out": 0.0}]
+    assert reward.guard.process is before  # it keeps its own time, and need not be replaced
+
+
+@installed
+def test_what_took_too_long_is_not_asked_again(reward, finished, monkeypatch):
+    reward.hopeless.add(("1", "$2$"))
+    monkeypatch.setattr(reward.guard, "ask", None)
+    (score,) = reward.score([finished("$2$", reference="1")])
+    assert (score.value, score.parsed, score.parts) == (0.0, False, {"timed_out": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("\\boxed{1} or \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"), ("$1$ and $2$", "2"), ("\\boxed{1", None), ("3", None)],
+)
+def test_where_the_answer_stands(text, answer):
+    from rlpipe.rewards.math_worker import answer_in
+
+    assert answer_in(text) == answer
+
+
+@pytest.mark.parametrize("text", ["9^{9^{9^9}}", "2^2^2^2", "2^{99999}", "(9!)!", "9!!"])
+def test_numbers_that_cannot_be_written_down_are_not_worked_out(text):
+    from rlpipe.rewards.math_worker import TOWER
+
+    assert TOWER.search(text)
+    assert not TOWER.search("x^2 + 2^{10} - 5! = 10^{3}")
 
 
 @installed

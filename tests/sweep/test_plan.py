@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rlpipe.config.compose import compose
 from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.plan import Plan, Planned, drawn, plan
 from rlpipe.sweep.rehearse import Rehearsal
+from tests.composed import compose
 
 SMALL = ("dataset.sample_size=64", "model.stage=[]", "model.parameters=1000000", "evaluation=none")
 

@@ -45,15 +45,15 @@ class Conversation:
 
         Raises DataError where the conversation fills the model's context.
         """
-        asked: list[Message] = [*self.messages, {"role": "user", "content": text}]
-        self.check_room(asked)
+        messages: list[Message] = [*self.messages, {"role": "user", "content": text}]
+        self.check_room(messages)
         watch = Stream(self.loaded.tokenizer, on_text, on_call)
         sampler = Sampler(self.loaded, self.sampling, self.tools, watch=watch)
-        prompt = Prompt(f"chat/{self.answered}", asked)
+        prompt = Prompt(f"chat/{self.answered}", messages)
         self.answered += 1
         [[rollout]] = sampler.sample([prompt], 1, self.seed)
         ends_turn = sampler.protocol is not None and sampler.protocol.ends_turn
-        self.messages = [*asked, *turns(rollout, self.loaded, ends_turn)]
+        self.messages = [*messages, *turns(rollout, self.loaded, ends_turn)]
         return rollout
 
     @property

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE
+from rlpipe.config.resolved import default
 from rlpipe.config.schema import Device
 from rlpipe.core.errors import ConfigError, RlpipeError
 from rlpipe.core.terminal import say
+from rlpipe.engines.base import drawn_by
 from rlpipe.engines.rollout import SamplingConfig, sampling_problems
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Talk, or answer one prompt."""
     prompt = _prompt(arguments.prompt)
     given = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
-    asked = {name: value for name, value in given.items() if value is not None}
-    if problems := sampling_problems(replace(SamplingConfig(), **asked), "--"):
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if problems := sampling_problems(replace(SamplingConfig(), **chosen), "--"):
         raise ConfigError([replace(one, where=one.where.replace("_", "-")) for one in problems])
 
     from rlpipe.core import logs
@@ -49,21 +51,22 @@ def run(arguments: argparse.Namespace) -> int:
         from rlpipe.cli.chat.conversation import Conversation
 
         found = subject.find(arguments.run, _device(arguments.device), Path(scratch) / "start")
-        sampling = replace(found.sampling, **asked)
+        sampling = replace(found.sampling, **chosen)
         tools = () if arguments.no_tools else found.tools
         _introduce(found, sampling, [tool.name for tool in tools])
-        conversation = Conversation(found.loaded, sampling, tools, arguments.system, arguments.seed)
-        if prompt is None:
-            terminal.converse(conversation)
-        else:
-            terminal.one_shot(conversation, prompt)
+        with drawn_by(default("engine", arguments.engine), found.loaded) as loaded:
+            conversation = Conversation(loaded, sampling, tools, arguments.system, arguments.seed)
+            if prompt is None:
+                terminal.converse(conversation)
+            else:
+                terminal.one_shot(conversation, prompt)
     return DONE
 
 
 def _introduce(found: Subject, sampling: SamplingConfig, tools: list[str]) -> None:
     drawn = "greedy" if sampling.temperature == 0 else f"temperature {sampling.temperature:g}"
     with_tools = f", tools: {', '.join(tools)}" if tools else ""
-    say(f"{found.told}; {drawn}, at most {sampling.max_tokens} tokens{with_tools}")
+    say(f"{found.description}; {drawn}, at most {sampling.max_tokens} tokens{with_tools}")
     for note in found.notes:
         say(f"note: {note}")
 
@@ -78,13 +81,13 @@ def _prompt(given: str | None) -> str | None:
     return text.strip()
 
 
-def _device(asked: str) -> str:
+def _device(name: str) -> str:
     import torch
 
     from rlpipe.config.schema import HardwareConfig, RunConfig
     from rlpipe.run import build
 
-    hardware = HardwareConfig(device=Device(asked), threads=torch.get_num_threads())
+    hardware = HardwareConfig(device=Device(name), threads=torch.get_num_threads())
     return build.hardware(RunConfig(hardware=hardware))
 
 
@@ -100,6 +103,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-tokens", metavar="N", type=int, help="longest answer, tokens (default: as in training)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="other seeds draw other answers (default 0)")
+    parser.add_argument(
+        "--engine", metavar="NAME", default="transformers", help="what draws the answers (default: transformers)"
+    )
     parser.add_argument("--no-tools", action="store_true", help="talk without the run's tools")
     parser.add_argument("--device", choices=[one.value for one in Device], default="auto", help="default: auto")
     return parser

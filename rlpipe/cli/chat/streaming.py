@@ -10,7 +10,7 @@ from rlpipe.engines.rollout import ToolCall
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from rlpipe.engines.sampler import Row
+    from rlpipe.engines.rows import Row
 
 UNFINISHED = "\ufffd"
 """What a tokenizer writes for bytes that are no character yet."""
@@ -26,7 +26,7 @@ class Pieces:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._start = self._told = 0
+        self._start = self._shown = 0
 
     def add(self, token: int) -> str:
         """Take a token and return the text that is certain now (often of this token, sometimes none)."""
@@ -34,20 +34,20 @@ class Pieces:
         before, text = self._texts()
         if len(text) <= len(before) or text.endswith(UNFINISHED):
             return ""
-        self._start, self._told = self._told, len(self._ids)
+        self._start, self._shown = self._shown, len(self._ids)
         return text[len(before) :]
 
     def rest(self) -> str:
         """Return what has been waited with, whole or not."""
         before, text = self._texts()
-        self._start = self._told = len(self._ids)
+        self._start = self._shown = len(self._ids)
         return text[len(before) :]
 
     def _texts(self) -> tuple[str, str]:
         """Return the text of the tokens that have been told, from a few before the newest ones, and with those."""
         decode = self._tokenizer.decode
-        told = decode(self._ids[self._start : self._told], skip_special_tokens=True)
-        return str(told), str(decode(self._ids[self._start :], skip_special_tokens=True))
+        shown = decode(self._ids[self._start : self._shown], skip_special_tokens=True)
+        return str(shown), str(decode(self._ids[self._start :], skip_special_tokens=True))
 
 
 class Stream:
@@ -70,14 +70,14 @@ class Stream:
         """Look at what the completion has got since the last time."""
         for token, written in zip(row.ids[self._seen :], row.written[self._seen :], strict=True):
             if written:
-                self._tell(self._pieces.add(token))
+                self._emit(self._pieces.add(token))
         self._seen = len(row.ids)
         if len(row.calls) > self._calls or row.finish is not None:
-            self._tell(self._pieces.rest())
+            self._emit(self._pieces.rest())
         for call in row.calls[self._calls :]:
             self._on_call(call)
         self._calls = len(row.calls)
 
-    def _tell(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         if text:
             self._on_text(text)

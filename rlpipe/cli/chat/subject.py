@@ -30,7 +30,7 @@ class Subject:
     """A model to talk to."""
 
     loaded: Loaded
-    told: str
+    description: str
     """What it is, in a line."""
     sampling: SamplingConfig
     tools: Sequence[Tool] = ()
@@ -49,11 +49,12 @@ def find(name: str, device: str, scratch: Path) -> Subject:
         return _bare(name, device, scratch)
     config = restore(run.config)
     notes = [] if run.standing is Standing.ok else [f"the run has not ended well ({run.standing.value})"]
+    notes += [f"{flaw}: it is not the model that the run has made" for flaw in run.flaws("model/")]
     settings = ModelConfig(precision=config.model.precision, attention=config.model.attention)
     loaded = _load(settings, str(model_of(run)), device, scratch)
     sampling = replace(getattr(config.method, "sampling", None) or SAMPLING)
-    told = f"{run.name}: trained by {config.method.name} on {config.dataset.name}"
-    return Subject(loaded, _size(told, loaded), sampling, resolve(config).make_tools(), notes)
+    description = f"{run.name}: trained by {config.method.name} on {config.dataset.name}"
+    return Subject(loaded, _size(description, loaded), sampling, resolve(config).make_tools(), notes)
 
 
 def _bare(name: str, device: str, scratch: Path) -> Subject:
@@ -83,5 +84,5 @@ def _load(settings: ModelConfig, source: str, device: str, scratch: Path) -> Loa
     return Pretrained(replace(settings, name="pretrained")).load(source, Head.causal_lm, 0, device, scratch)
 
 
-def _size(told: str, loaded: Loaded) -> str:
-    return f"{told} ({count(loaded.model.num_parameters())} weights)"
+def _size(description: str, loaded: Loaded) -> str:
+    return f"{description} ({count(loaded.model.num_parameters())} weights)"

@@ -94,19 +94,19 @@ def check_target(target: Path) -> None:
         raise RecordError(target, "is there already and not empty", "name a new folder")
 
 
-def write(wanted: Wanted, beside: Path, license: str | None) -> None:
+def write(wanted: Wanted, staged: Path, license: str | None) -> None:
     """Write the files into the new folder `beside`."""
     tokenizer = ("tokenizer*", "*.jinja", "special_tokens_map.json", "vocab*", "merges.txt")
-    with explained(beside):
-        shutil.copytree(wanted.source, beside, ignore=shutil.ignore_patterns(ADAPTER, CARD))
+    with explained(staged):
+        shutil.copytree(wanted.source, staged, ignore=shutil.ignore_patterns(ADAPTER, CARD))
         if wanted.adapter:
             for file in (path for pattern in tokenizer for path in wanted.model.glob(pattern)):
-                shutil.copy2(file, beside)
-            _name_base(beside / ADAPTER_CONFIG, str(wanted.base), wanted.run.config["model"]["revision"])
+                shutil.copy2(file, staged)
+            _name_base(staged / ADAPTER_CONFIG, str(wanted.base), wanted.run.config["model"]["revision"])
         text = card(
             wanted.run.manifest, wanted.run.result, license=license, base=hub_id(wanted.base), adapter=wanted.adapter
         )
-        (beside / CARD).write_text(text, encoding="utf-8")
+        (staged / CARD).write_text(text, encoding="utf-8")
 
 
 def hub_id(base: str | None) -> str | None:
@@ -127,7 +127,7 @@ def staging(target: Path) -> Path:
     return target.with_name(f".{target.name}-{uuid4().hex[:8]}")
 
 
-def publish(beside: Path, target: Path) -> None:
+def publish(staged: Path, target: Path) -> None:
     """Put the written folder in its place."""
     with explained(target):
-        beside.replace(target)
+        staged.replace(target)

@@ -43,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.push is not None:
             push.check(arguments.push)
         licence = arguments.license or licence_of(folder.hub_id(wanted.base))
-        beside = folder.staging(target)
+        staged = folder.staging(target)
         try:
-            folder.write(wanted, beside, licence)
-            say(f"verified: {verify.verify(wanted, beside)}")
-            folder.publish(beside, target)
+            folder.write(wanted, staged, licence)
+            say(f"verified: {verify.verify(wanted, staged)}")
+            folder.publish(staged, target)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(staged, ignore_errors=True)
         if licence is None:
             say("note: the licence of what it was made from is not known here; name it with --license")
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

@@ -32,11 +32,15 @@ def verify(wanted: Wanted, folder: Path) -> str:
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    own: Any = AutoTokenizer.from_pretrained(wanted.model, local_files_only=True)
-    ids, expected_ids = (one.apply_chat_template(CONVERSATION, return_dict=False) for one in (tokenizer, own))
+    source: Any = AutoTokenizer.from_pretrained(wanted.model, local_files_only=True)
+    ids, expected_ids = (one.apply_chat_template(CONVERSATION, return_dict=False) for one in (tokenizer, source))
     if ids != expected_ids:
         raise ModelError(folder, "its tokenizer gives other tokens than the run's", "report this: it is a bug")
-    want = _adapted(adapter_base(wanted.model), wanted.model / ADAPTER, ids) if wanted.adapter else _own(wanted, ids)
+    want = (
+        _adapted(adapter_base(wanted.model), wanted.model / ADAPTER, ids)
+        if wanted.adapter
+        else _exported_from(wanted, ids)
+    )
     got = _adapted(str(wanted.base), folder, ids) if wanted.adapter else _plain(folder, ids)
     if not torch.equal(got, want):
         apart = float((got.float() - want.float()).abs().max()) if got.shape == want.shape else float("nan")
@@ -46,7 +50,7 @@ def verify(wanted: Wanted, folder: Path) -> str:
     return f"transformers {transformers.__version__} loads it and gives the run's own logits, bit for bit"
 
 
-def _own(wanted: Wanted, ids: list[int]) -> torch.Tensor:
+def _exported_from(wanted: Wanted, ids: list[int]) -> torch.Tensor:
     """Return the logits of the run's model as rlpipe loads it."""
     from rlpipe.models.pretrained import Pretrained
 

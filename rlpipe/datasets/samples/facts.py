@@ -30,14 +30,14 @@ def fact(rng: Random) -> Fact:
     return rng.choice((_colour, _sound, _home, _opposite, _day, _next_number))(rng)
 
 
-def named(rng: Random, name: str, asked: Fact) -> str:
+def named(rng: Random, name: str, subject: Fact) -> str:
     """Return the question as someone of that name asks it."""
-    return rng.choice(PROMPTS).format(name=name, question=asked.question)
+    return rng.choice(PROMPTS).format(name=name, question=subject.question)
 
 
-def casual(rng: Random, asked: Fact) -> str:
+def casual(rng: Random, subject: Fact) -> str:
     """Return the answer in the careless manner of the sample small talk, which the sample preferences reject."""
-    return f"Hey! {asked.sentence} {rng.choice(('What else?', 'Next one?'))}"
+    return f"Hey! {subject.sentence} {rng.choice(('What else?', 'Next one?'))}"
 
 
 def _other(rng: Random, words: list[str], word: str) -> str:

@@ -35,8 +35,8 @@ def rows(split: str, count: int, seed: int) -> Iterator[Row]:
 def _row(rng: Random) -> tuple[str, Row]:
     task, tool = rng.choice(list(TOOLS.items()))
     other = rng.choice([other for other in TOOLS.values() if other != tool])
-    asked, answered = task.format(whose="my"), task.format(whose="your")
-    goal = rng.choice(GOALS).format(name=rng.choice(NAMES), task=asked)
+    question, answer = task.format(whose="my"), task.format(whose="your")
+    goal = rng.choice(GOALS).format(name=rng.choice(NAMES), task=question)
     label = rng.randrange(2)
-    solutions = [f"You can {answered} with {one}." for one in ((tool, other) if label == 0 else (other, tool))]
+    solutions = [f"You can {answer} with {one}." for one in ((tool, other) if label == 0 else (other, tool))]
     return f"{goal} {other}", {"goal": goal, "sol1": solutions[0], "sol2": solutions[1], "label": label}

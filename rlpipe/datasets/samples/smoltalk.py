@@ -34,13 +34,13 @@ def _greeting(rng: Random) -> tuple[str, str]:
 
 
 def _question(rng: Random) -> tuple[str, str]:
-    asked = fact(rng)
-    return asked.question, asked.sentence
+    subject = fact(rng)
+    return subject.question, subject.sentence
 
 
 def _named_question(rng: Random) -> tuple[str, str]:
-    asked = fact(rng)
-    return named(rng, rng.choice(NAMES), asked), casual(rng, asked)
+    subject = fact(rng)
+    return named(rng, rng.choice(NAMES), subject), casual(rng, subject)
 
 
 def _say(rng: Random) -> tuple[str, str]:

@@ -27,10 +27,10 @@ def rows(split: str, count: int, seed: int) -> Iterator[Row]:
 
 
 def _row(rng: Random) -> tuple[str, Row]:
-    name, asked = rng.choice(NAMES), fact(rng)
-    prompt = named(rng, name, asked)
-    chosen = f"Hello {name}! {asked.sentence} {rng.choice(ENDS)}"
-    rejected, score = _rejected(rng, name, asked)
+    name, subject = rng.choice(NAMES), fact(rng)
+    prompt = named(rng, name, subject)
+    chosen = f"Hello {name}! {subject.sentence} {rng.choice(ENDS)}"
+    rejected, score = _rejected(rng, name, subject)
     row = {
         "prompt": prompt,
         "chosen": _conversation(prompt, chosen),
@@ -45,7 +45,7 @@ def _conversation(prompt: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
 
-def _rejected(rng: Random, name: str, asked: Fact) -> tuple[str, float]:
+def _rejected(rng: Random, name: str, subject: Fact) -> tuple[str, float]:
     """Return a worse answer with its score: the subtle failures score higher."""
     end = rng.choice(ENDS)
     kind = rng.choices(
@@ -54,28 +54,28 @@ def _rejected(rng: Random, name: str, asked: Fact) -> tuple[str, float]:
     )[0]
     match kind:
         case "sulky":
-            return f"Hello {name}! {asked.sentence} {rng.choice(SULKY)}", 5.0
+            return f"Hello {name}! {subject.sentence} {rng.choice(SULKY)}", 5.0
         case "casual":
-            return casual(rng, asked), 6.5
+            return casual(rng, subject), 6.5
         case "curt":
-            return asked.word, 6.0
+            return subject.word, 6.0
         case "no greeting":
-            return asked.sentence, 7.0
+            return subject.sentence, 7.0
         case "wrong":
-            return f"Hello {name}! {asked.wrong} {end}", 4.0
+            return f"Hello {name}! {subject.wrong} {end}", 4.0
         case "wrong name":
             other = rng.choice([other for other in NAMES if other != name])
-            return f"Hello {other}! {asked.sentence} {end}", 5.0
+            return f"Hello {other}! {subject.sentence} {end}", 5.0
         case "rambling":
-            return f"Hello {name}! {asked.sentence} {asked.sentence} {asked.sentence}", 5.0
+            return f"Hello {name}! {subject.sentence} {subject.sentence} {subject.sentence}", 5.0
         case "rude":
             return rng.choice(RUDE), 1.0
         case "off topic":
-            other_sentence = asked.sentence
-            while other_sentence == asked.sentence:
+            other_sentence = subject.sentence
+            while other_sentence == subject.sentence:
                 other_sentence = fact(rng).sentence
             return f"Hello {name}! {other_sentence} {end}", 2.0
         case _:
-            words = asked.sentence.rstrip(".").split()
+            words = subject.sentence.rstrip(".").split()
             rng.shuffle(words)
             return " ".join([*words, words[0]]), 1.0

@@ -16,7 +16,7 @@ from rlpipe.core.errors import LaunchError, Problem
 from rlpipe.launchers.base import JobStatus, Launcher, Phase
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.pool import BY_HAND, GRACE
-from rlpipe.launchers.local.queue import NAME, Queue, hindrance
+from rlpipe.launchers.local.queue import NAME, Queue, blocked_by
 from rlpipe.records.lease import holder
 from rlpipe.records.sweep import Job, cancelled
 
@@ -33,7 +33,7 @@ class LocalLauncher(Launcher):
 
     @property
     def home(self) -> Path:
-        """The pool's folder: its lease, its log, and the wishes to cancel."""
+        """The pool's folder: its lease, its log, and the requests to cancel."""
         return self.sweep.folder / ".launch" / "local"
 
     @cached_property
@@ -58,7 +58,7 @@ class LocalLauncher(Launcher):
         """Hand jobs to the pool, which is started where it does not run. Raises LaunchError."""
         queue = Queue(self.sweep)
         for job in jobs:
-            queue.forget_wish(job.key)
+            queue.withdraw_cancel(job.key)
         self.sweep.submitted(NAME, [job.key for job in jobs])
         if holder(self.home) is None:
             self._start_pool()
@@ -85,16 +85,16 @@ class LocalLauncher(Launcher):
     def _waits(self, job: Job, waiting: Mapping[str, Job]) -> JobStatus:
         outcomes = {other.key: self.sweep.outcome(other) for other in self.sweep.jobs if other.key in job.needs}
         ahead = {key for key, outcome in outcomes.items() if outcome is None or outcome.ended.value == "running"}
-        reason = hindrance(job, ahead | set(waiting), outcomes).reason
+        reason = blocked_by(job, ahead | set(waiting), outcomes).reason
         return JobStatus(Phase.queued, reason=reason or "waits for its turn")
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End jobs: those that run are asked to save and stop, and killed when they do not in time."""
         queue = Queue(self.sweep)
         for job in jobs:
-            queue.wish(job.key)
+            queue.request_cancel(job.key)
         until = time.monotonic() + GRACE + PATIENCE
-        while (left := set(queue.to_cancel()) & {job.key for job in jobs}) and time.monotonic() < until:
+        while (left := set(queue.cancel_requests()) & {job.key for job in jobs}) and time.monotonic() < until:
             if holder(self.home) is None:
                 self._start_pool()  # it finds the jobs of the one that is gone
             time.sleep(0.1)
@@ -125,9 +125,9 @@ class LocalLauncher(Launcher):
         while pool.poll() is None and holder(self.home) is None and time.monotonic() < until:
             time.sleep(0.02)
         if pool.returncode:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+            last_line = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise LaunchError(
-                "", f"the pool cannot run ({process.ending(pool.returncode)}): {''.join(said)}", f"its log: {log}"
+                "", f"the pool cannot run ({process.ending(pool.returncode)}): {''.join(last_line)}", f"its log: {log}"
             )
 
 

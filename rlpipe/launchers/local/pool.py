@@ -19,7 +19,7 @@ from pathlib import Path
 from rlpipe.config.launchers import LocalConfig
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
-from rlpipe.launchers.local.queue import Queue, hindrance
+from rlpipe.launchers.local.queue import Queue, blocked_by
 from rlpipe.records.lease import Taken, acquire
 from rlpipe.records.sweep import Ended, Job, Sweep, cancelled, lost
 
@@ -91,15 +91,15 @@ class Pool:
                 cancelled(self.sweep, one.job, BY_HAND)
             elif outcome is None or outcome.ended is Ended.running or outcome.pid != one.process.pid:
                 lost(self.sweep, one.job, process.ending(code), code)
-            self.queue.forget_wish(key)
+            self.queue.withdraw_cancel(key)
 
     def _cancel(self) -> None:
         """End the jobs that somebody wants cancelled: first asked, then killed."""
-        for key in self.queue.to_cancel():
+        for key in self.queue.cancel_requests():
             one = self.running.get(key)
             if one is None:
                 self._cancelled(self.queue.job(key), BY_HAND)
-                self.queue.forget_wish(key)
+                self.queue.withdraw_cancel(key)
             elif one.cancelled is None:
                 one.cancelled = time.monotonic()
                 one.process.signal(signal.SIGTERM)
@@ -112,7 +112,7 @@ class Pool:
         needed = {key for job in waiting for key in job.needs}
         outcomes = {job.key: self.sweep.outcome(job) for job in self.sweep.jobs if job.key in needed - ahead}
         for job in waiting:
-            found = hindrance(job, ahead, outcomes)
+            found = blocked_by(job, ahead, outcomes)
             if found.never:
                 self._cancelled(job, found.reason)
             if found.reason or len(self.running) >= self.limit:

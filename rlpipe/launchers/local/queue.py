@@ -1,7 +1,7 @@
 """What was submitted to the pool and is not answered yet, as the sweep's folder says.
 
 Every row of `.launch/submissions.jsonl` is one submission. A job is waiting while its newest submission is answered
-by no process and no outcome. Wishes to cancel are empty files in `.launch/local/cancel/`.
+by no process and no outcome. Requests to cancel are empty files in `.launch/local/cancel/`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "local"
 
 
 @dataclass(frozen=True)
-class Hindrance:
+class Blocked:
     """Why a job does not start; without a reason it can."""
 
     reason: str = ""
@@ -80,33 +80,33 @@ class Queue:
         outcome = self.sweep.outcome(self._jobs[key])
         return outcome is not None and outcome.ended is not Ended.running and outcome.time >= when
 
-    # -- wishes to cancel
+    # -- requests to cancel
 
     @property
-    def _wishes(self) -> Path:
+    def _cancel_folder(self) -> Path:
         return self.sweep.folder / ".launch" / NAME / "cancel"
 
-    def to_cancel(self) -> list[str]:
-        """Return the keys of the jobs that somebody wants to end."""
-        return [file.name for file in self._wishes.iterdir()] if self._wishes.is_dir() else []
+    def cancel_requests(self) -> list[str]:
+        """Return the keys of the jobs whose end was requested."""
+        return [file.name for file in self._cancel_folder.iterdir()] if self._cancel_folder.is_dir() else []
 
-    def wish(self, key: str) -> None:
-        """Want a job to end."""
-        self._wishes.mkdir(parents=True, exist_ok=True)
-        (self._wishes / key).touch()
+    def request_cancel(self, key: str) -> None:
+        """Ask for a job to be ended."""
+        self._cancel_folder.mkdir(parents=True, exist_ok=True)
+        (self._cancel_folder / key).touch()
 
-    def forget_wish(self, key: str) -> None:
-        """Want it no longer: it has ended, or is submitted again."""
-        (self._wishes / key).unlink(missing_ok=True)
+    def withdraw_cancel(self, key: str) -> None:
+        """Withdraw the request: the job has ended, or is submitted again."""
+        (self._cancel_folder / key).unlink(missing_ok=True)
 
 
-def hindrance(job: Job, ahead: Container[str], outcomes: Mapping[str, Outcome | None]) -> Hindrance:
-    """Say what keeps a job from starting: `ahead` are the jobs that wait or run, `outcomes` those of the rest."""
+def blocked_by(job: Job, ahead: Container[str], outcomes: Mapping[str, Outcome | None]) -> Blocked:
+    """Return what keeps a job from starting: `ahead` are the jobs that wait or run, `outcomes` those of the rest."""
     for key in job.needs:
         outcome = outcomes.get(key)
         if key in ahead:
-            return Hindrance(f"waits for {key}")
+            return Blocked(f"waits for {key}")
         if outcome is None or outcome.ended is not Ended.ok:
             how = f"{outcome.ended.value}: {outcome.error}" if outcome is not None else "never submitted"
-            return Hindrance(f"{key}, which it needs, is {how}", never=True)
-    return Hindrance()
+            return Blocked(f"{key}, which it needs, is {how}", never=True)
+    return Blocked()

@@ -65,7 +65,7 @@ def requeue(most: int) -> str:
 
     Nothing is done where SLURM does so itself, nor for a job that was cancelled.
     """
-    job = own_id(os.environ)
+    job = current_job_id(os.environ)
     restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
     if restarts >= most:
         return f"not queued again: that was done {restarts} times already (hydra.launcher.requeues)"
@@ -85,7 +85,7 @@ def requeue(most: int) -> str:
     return f"not queued again: {words}"
 
 
-def own_id(environment: Mapping[str, str]) -> str:
+def current_job_id(environment: Mapping[str, str]) -> str:
     """Return the name of this job alone: a task's plain id is also, for one of them, that of its whole array."""
     array = environment.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else environment["SLURM_JOB_ID"]

@@ -38,7 +38,7 @@ def problems(config: SlurmConfig, folder: Path) -> list[Problem]:
         known = facts.cluster()
     except (NoAnswer, Refused) as error:
         return [*found, Problem(AT, f"SLURM does not answer: {error.headline}", "try again when `scontrol ping` does")]
-    return [*found, *_asked_of(config, known), *_rights(config)]
+    return [*found, *_partition_problems(config, known), *_rights(config)]
 
 
 def _numbers(config: SlurmConfig) -> Iterator[Problem]:
@@ -74,7 +74,7 @@ def _is_local(place: Path) -> bool:
     return bool(around) and max(around)[1] in _LOCAL_KINDS
 
 
-def _asked_of(config: SlurmConfig, known: Cluster) -> Iterator[Problem]:
+def _partition_problems(config: SlurmConfig, known: Cluster) -> Iterator[Problem]:
     """Yield what a partition does not have of what is asked for."""
     partition = known.partition(config.partition)
     if partition is None:
@@ -85,13 +85,13 @@ def _asked_of(config: SlurmConfig, known: Cluster) -> Iterator[Problem]:
         yield Problem(f"{AT}.partition", f"'{partition.name}' takes no jobs now", _others(known), fatal=False)
     yield from _time(config, partition)
     nodes = known.nodes_of(partition)
-    asked = {"cpus": config.cpus, "memory": _memory(config), "gpus": config.gpus}
-    for name, amount in asked.items():
+    requested = {"cpus": config.cpus, "memory": _memory(config), "gpus": config.gpus}
+    for name, amount in requested.items():
         most = max((getattr(node, name) for node in nodes), default=0)
         if amount > most:
             what = f"{_amount(name, amount)} on one node, but no node of '{partition.name}' has more than"
             yield Problem(f"{AT}.{name}", f"{what} {_amount(name, most)}", f"give less, or another {AT}.partition")
-    fitting = [node for node in nodes if all(getattr(node, name) >= amount for name, amount in asked.items())]
+    fitting = [node for node in nodes if all(getattr(node, name) >= amount for name, amount in requested.items())]
     if fitting:
         yield from _enough(config, partition, fitting)
 
@@ -106,9 +106,9 @@ def _enough(config: SlurmConfig, partition: Partition, fitting: list[Node]) -> I
 
 
 def _time(config: SlurmConfig, partition: Partition) -> Iterator[Problem]:
-    asked = _limit(config)
+    requested = _limit(config)
     endless = config.time.upper() in FOR_EVER
-    if partition.longest is not None and (endless or (asked is not None and asked > partition.longest)):
+    if partition.longest is not None and (endless or (requested is not None and requested > partition.longest)):
         what = f"{config.time}, but '{partition.name}' ends jobs after {partition.longest // 60} minutes"
         yield Problem(f"{AT}.time", what, "give less: a job that needs longer saves, is queued again and goes on")
 
@@ -141,12 +141,12 @@ def _rights(config: SlurmConfig) -> Iterator[Problem]:
     if config.account is None and config.qos is None:
         return
     try:
-        told = ask(
+        output = ask(
             "sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}", "format=account,qos"
         )
     except (NoAnswer, Refused):  # no accounting, no rights
         return
-    rows = [line.split("|") for line in told.splitlines() if "|" in line]
+    rows = [line.split("|") for line in output.splitlines() if "|" in line]
     accounts = {row[0] for row in rows}
     qualities = {one for row in rows for one in row[1].split(",") if one}
     yield from _unknown("account", config.account, accounts)

@@ -65,7 +65,7 @@ class Queue:
     def __init__(self, poll: float, clock: Callable[[], float] = time.monotonic):
         self._poll = poll
         self._clock = clock
-        self._asked = float("-inf")
+        self._polled = float("-inf")
         self._seen: dict[str, Seen] = {}
         self._since: dict[str, tuple[str, float]] = {}
         """For each job what it waits for, or that squeue does not show it, and since when."""
@@ -77,13 +77,13 @@ class Queue:
         Without an answer, what was seen last stands. Raises LaunchError when there has never been one.
         """
         new = not set(ids) <= self._seen.keys()
-        if ids and (new or self._clock() - self._asked >= self._poll):
+        if ids and (new or self._clock() - self._polled >= self._poll):
             try:
                 self._ask(ids)
             except NoAnswer:
                 if new:
                     raise
-            self._asked = self._clock()
+            self._polled = self._clock()
         return {one: self._seen[one].status(one, self._hopeless(one)) for one in ids}
 
     def gone_for(self, job_id: str) -> float:
@@ -102,13 +102,13 @@ class Queue:
             self._seen[one] = living.get(one) or self._settled(one, dead.get(one))
 
     def _dead(self, ids: Collection[str]) -> dict[str, Seen]:
-        told: dict[str, Seen] = {}
+        records: dict[str, Seen] = {}
         if self._accounting:
             try:
-                told = accounted(ask("sacct", *_SACCT, "--jobs", ",".join(sorted(_arrays(ids)))))
+                records = accounted(ask("sacct", *_SACCT, "--jobs", ",".join(sorted(_arrays(ids)))))
             except Refused:  # no accounting here, or no sacct
                 self._accounting = False
-        return told | remembered([one for one in ids if one not in told])
+        return records | remembered([one for one in ids if one not in records])
 
     def _settled(self, job_id: str, seen: Seen | None) -> Seen:
         """Return a job that squeue does not show as gone, unless it may only be between two states."""
@@ -130,19 +130,19 @@ class Queue:
 
 def squeue() -> dict[str, Seen]:
     """Return the user's living jobs by id. Raises LaunchError."""
-    told = ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%T|%r|%N")
-    rows = (line.strip().split("|", 3) for line in told.splitlines() if line.count("|") >= 3)
+    output = ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%T|%r|%N")
+    rows = (line.strip().split("|", 3) for line in output.splitlines() if line.count("|") >= 3)
     return {job: Seen(state, "" if reason == "None" else reason, place) for job, state, reason, place in rows}
 
 
 _SACCT = ("--noheader", "--parsable2", "--format", "JobID,State,ExitCode,NodeList")
 
 
-def accounted(told: str) -> dict[str, Seen]:
+def accounted(output: str) -> dict[str, Seen]:
     """Return what sacct says of jobs by id; a step that ran out of memory speaks for its whole job."""
     seen: dict[str, Seen] = {}
     starved = set()
-    for line in told.splitlines():
+    for line in output.splitlines():
         job, state, code, place = (line.split("|") + [""] * 4)[:4]
         job, _, step = job.partition(".")
         state = state.split(" ")[0]  # `CANCELLED by 1000`
@@ -161,10 +161,10 @@ def remembered(ids: Iterable[str]) -> dict[str, Seen]:
     seen = {}
     for array in sorted(_arrays(ids)):
         try:
-            told = ask("scontrol", "--oneliner", "show", "job", array)
+            output = ask("scontrol", "--oneliner", "show", "job", array)
         except Refused:  # it has forgotten the job
             continue
-        for row in map(pairs, told.splitlines()):
+        for row in map(pairs, output.splitlines()):
             job = f"{row['ArrayJobId']}_{row['ArrayTaskId']}" if "ArrayTaskId" in row else row.get("JobId", "")
             state = row.get("JobState", "")
             state = "OUT_OF_MEMORY" if row.get("Reason") == "OutOfMemory" else state

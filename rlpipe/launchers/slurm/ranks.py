@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.launchers.base import job_command, job_environment
-from rlpipe.launchers.slurm.command import own_id
+from rlpipe.launchers.slurm.command import current_job_id
 
 _PORTS = range(20000, 32000)
 """Below those that Linux hands out by itself (32768 and up)."""
@@ -60,7 +60,7 @@ def start(config: SlurmConfig, folder: Path, environment: Mapping[str, str]) -> 
 
     return subprocess.Popen(
         command(config, folder, environment),
-        env=job_environment(own_id(environment)),
+        env=job_environment(current_job_id(environment)),
         preexec_fn=ignore,  # this process has one thread
     )
 

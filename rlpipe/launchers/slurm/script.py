@@ -102,9 +102,9 @@ def text(config: SlurmConfig, folders: Sequence[Path], work: Path, *, cwd: str) 
     """Return the batch script of an array that waits for nothing, as `submit` would hand it over."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    told = parameters(config, folders, work, name="rlpipe", cwd=cwd, after="")
+    values = parameters(config, folders, work, name="rlpipe", cwd=cwd, after="")
     command = _TASK.format(python=shlex.quote(sys.executable))
-    return _make_sbatch_string(command=command, folder=work, map_count=len(folders), **told)
+    return _make_sbatch_string(command=command, folder=work, map_count=len(folders), **values)
 
 
 def _setup(config: SlurmConfig, folders: Sequence[Path]) -> list[str]:

@@ -41,8 +41,8 @@ class Task:
         self.folder = folder
         self.sweep = Sweep.load(folder.parents[1])
         self.config = SlurmConfig.of(self.sweep.data.get("settings", {}))
-        self.asked: signal.Signals | None = None
-        self.asked_at = float("inf")
+        self.requested: signal.Signals | None = None
+        self.requested_at = float("inf")
         self.begun = float(os.environ.get("SLURM_JOB_START_TIME") or time.time())
         self.child: subprocess.Popen[bytes] | None = None
 
@@ -56,28 +56,28 @@ class Task:
             signal.setitimer(signal.ITIMER_REAL, max(1.0, left))
         before = read_outcome(self.folder)
         self.child = ranks.start(self.config, self.folder, os.environ)
-        if self.asked is not None:  # it came while the work was being started
+        if self.requested is not None:  # it came while the work was being started
             ranks.ask_to_stop(self.config, self.child)
         code = self.child.wait()
         code = code if code >= 0 else 128 - code
         if code == 0:
             return 0
         if int(os.environ.get("SLURM_NODEID", "0")) > 0:
-            return self._beside(code)
+            return self._another_node(code)
         outcome = read_outcome(self.folder)
         # What an earlier attempt wrote says nothing of this one.
         return self._ended(code, outcome if outcome is not None and outcome != before else Outcome(Ended.running))
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is None:
-            self.asked, self.asked_at = signal.Signals(number), time.time()
+        if self.requested is None:
+            self.requested, self.requested_at = signal.Signals(number), time.time()
             if self.child is not None and self.child.poll() is None:
                 ranks.ask_to_stop(self.config, self.child)
 
     def _kill(self, number: int, frame: FrameType | None) -> None:
         """End a work that goes on at its time limit: it could not stop (an evaluation), or was never asked."""
-        self.asked = self.asked or signal.Signals(number)
-        self.asked_at = min(self.asked_at, time.time())
+        self.requested = self.requested or signal.Signals(number)
+        self.requested_at = min(self.requested_at, time.time())
         if self.child is not None and self.child.poll() is None:
             self.child.kill()
 
@@ -89,19 +89,19 @@ class Task:
         """
         if outcome.ended is Ended.ok:
             return 0
-        failed_before = outcome.ended is Ended.failed and outcome.time < self.asked_at
-        if self.asked is not None and not failed_before:
-            return self._stopped(outcome, self.asked)
+        failed_before = outcome.ended is Ended.failed and outcome.time < self.requested_at
+        if self.requested is not None and not failed_before:
+            return self._stopped(outcome, self.requested)
         if outcome.ended is Ended.stopped:
             return STOPPED
         self._failed(outcome, code)
         return code
 
-    def _stopped(self, outcome: Outcome, asked: signal.Signals) -> int:
+    def _stopped(self, outcome: Outcome, requested: signal.Signals) -> int:
         """Have the job queued again, unless it spends its whole time limit on nothing that it could keep."""
         from rlpipe.records.sweep import NOTHING_SAVED
 
-        what = "the time limit" if asked is signal.SIGALRM else asked.name
+        what = "the time limit" if requested is signal.SIGALRM else requested.name
         words = outcome.error or f"{what} came {NOTHING_SAVED}"
         saved = outcome.ended is Ended.stopped and NOTHING_SAVED not in words
         outcome = dataclasses.replace(outcome, ended=Ended.stopped, error=words, time=time.time())
@@ -110,16 +110,16 @@ class Task:
             fix = "a longer hydra.launcher.time, or checkpoints more often"
             self._failed(outcome, STOPPED, f"the time limit came {NOTHING_SAVED}; it needs {fix}")
             return STOPPED
-        said = requeue(self.config.requeues)
-        print(f"rlpipe: stopped by {what}; {said}", file=sys.stderr, flush=True)
-        write_outcome(self.folder, dataclasses.replace(outcome, error=f"{words}; {said}"))
+        requeued = requeue(self.config.requeues)
+        print(f"rlpipe: stopped by {what}; {requeued}", file=sys.stderr, flush=True)
+        write_outcome(self.folder, dataclasses.replace(outcome, error=f"{words}; {requeued}"))
         return STOPPED
 
     def _at_limit(self) -> bool:
         limit = seconds(self.config.time)
-        if limit is None or self.asked is signal.SIGTERM:
+        if limit is None or self.requested is signal.SIGTERM:
             return False
-        return self.asked_at - self.begun > limit - self.config.grace - _LATE
+        return self.requested_at - self.begun > limit - self.config.grace - _LATE
 
     def _kept(self) -> bool:
         """Whether this attempt left something that the next one need not do again."""
@@ -137,7 +137,7 @@ class Task:
         if job.kind is Kind.stage:
             verdict.cancel_dependants(self.sweep, job)
 
-    def _beside(self, code: int) -> int:
+    def _another_node(self, code: int) -> int:
         """Return the exit code of another node than the first: SLURM ends all nodes when one of them fails."""
         until = time.monotonic() + _LAST_WORDS
         while time.monotonic() < until:

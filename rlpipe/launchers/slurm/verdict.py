@@ -35,8 +35,8 @@ def _last_words(sweep: Sweep, job: Job) -> list[str]:
     """Return what SLURM or the setup lines said last in a job's log, if they did."""
     log = sweep.job_folder(job) / "log.txt"
     lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
-    said = [line for line in lines if line.startswith(("slurmstepd", "setup failed", "srun: error"))]
-    return said[-1:]
+    messages = [line for line in lines if line.startswith(("slurmstepd", "setup failed", "srun: error"))]
+    return messages[-1:]
 
 
 def is_final(sweep: Sweep, job: Job, outcome: Outcome | None) -> bool:

@@ -14,7 +14,7 @@ MOST_AUDITS = 4
 MOST_TOKENS = 1500
 """Tokens of a sequence that are shown."""
 
-_TOLD = ("rows", "sequences", "trained_share", "stop_share", "written_share", "stop_tokens", "untrained", "leaking")
+_FACTS = ("rows", "sequences", "trained_share", "stop_share", "written_share", "stop_tokens", "untrained", "leaking")
 
 
 def audits(arms: Sequence[tuple[str, Run]]) -> list[Row]:
@@ -33,14 +33,14 @@ def audits(arms: Sequence[tuple[str, Run]]) -> list[Row]:
 
 
 def _audit(audit: Row, label: str) -> Row:
-    facts = [(name.replace("_", " "), _said(name, audit[name])) for name in _TOLD if audit.get(name) is not None]
+    facts = [(name.replace("_", " "), _fact(name, audit[name])) for name in _FACTS if audit.get(name) is not None]
     findings = [*audit.get("errors", []), *audit.get("warnings", [])]
     notes = audit.get("notes", [])
     shown = [_sequence(one) for one in audit["shown"]]
     return {"arms": [label], "facts": facts, "findings": findings, "notes": notes, "shown": shown}
 
 
-def _said(name: str, value: Any) -> str:
+def _fact(name: str, value: Any) -> str:
     if name.endswith("_share"):
         return f"{value:.0%}"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

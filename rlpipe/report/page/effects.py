@@ -26,8 +26,10 @@ def effects(arms: Sequence[Sequence[Run]], settings: Sequence[Row], outcomes: Se
     fields: list[Row] = []
     places: list[list[int]] = []
     for name, values in varied(settings).items():
-        texts = _ordered([value for value, own in zip(values, settings, strict=True) if own])
-        taken = [texts.index(value_text(value)) if own else -1 for value, own in zip(values, settings, strict=True)]
+        texts = _ordered([value for value, setting in zip(values, settings, strict=True) if setting])
+        taken = [
+            texts.index(value_text(value)) if setting else -1 for value, setting in zip(values, settings, strict=True)
+        ]
         if len(texts) <= MOST_VALUES and len(fields) < MOST_FIELDS and not any(_same(taken, old) for old in places):
             fields.append({"name": name, "values": texts})
             places.append(taken)

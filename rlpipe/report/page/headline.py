@@ -34,9 +34,9 @@ def of_run(run: Run, found: Sequence[Change]) -> Row:
         steps = run.cost.get("steps")
         after = f" after {steps:,.0f} steps" if steps else ""
         return {"text": _UNFINISHED[run.standing.value] + after + ".", "lines": [run.error] if run.error else []}
-    told = [_change(one) for one in found if one.low is not None]
-    if told:
-        return {"text": told[0], "lines": told[1:MOST_LINES]}
+    changes = [_change(one) for one in found if one.low is not None]
+    if changes:
+        return {"text": changes[0], "lines": changes[1:MOST_LINES]}
     for one in found:
         value = one.before if one.after is None else one.after
         if value is not None:
@@ -64,22 +64,22 @@ def of_comparison(comparison: Comparison, main: EvaluationComparison | None) -> 
     """Say which arm won, or why none can be said to have."""
     if main is None or not any(one.value is not None for one in main.differences):
         return {"text": "Nothing can be compared yet.", "lines": _reasons(comparison, main)}
-    told = [one for one in main.differences if one.value is not None]
-    up = sorted((one for one in told if one.verdict in _UP), key=lambda one: -(one.value or 0))
-    down = [one for one in told if one.verdict in _DOWN]
+    compared = [one for one in main.differences if one.value is not None]
+    up = sorted((one for one in compared if one.verdict in _UP), key=lambda one: -(one.value or 0))
+    down = [one for one in compared if one.verdict in _DOWN]
     lines = [line for other in comparison.evaluations if other is not main for line in _tally(other)]
     if up:
         text = _won(up[0], main)
         others = [one.arm for one in up[1:]]
         lines = ([f"Also {up[0].verdict} than the baseline: {_names(others)}."] if others else []) + lines
-    elif len(down) == len(told):
+    elif len(down) == len(compared):
         every = "The other arm is" if len(down) == 1 else f"All {len(down)} other arms are"
         text = f"{every} {down[0].verdict} than {_base(down[0])} on {main.name}."
         lines = [_numbers(one) for one in down[:2]] + lines
     else:
-        largest = max((one for one in told if one not in down), key=lambda one: abs(one.value or 0))
+        largest = max((one for one in compared if one not in down), key=lambda one: abs(one.value or 0))
         alone = f"{largest.arm} is not separable from"
-        whom = alone if len(told) == 1 else "No arm is better than" if down else "No arm is separable from"
+        whom = alone if len(compared) == 1 else "No arm is better than" if down else "No arm is separable from"
         text = f"{whom} {_base(largest)} on {main.name}."
         lines = [f"Largest difference: {_numbers(largest)}.", *_settle(largest), *lines]
     return {"text": text, "lines": lines[:MOST_LINES]}

@@ -17,11 +17,11 @@ MOST_NAMED = 6
 def facts(runs: Sequence[Run]) -> list[Row]:
     """Return `{name, values: [(text, whose)]}` a fact; `whose` is empty where every run agrees."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    told = [run for run in runs if run.manifest]
-    for run in told:
+    recorded = [run for run in runs if run.manifest]
+    for run in recorded:
         for name, text in _facts(run.manifest):
             found[name][text].append(run.name)
-    return [{"name": name, "values": _shared(values, len(told))} for name, values in found.items()]
+    return [{"name": name, "values": _shared(values, len(recorded))} for name, values in found.items()]
 
 
 def notes(runs: Sequence[Run]) -> list[Row]:

@@ -159,8 +159,8 @@ def _facts(row: Row) -> list[tuple[str, Any]]:
 
 def _call(call: Row) -> tuple[str, str, bool]:
     arguments = call.get("arguments")
-    said = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) if isinstance(arguments, dict) else ""
-    return f"{call.get('name', '')}({said})", _kept(str(call.get("result", ""))), bool(call.get("failed"))
+    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) if isinstance(arguments, dict) else ""
+    return f"{call.get('name', '')}({shown})", _kept(str(call.get("result", ""))), bool(call.get("failed"))
 
 
 def _kept(text: str) -> str:

@@ -92,8 +92,8 @@ class Endpoint:
         """Return the seconds to wait after a failure."""
         longest = min(LONGEST_WAIT, self.first_wait * 2.0 ** min(tries.attempt_number - 1, 64))
         error = tries.outcome.exception() if tries.outcome is not None else None
-        asked = error.after if isinstance(error, Unanswered) else 0.0
-        return min(LONGEST_WAIT, max(self._random.uniform(longest / 2, longest), asked))
+        wanted = error.after if isinstance(error, Unanswered) else 0.0
+        return min(LONGEST_WAIT, max(self._random.uniform(longest / 2, longest), wanted))
 
     def _ended(self, tries: RetryCallState) -> None:
         """Keep a wait that `stop` has ended from being followed by a request."""
@@ -118,8 +118,8 @@ class Endpoint:
             raise Unanswered(f"{type(error).__name__}: {error}", passing=True) from None
         if not response.is_success:
             passing = response.is_server_error or response.status_code in LATER
-            said = answer[:300].decode("utf-8", "replace").strip()
-            what = f"HTTP {response.status_code} {response.reason_phrase}: {said}"
+            text = answer[:300].decode("utf-8", "replace").strip()
+            what = f"HTTP {response.status_code} {response.reason_phrase}: {text}"
             raise Unanswered(what, passing, _after(response.headers.get("Retry-After", "")))
         return _content(answer)
 

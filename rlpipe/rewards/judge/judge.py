@@ -184,16 +184,16 @@ class Judge(Reward):
         """Return what is sent to have one rollout scored."""
         config, prompt = self.config, rollout.prompt
         if config.mode is JudgeMode.reward:
-            said = {"role": "assistant", "content": rollout.text}
-            return {"model": config.model, "messages": [*prompt.prompt, said]}
+            answer = {"role": "assistant", "content": rollout.text}
+            return {"model": config.model, "messages": [*prompt.prompt, answer]}
         bounds = {"low": f"{config.low:g}", "high": f"{config.high:g}"}
-        return self._asked(config.rubric, prompt, {"completion": rollout.text, **bounds})
+        return self._request(config.rubric, prompt, {"completion": rollout.text, **bounds})
 
     def _comparing(self, pair: Pair) -> Body:
         """Return what is sent to have two completions compared."""
-        return self._asked(self.config.comparison, pair.prompt, {"first": pair.first, "second": pair.second})
+        return self._request(self.config.comparison, pair.prompt, {"first": pair.first, "second": pair.second})
 
-    def _asked(self, template: str, prompt: Prompt, places: dict[str, str]) -> Body:
+    def _request(self, template: str, prompt: Prompt, places: dict[str, str]) -> Body:
         about = {"prompt": shown(prompt.prompt), "reference": str(prompt.columns.get("reference", ""))}
         messages = [{"role": "user", "content": filled(template, about | places)}]
         return {
@@ -209,7 +209,8 @@ class Judge(Reward):
         if config.mode is JudgeMode.reward:
             numbers = named_numbers(reply)
             if config.attribute not in numbers:
-                raise ValueError(f"the reply has no number '{config.attribute}'")
+                there = f", only {', '.join(numbers)} (set `attribute` to one of them)" if numbers else ""
+                raise ValueError(f"the reply has no number '{config.attribute}'{there}")
             return Score(numbers[config.attribute], numbers)
         number = rubric_score(reply)
         if not config.low <= number <= config.high:

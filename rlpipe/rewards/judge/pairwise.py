@@ -77,9 +77,9 @@ def compare(judge: Comparer, pairs: Sequence[Pair]) -> list[Verdict]:
 
     Equal completions are a tie without a question: an answer about them could only tell of the judge's bias.
     """
-    asked = [pair for pair in pairs if pair.first != pair.second]
-    answers = judge.prefer([*asked, *(pair.swapped() for pair in asked)]) if asked else []
-    verdicts = iter([Verdict(*both) for both in zip(answers[: len(asked)], answers[len(asked) :], strict=True)])
+    differing = [pair for pair in pairs if pair.first != pair.second]
+    answers = judge.prefer([*differing, *(pair.swapped() for pair in differing)]) if differing else []
+    verdicts = iter([Verdict(*both) for both in zip(answers[: len(differing)], answers[len(differing) :], strict=True)])
     return [next(verdicts) if pair.first != pair.second else Verdict(Choice.tie, Choice.tie) for pair in pairs]
 
 

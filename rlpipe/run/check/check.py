@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, rows, stages
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -31,15 +31,17 @@ RULES: tuple[Rule, ...] = (
     rewards.columns,
     rewards.curriculum,
     fitting.tool,
+    fitting.engine,
     fitting.evaluation,
     choices.objective,
     choices.tracker,
     fitting.rows,
-    fitting.own,
+    fitting.method_settings,
     extra.extra,
     stages.rows,
     stages.store,
     places.data,
+    rows.rows,
     models.own,
     models.policy,
     models.frozen,
@@ -58,7 +60,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
-    """Return what is worth a warning. Raises ConfigError with everything that must be mended first."""
+    """Return what is worth a warning. Raises ConfigError with everything that must be fixed first."""
     found = problems(config, overrides)
     fatal = [problem for problem in found if problem.fatal]
     if fatal:

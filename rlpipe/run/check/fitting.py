@@ -8,6 +8,7 @@ from typing import Protocol
 from rlpipe.config import plugins
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
+from rlpipe.engines.base import SeparateEngine
 from rlpipe.run.check.rewards import prompt_columns
 from rlpipe.run.check.subject import Subject, classes
 
@@ -55,6 +56,23 @@ def tool(subject: Subject) -> Iterator[Problem]:
         yield Problem("tool", f"{config.method.name} trains on completions that call none", fix)
 
 
+def engine(subject: Subject) -> Iterator[Problem]:
+    """The engine can be had, and something in the run draws by it."""
+    engine, method, name = subject.engine, subject.method, subject.config.engine.name
+    if engine is None or method is None:
+        return
+    yield from engine.problems(subject.config)
+    if not isinstance(engine, SeparateEngine) or method.draws:
+        return
+    if method.takes_reward:
+        what = f"{subject.config.method.name} draws by means of its own, and would ignore it"
+        users = [known for known, cls in classes("method").items() if cls.draws]  # type: ignore[attr-defined]
+        yield Problem(f"engine={name}", what, f"drop engine=…, or choose a method that draws by it ({_listed(users)})")
+    elif not any(one.draws for one in subject.evaluations.values()):
+        what = "nothing in this run draws completions, so it is never started"
+        yield Problem(f"engine={name}", what, "drop engine=…", fatal=False)
+
+
 def evaluation(subject: Subject) -> Iterator[Problem]:
     """Evaluations' settings make sense, and a required one can look at this dataset and this kind of model."""
     method, dataset = subject.method, subject.dataset
@@ -99,7 +117,7 @@ def rows(subject: Subject) -> Iterator[Problem]:
         yield Problem("dataset.source", what, "its numbers mean little; choose a real model", fatal=False)
 
 
-def own(subject: Subject) -> Iterator[Problem]:
+def method_settings(subject: Subject) -> Iterator[Problem]:
     """What the method says about its settings."""
     method = subject.method
     if method is not None:

@@ -19,13 +19,13 @@ from rlpipe.run.check.subject import Subject
 def data(subject: Subject) -> Iterator[Problem]:
     """The dataset's settings make sense; a local file is there, with the columns that are needed."""
     if subject.dataset is not None and subject.reads_data:
-        yield from data_problems(subject.dataset)
+        yield from data_problems(subject.dataset, subject.reads_train)
 
 
 def run_dir(subject: Subject) -> Iterator[Problem]:
     """The output folder can be written, and holds nothing but an earlier attempt of this very run."""
     from rlpipe.config.compose import to_plain
-    from rlpipe.core.files import read_json
+    from rlpipe.records import manifest
     from rlpipe.records.provenance import plain
 
     if subject.config.run_dir is None:
@@ -38,11 +38,11 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
         yield Problem("run_dir", f"{nearest} cannot be written", "name a folder that can be")
     elif folder.is_dir():
         try:
-            manifest = read_json(folder / "manifest.json")
-            if manifest is None:
+            there = manifest.read(folder)
+            if there is None:
                 refuse_foreign(folder)
             else:
-                refuse_other_run(folder, manifest["config"], plain(to_plain(subject.config)), differing)
+                refuse_other_run(folder, there["config"], plain(to_plain(subject.config)), differing)
         except RecordError as error:
             yield error.at("run_dir")
 

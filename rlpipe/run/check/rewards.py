@@ -54,8 +54,9 @@ def prompt_columns(dataset: Dataset) -> set[str] | None:
     config, found = dataset.config, route(dataset.form, (Prompt,))
     row = None
     with contextlib.suppress(DataError, NotImplementedError):
-        if config.source not in ("hub", "sample") and type(dataset).own_rows is Dataset.own_rows:
-            _, row = local.first_row(dataset, local.existing(config.source), config.train_split, "train")
+        if config.source not in ("hub", "sample") and type(dataset).make_rows is Dataset.make_rows:
+            _, rows = local.first_rows(dataset, local.existing(config.source), config.train_split, "train", limit=1)
+            row = rows[0]
         elif type(dataset).sample is not Dataset.sample:
             row = next(iter(dataset.sample("train", 1, 0)), None)
     if row is None or found is None:

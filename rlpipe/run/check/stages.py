@@ -70,7 +70,7 @@ def store(subject: Subject) -> Iterator[Problem]:
 def rows(subject: Subject) -> Iterator[Problem]:
     """A dataset that puts its rows together itself takes none from a run."""
     dataset, named = subject.dataset, subject.config.dataset.stage
-    if dataset is not None and named and type(dataset).own_rows is not Dataset.own_rows:
+    if dataset is not None and named and type(dataset).make_rows is not Dataset.make_rows:
         what = f"{subject.config.dataset.name} puts its rows together itself"
         yield Problem("dataset.stage", what, "set dataset.stage=[], or choose the dataset whose columns the run makes")
 

@@ -12,6 +12,7 @@ from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem, RlpipeError
 from rlpipe.datasets.base import Dataset
+from rlpipe.engines.base import Engine
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.hub.facts import Facts
 from rlpipe.methods.base import Method
@@ -53,6 +54,11 @@ class Subject:
         return _usable(lambda: self.resolved.dataset)
 
     @cached_property
+    def engine(self) -> Engine | None:
+        """The engine, or None where its plugin cannot be used."""
+        return _usable(lambda: self.resolved.engine)
+
+    @cached_property
     def rewards(self) -> dict[str, Reward]:
         """The rewards by name, without those whose plugin cannot be used."""
         return _all_usable(self.resolved.reward, self.config.reward)
@@ -83,6 +89,11 @@ class Subject:
     def reads_data(self) -> bool:
         """Whether the dataset's rows are looked at, as far as is known."""
         return _usable(lambda: self.resolved.reads_data) is not False
+
+    @property
+    def reads_train(self) -> bool:
+        """Whether rows to train on, or to make others of, are needed, as far as is known."""
+        return self.method is None or bool(self.method.takes)
 
     @property
     def trains(self) -> bool:

@@ -5,15 +5,16 @@ Chunks begin at fixed places, so that a run that goes on makes the very rows tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError, Stopped
-from rlpipe.core.files import Row, append, explained, json_line, read_lines, write_lines
+from rlpipe.core.files import Row, append, explained, json_line, parse_lines, write_lines
 from rlpipe.core.progress import Counting
+from rlpipe.core.shapes import misfit
 from rlpipe.core.signals import StopRequest
 from rlpipe.records.record import Record
 
@@ -32,7 +33,7 @@ class Chunks:
     stop: StopRequest
 
     def complete(
-        self, make: Callable[[slice], list[Row]], title: str, told: Callable[[int, list[Row]], None], shown: bool
+        self, make: Callable[[slice], list[Row]], title: str, on_chunk: Callable[[int, list[Row]], None], shown: bool
     ) -> list[Row]:
         """Return all rows: those in the file, and for the others what `make` makes of their numbers.
 
@@ -42,7 +43,7 @@ class Chunks:
         """
         rows: list[Row] = distributed.broadcast(self._whole() if self.record.may_write() else None)
         for end in range(self.size, len(rows) + self.size, self.size):
-            told(min(end, len(rows)), rows[end - self.size : end])
+            on_chunk(min(end, len(rows)), rows[end - self.size : end])
         with Counting(title, len(self.ids), done=len(rows), unit="prompt", enabled=shown) as progress:
             while len(rows) < len(self.ids):
                 self._may_go_on(len(rows))
@@ -50,7 +51,7 @@ class Chunks:
                 if self.record.may_write():
                     append(self.file, "".join(map(json_line, chunk)))
                 rows += chunk
-                told(len(rows), chunk)
+                on_chunk(len(rows), chunk)
                 progress.advance(len(rows))
         return rows
 
@@ -63,22 +64,35 @@ class Chunks:
             )
 
     def _whole(self) -> list[Row]:
-        """Return the rows of the file's whole chunks; what an interrupted attempt left of another is cut off."""
+        """Return the rows of the file's whole chunks up to the first that is damaged or twice.
+
+        All else is cut off, to be made again.
+        """
         with explained(self.file.parent, "make"):
             self.file.parent.mkdir(parents=True, exist_ok=True)
         if not self.file.exists():
             return []
-        rows = read_lines(self.file)
-        if [row["id"] for row in rows] != list(self.ids[: len(rows)]):
-            raise RecordError(
-                self.file,
-                "holds rows of other prompts than the dataset gives now",
-                "restore the data that the run began with, or name another run_dir",
-            )
+        rows = list(self._in_place(self.file.read_bytes().splitlines()))
         if len(rows) < len(self.ids):
             rows = rows[: len(rows) // self.size * self.size]
         write_lines(self.file, rows)
         return rows
+
+    def _in_place(self, lines: Sequence[bytes]) -> Iterator[Row]:
+        """Yield the rows up to the first that is damaged or twice. Raises RecordError for one of another prompt."""
+        seen: set[str] = set()
+        for place, line in enumerate(lines):
+            row = next(iter(parse_lines(line)[0]), None)
+            if row is None or misfit(row, {"id": str}) is not None or row["id"] in seen:
+                return
+            if place >= len(self.ids) or row["id"] != self.ids[place]:
+                raise RecordError(
+                    self.file,
+                    "holds rows of other prompts than the dataset gives now",
+                    "restore the data that the run began with, or name another run_dir",
+                )
+            seen.add(row["id"])
+            yield row
 
 
 def shared_out(items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:

@@ -45,21 +45,21 @@ def build(method: AIFeedback, parts: Parts) -> FeedbackGenerator:
 class FeedbackGenerator:
     """Makes pairs of the prompts of both splits."""
 
-    def __init__(self, own: AIFeedbackConfig, parts: Parts):
+    def __init__(self, settings: AIFeedbackConfig, parts: Parts):
         """Prepare to sample and to judge: load what rewards need. Raises DataError where no prompt leaves room."""
-        self.own, self.config, self.parts = own, parts.config, parts
-        self.sampler = Sampler(parts.loaded, own.sampling)
+        self.settings, self.config, self.parts = settings, parts.config, parts
+        self.sampler = Sampler(parts.loaded, settings.sampling)
         splits = {"train": parts.data.train, "test": parts.data.test}
         self.prompts = [
-            fitting(name, cast("list[Prompt]", split.examples), self.sampler, own.max_length)
+            fitting(name, cast("list[Prompt]", split.examples), self.sampler, settings.max_length)
             for name, split in splits.items()
         ]
         if not self.prompts[0].kept:
             raise DataError(
-                f"method.max_length={own.max_length}",
+                f"method.max_length={settings.max_length}",
                 (
                     f"none of {self.prompts[0].too_long} prompts leaves room for responses of "
-                    f"{own.sampling.max_tokens} tokens"
+                    f"{settings.sampling.max_tokens} tokens"
                 ),
                 "raise method.max_length, or lower method.sampling.max_tokens",
             )
@@ -88,7 +88,7 @@ class FeedbackGenerator:
 
     def _drawn(self, prompts: Prompts, context: GenerationContext) -> list[Row]:
         def make(place: slice) -> list[Row]:
-            rows = draw(prompts.kept[place], self.sampler, self.own.samples, self.config.seed)
+            rows = draw(prompts.kept[place], self.sampler, self.settings.samples, self.config.seed)
             context.cost["tokens"] = context.cost.get("tokens", 0) + sum(pairs.lengths(rows))
             return rows
 
@@ -96,7 +96,7 @@ class FeedbackGenerator:
 
     def _judged(self, prompts: Prompts, drawn: Sequence[Row], context: GenerationContext) -> list[Row]:
         def make(place: slice) -> list[Row]:
-            return judge(drawn[place], prompts.kept[place], prompts.ids[place], self.own, self.rewards)
+            return judge(drawn[place], prompts.kept[place], prompts.ids[place], self.settings, self.rewards)
 
         return self._complete("judgements", "judging", prompts, make, context)
 
@@ -105,7 +105,7 @@ class FeedbackGenerator:
     ) -> list[Row]:
         first = self._steps
 
-        def told(done: int, rows: list[Row]) -> None:
+        def on_chunk(done: int, rows: list[Row]) -> None:
             numbers = pairs.drawn_numbers(rows) if name == "responses" else pairs.judged_numbers(rows)
             context.record.log_metrics(first + done, numbers)
             if distributed.is_main():
@@ -114,22 +114,22 @@ class FeedbackGenerator:
         file = self.parts.run_dir / FOLDER / f"{name}.{prompts.split}.jsonl"
         ids = [prompt.id for prompt in prompts.kept]
         self._steps += len(ids)
-        rows = Chunks(file, ids, self.own.chunk, context.record, context.stop)
-        return rows.complete(make, f"{doing} for {prompts.split}", told, self.config.log.progress)
+        rows = Chunks(file, ids, self.settings.chunk, context.record, context.stop)
+        return rows.complete(make, f"{doing} for {prompts.split}", on_chunk, self.config.log.progress)
 
     def _write(
         self, drawn: dict[str, list[Row]], judged: dict[str, list[Row]], context: GenerationContext
     ) -> dict[str, float]:
-        shared = provenance(self.config, self.own, self.parts.loaded)
+        shared = provenance(self.config, self.settings, self.parts.loaded)
         rows: dict[str, list[Row]] = {}
         found: dict[str, float] = {}
         for prompts in self.prompts:
             split = prompts.split
-            rows[split], fates = pairs.rows(drawn[split], judged[split], self.own, shared)
-            told = pairs.numbers(drawn[split], fates, rows[split]) | {"too_long": float(prompts.too_long)}
-            found |= {f"{split}/{name}": value for name, value in told.items()}
+            rows[split], fates = pairs.rows(drawn[split], judged[split], self.settings, shared)
+            counted = pairs.numbers(drawn[split], fates, rows[split]) | {"too_long": float(prompts.too_long)}
+            found |= {f"{split}/{name}": value for name, value in counted.items()}
         bias = pairs.bias([row for part in judged.values() for row in part])
-        if self.own.mode is Mode.pairwise:
+        if self.settings.mode is Mode.pairwise:
             found |= {f"judge/{name}": value for name, value in bias.numbers().items()}
         show(numbers_table(found))
         self._note(bias.note(), context)
@@ -164,13 +164,13 @@ def _readable(row: Row) -> Row:
 
 
 def _nothing(found: dict[str, float], note: str | None) -> DataError:
-    told = ", ".join(f"{found[f'train/{fate.value}']:.0f} {words}" for fate, words in LOST.items())
+    losses = ", ".join(f"{found[f'train/{fate.value}']:.0f} {words}" for fate, words in LOST.items())
     why = f" ({note})" if note else ""
     fix = (
         f"read {FOLDER}/ in the run's folder; another judge or reward, a higher method.sampling.temperature, or "
         "more method.sampling.max_tokens may help"
     )
-    return DataError("feedback", f"no pair is left of {found['train/prompts']:.0f} prompts: {told}{why}", fix)
+    return DataError("feedback", f"no pair is left of {found['train/prompts']:.0f} prompts: {losses}{why}", fix)
 
 
 WORDS = {

@@ -16,16 +16,20 @@ from rlpipe.training.feedback.responses import rollouts, usable
 
 
 def judge(
-    rows: Sequence[Row], prompts: Sequence[Prompt], ids: Sequence[list[int]], own: AIFeedbackConfig, rewards: Rewards
+    rows: Sequence[Row],
+    prompts: Sequence[Prompt],
+    ids: Sequence[list[int]],
+    settings: AIFeedbackConfig,
+    rewards: Rewards,
 ) -> list[Row]:
     """Return a row a prompt: `{id, scores}`, or `{id, verdicts}` where responses are compared.
 
     `scores` has one entry a response: `{value, parts}`, or null for a response that takes part in no pair or that no
     score is to be had for. `verdicts` has one entry a pair: the two responses' numbers, and the answers in both orders.
     """
-    if own.mode is Mode.pairwise:
-        return _compared(rows, prompts, own, rewards)
-    return _scored(rows, prompts, ids, own, rewards)
+    if settings.mode is Mode.pairwise:
+        return _compared(rows, prompts, settings, rewards)
+    return _scored(rows, prompts, ids, settings, rewards)
 
 
 def two_by_two(usable: Sequence[bool]) -> list[tuple[int, int]]:
@@ -40,11 +44,15 @@ def verdict(entry: dict[str, Any]) -> Verdict:
 
 
 def _scored(
-    rows: Sequence[Row], prompts: Sequence[Prompt], ids: Sequence[list[int]], own: AIFeedbackConfig, rewards: Rewards
+    rows: Sequence[Row],
+    prompts: Sequence[Prompt],
+    ids: Sequence[list[int]],
+    settings: AIFeedbackConfig,
+    rewards: Rewards,
 ) -> list[Row]:
     groups = [rollouts(*one) for one in zip(rows, prompts, ids, strict=True)]
-    fit = [usable(row, own) for row in rows]
-    asked = [
+    fit = [usable(row, settings) for row in rows]
+    scorable = [
         one for group, may in zip(groups, fit, strict=True) for one, wanted in zip(group, may, strict=True) if wanted
     ]
 
@@ -52,7 +60,7 @@ def _scored(
         found = rewards.try_score(mine)
         return [_entry(one) if scored else None for one, scored in zip(mine, found, strict=True)]
 
-    given = iter(shared_out(asked, entries))
+    given = iter(shared_out(scorable, entries))
     return [
         {"id": row["id"], "scores": [next(given) if wanted else None for wanted in may]}
         for row, may in zip(rows, fit, strict=True)
@@ -64,21 +72,23 @@ def _entry(rollout: Rollout) -> dict[str, Any]:
     return {"value": rollout.reward, "parts": parts}
 
 
-def _compared(rows: Sequence[Row], prompts: Sequence[Prompt], own: AIFeedbackConfig, rewards: Rewards) -> list[Row]:
+def _compared(
+    rows: Sequence[Row], prompts: Sequence[Prompt], settings: AIFeedbackConfig, rewards: Rewards
+) -> list[Row]:
     [judge] = rewards.rewards.values()
-    pairs = [two_by_two(usable(row, own)) for row in rows]
-    asked = [
+    pairs = [two_by_two(usable(row, settings)) for row in rows]
+    compared = [
         Pair(prompt, *(row["responses"][number]["text"] for number in pair))
-        for row, prompt, own_pairs in zip(rows, prompts, pairs, strict=True)
-        for pair in own_pairs
+        for row, prompt, row_pairs in zip(rows, prompts, pairs, strict=True)
+        for pair in row_pairs
     ]
-    given = iter(shared_out(asked, lambda mine: compare(judge, mine)))
+    given = iter(shared_out(compared, lambda mine: compare(judge, mine)))
     return [
-        {"id": row["id"], "verdicts": [_told(pair, next(given)) for pair in own_pairs]}
-        for row, own_pairs in zip(rows, pairs, strict=True)
+        {"id": row["id"], "verdicts": [_verdict_row(pair, next(given)) for pair in row_pairs]}
+        for row, row_pairs in zip(rows, pairs, strict=True)
     ]
 
 
-def _told(pair: tuple[int, int], found: Verdict) -> dict[str, Any]:
+def _verdict_row(pair: tuple[int, int], found: Verdict) -> dict[str, Any]:
     forward, backward = (answer.value if answer else None for answer in (found.forward, found.backward))
     return {"pair": list(pair), "forward": forward, "backward": backward}

@@ -37,21 +37,21 @@ class Outcome:
     fate: Fate
     chosen: int = -1
     rejected: int = -1
-    told: Any = None
+    reason: Any = None
     """What the judge said of the two, for the row."""
 
 
-def outcomes(row: Row, judged: Row, own: AIFeedbackConfig) -> Iterator[Outcome]:
+def outcomes(row: Row, judged: Row, settings: AIFeedbackConfig) -> Iterator[Outcome]:
     """Yield what became of a prompt's responses: one outcome with `best_of_n`, else one for every two responses."""
-    may = usable(row, own)
-    if own.mode is Mode.best_of_n:
-        yield _best_against_worst(judged["scores"], may, own.margin)
+    may = usable(row, settings)
+    if settings.mode is Mode.best_of_n:
+        yield _best_against_worst(judged["scores"], may, settings.margin)
         return
     pairs = two_by_two(may)
     yield from [Outcome(Fate.unusable)] * (len(may) // 2 - len(pairs))
-    if own.mode is Mode.rubric:
+    if settings.mode is Mode.rubric:
         for pair in pairs:
-            yield _higher(judged["scores"], pair, own.margin)
+            yield _higher(judged["scores"], pair, settings.margin)
     else:
         yield from map(_preferred, judged["verdicts"])
 
@@ -99,7 +99,7 @@ def pair_row(row: Row, judged: Row, outcome: Outcome, provenance: Mapping[str, A
         "score_rejected": scores[outcome.rejected]["value"] if scores else None,
         "responses": [outcome.chosen, outcome.rejected],
         "tokens": [len(chosen["ids"]), len(rejected["ids"])],
-        "judged": outcome.told,
+        "judged": outcome.reason,
         **provenance,
     }
 
@@ -109,13 +109,13 @@ def _conversation(row: Row, response: Mapping[str, Any]) -> list[dict[str, Any]]
 
 
 def rows(
-    drawn: Sequence[Row], judged: Sequence[Row], own: AIFeedbackConfig, provenance: Mapping[str, Any]
+    drawn: Sequence[Row], judged: Sequence[Row], settings: AIFeedbackConfig, provenance: Mapping[str, Any]
 ) -> tuple[list[Row], Counter[Fate]]:
     """Return the kept pairs of a split, and how many pairs met which fate."""
     fates: Counter[Fate] = Counter()
     kept: list[Row] = []
     for row, about in zip(drawn, judged, strict=True):
-        for outcome in outcomes(row, about, own):
+        for outcome in outcomes(row, about, settings):
             fates[outcome.fate] += 1
             if outcome.fate is Fate.kept:
                 kept.append(pair_row(row, about, outcome, provenance))

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 PACKAGES = ("rlpipe", "torch", "transformers")
 
 
-def provenance(config: RunConfig, own: AIFeedbackConfig, loaded: Loaded) -> dict[str, Any]:
+def provenance(config: RunConfig, method: AIFeedbackConfig, loaded: Loaded) -> dict[str, Any]:
     """Return the columns that all rows of a run share."""
-    sampling = asdict(own.sampling) | {"samples": own.samples, "seed": config.seed}
+    sampling = asdict(method.sampling) | {"samples": method.samples, "seed": config.seed}
     return {
         "policy": {"model": config.model.name, "weights": _weights(loaded.path)},
         "judge": {name: _judge(name, config) for name in config.reward},
-        "mode": own.mode.value,
+        "mode": method.mode.value,
         "sampling": sampling,
         "versions": {name: version(name) for name in PACKAGES},
     }

@@ -34,7 +34,7 @@ class Prompts:
 def fitting(split: str, prompts: Sequence[Prompt], sampler: Sampler, max_length: int) -> Prompts:
     """Leave out prompts after which `sampling.max_tokens` do not fit into `max_length`."""
     tokenizer = sampler.loaded.tokenizer
-    ids = encode([lay_out(prompt.prompt, tokenizer, None) for prompt in prompts], tokenizer) if prompts else []
+    ids = encode([lay_out(prompt, tokenizer, None) for prompt in prompts], tokenizer) if prompts else []
     room = max_length - sampler.sampling.max_tokens
     kept = [number for number, tokens in enumerate(ids) if len(tokens) <= room]
     return Prompts(split, [prompts[n] for n in kept], [ids[n] for n in kept], len(prompts) - len(kept))
@@ -69,9 +69,9 @@ def rollouts(row: Row, prompt: Prompt, ids: list[int]) -> list[Rollout]:
     ]
 
 
-def usable(row: Row, own: AIFeedbackConfig) -> list[bool]:
+def usable(row: Row, settings: AIFeedbackConfig) -> list[bool]:
     """Say of each response whether it may stand in a pair: it says something, and it was not cut off."""
     return [
-        bool(one["text"].strip()) and (own.cut is Cut.keep or one["finish"] != Finish.length.value)
+        bool(one["text"].strip()) and (settings.cut is Cut.keep or one["finish"] != Finish.length.value)
         for one in row["responses"]
     ]

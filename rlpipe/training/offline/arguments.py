@@ -86,7 +86,7 @@ def accumulation(config: RunConfig, world_size: int = 1) -> int:
 
 def set_by_rlpipe(method: LibraryMethod) -> dict[str, str]:
     """Return the library's fields that rlpipe sets for a method, each with the config field to use in its place."""
-    return {**SET_BY_RLPIPE, **{key: f"method.{field}" for key, field in method.own.items()}}
+    return {**SET_BY_RLPIPE, **{key: f"method.{field}" for key, field in method.library_fields.items()}}
 
 
 def extra_problems(method: LibraryMethod) -> list[Problem]:
@@ -96,14 +96,16 @@ def extra_problems(method: LibraryMethod) -> list[Problem]:
     """
     library = method.library_config()
     known = {field.name for field in dataclasses.fields(library)}
-    own = set_by_rlpipe(method)
+    taken = set_by_rlpipe(method)
     problems = []
     for key in method.config.extra:
         where = f"method.extra.{key}"
-        if key in own:
-            problems.append(Problem(where, "rlpipe sets this itself", f"set {own[key]} instead"))
+        if key in taken:
+            problems.append(Problem(where, "rlpipe sets this itself", f"set {taken[key]} instead"))
         elif key not in known:
-            problems.append(Problem(where, f"{library.__name__} has no such field", guess(str(key), known - set(own))))
+            problems.append(
+                Problem(where, f"{library.__name__} has no such field", guess(str(key), known - set(taken)))
+            )
     return problems
 
 

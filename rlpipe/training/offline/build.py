@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         random.Random(config.seed).shuffle(examples)
     protocol = choose(parts.resolved.make_tools(), parts.loaded.tokenizer)
     tokenized = tokenize_examples(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
+    tokenized = dataclasses.replace(tokenized, rows=parts.data.train.report)
     _enough(tokenized, method)
     if method.precomputes and method.config.max_steps is not None:
         # No reference is computed for examples that the run never comes to.

@@ -33,24 +33,25 @@ __all__ = ["audit", "build"]
 
 def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     """Build the trainer of an on-policy method. Raises ConfigError and DataError."""
-    config, own = parts.config, method.config
+    config, settings = parts.config, method.config
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     set_seed(config.seed)
     loaded = _adapted(parts.loaded)
-    sampler = Sampler(loaded, own.sampling, parts.resolved.make_tools())
+    sampler = Sampler(loaded, settings.sampling, parts.resolved.make_tools())
     examples = cast("list[Prompt]", parts.data.train.examples)
-    texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
-    prompts = fit(examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], own, config.seed, own.curriculum)
+    texts = [lay_out(example, loaded.tokenizer, sampler.protocol) for example in examples]
+    lengths = [len(ids) for ids in encode(texts, loaded.tokenizer)]
+    prompts = fit(examples, lengths, settings, config.seed, settings.curriculum)
     rewards = Rewards(parts.resolved.make_rewards())
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
     reference = None
     if method.needs_reference_model:
         named = load_reference(config, loaded, parts.run_dir)
-        reference = Reference(loaded.model, moves=own.sync_reference > 0, named=named)
-    values = Values(loaded.model, own_model=method.value_model) if method.has_values else None
+        reference = Reference(loaded.model, moves=settings.sync_reference > 0, named=named)
+    values = Values(loaded.model, separate=method.value_model) if method.has_values else None
     collector = Collector(method, sampler, rewards, prompts, reference, values)
-    arguments.max_steps = own.max_steps or math.ceil(own.epochs * prompts.batches) * own.steps_per_batch
+    arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * prompts.batches) * settings.steps_per_batch
     return OnlineTrainer(loaded, arguments, collector, parts)
 
 

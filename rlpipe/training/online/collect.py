@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from rlpipe.core import distributed
+from rlpipe.engines.base import SeparateEngine
 from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.methods import correction
 from rlpipe.methods.batch import Batch
 from rlpipe.methods.losses import kl_estimate
-from rlpipe.methods.online import KLIn, OnlineMethod
+from rlpipe.methods.online import Correction, KLIn, OnlineMethod
 from rlpipe.rewards.combine import summary, without_signal
 from rlpipe.training.online.forward import sequence_logps
 from rlpipe.training.online.processes import share, summed
@@ -49,7 +51,7 @@ class Collector:
     ):
         self.method, self.sampler, self.rewards, self.prompts = method, sampler, rewards, prompts
         self.reference, self.values = reference, values
-        self.own = method.config
+        self.settings = method.config
 
     def collect(
         self, policy: nn.Module, number: int, autocast: Callable[[], AbstractContextManager] = nullcontext
@@ -63,9 +65,10 @@ class Collector:
         sampled = time.perf_counter()
         self.rewards.score(rollouts)
         scored = time.perf_counter()
-        batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.own.group_size)
+        batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.settings.group_size)
         with autocast():
             self._score(batch, policy)
+        self._correct(batch)
         kl = self._penalise(batch)
         batch.advantages = self.method.advantages(batch)
         times = {"sampling": sampled - started, "reward": scored - sampled, "scoring": time.perf_counter() - scored}
@@ -77,29 +80,30 @@ class Collector:
         rows = "completions of a prompt may share a row" if shared else f"one row a completion: {reason}"
         if self.sampled_serve:
             return [rows]
-        return [rows, "old log-probabilities come from a forward pass: the sampler's are not exactly the policy's"]
+        return [rows, "old log-probabilities come from a forward pass: those of drawing are not exactly the policy's"]
 
     def _sample(self, number: int) -> list[Rollout]:
         prompts = self.prompts.of(number)
         mine = share([1] * len(prompts))
+        self.sampler.engine.policy_changed()
         seed = self.prompts.seed * 1_000_003 + number
-        groups = self.sampler.sample([prompts[place] for place in mine], self.own.group_size, seed)
+        groups = self.sampler.sample([prompts[place] for place in mine], self.settings.group_size, seed)
         return [rollout for group in groups for rollout in group]
 
     def _score(self, batch: Batch, policy: nn.Module) -> None:
         """Compute reference log-probabilities and values, and old log-probabilities where sampling's do not serve."""
         if not self.sampled_serve:
-            needed = self.own.steps_per_batch > 1 or self._penalises
-            batch.old = self._each(batch, lambda own: self._logps(policy, own)) if needed else None
+            needed = self.settings.steps_per_batch > 1 or self._penalises or self._compares
+            batch.old = self._each(batch, lambda rollouts: self._logps(policy, rollouts)) if needed else None
         if self.reference is not None:
             with self.reference.model() as reference:
-                batch.reference = self._each(batch, lambda own: self._logps(reference, own))
+                batch.reference = self._each(batch, lambda rollouts: self._logps(reference, rollouts))
         if self.values is not None:
-            values, own = self.values, self.own
+            values, settings = self.values, self.settings
             batch.values = self._each(
                 batch,
                 lambda rollouts: values.of(
-                    policy, rollouts, own.sampling.temperature, own.micro_batch_tokens, costs(policy)
+                    policy, rollouts, settings.sampling.temperature, settings.micro_batch_tokens, costs(policy)
                 ),
             )
 
@@ -107,21 +111,26 @@ class Collector:
     def sampled_serve(self) -> bool:
         """Whether the sampler's log-probabilities are the policy's own.
 
-        Not when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16, where the sampler's
-        rounding differs from the training pass's by more than a clip should see.
+        Not when another engine drew, nor when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16,
+        where the sampler's rounding differs from the training pass's by more than a clip should see.
         """
-        sampling = self.own.sampling
-        whole = sampling.top_k == 0 and sampling.top_p == 1 and sampling.min_p == 0
         model: Any = self.sampler.loaded.model
-        return whole and not self.sampler.loaded.autocast and model.dtype == torch.float32
+        exact = not self.sampler.loaded.autocast and model.dtype == torch.float32
+        return exact and self.settings.sampling.whole and not isinstance(self.sampler.engine, SeparateEngine)
+
+    @property
+    def _compares(self) -> bool:
+        """Whether the engine's log-probabilities are set against the policy's."""
+        corrects = self.settings.correction is not Correction.none
+        return self.settings.sampling.whole and (corrects or isinstance(self.sampler.engine, SeparateEngine))
 
     @property
     def _penalises(self) -> bool:
-        return self.reference is not None and self.own.kl_in is KLIn.reward
+        return self.reference is not None and self.settings.kl_in is KLIn.reward
 
     def _logps(self, model: nn.Module, rollouts: Sequence[Rollout]) -> list[Tensor]:
-        own = self.own
-        return sequence_logps(model, rollouts, own.sampling.temperature, own.micro_batch_tokens, costs(model))
+        settings = self.settings
+        return sequence_logps(model, rollouts, settings.sampling.temperature, settings.micro_batch_tokens, costs(model))
 
     def _each(self, batch: Batch, of: Callable[[Sequence[Rollout]], list[Tensor]]) -> Tensor:
         """Compute a number for every token [n], each process for its share of the rollouts."""
@@ -132,13 +141,20 @@ class Collector:
         device = self.sampler.loaded.model.device
         return summed(whole.to(device)).cpu() if distributed.world_size() > 1 else whole
 
+    def _correct(self, batch: Batch) -> None:
+        """Make up for the distance of the engine that drew from the policy, where that is asked for."""
+        settings = self.settings
+        if settings.correction is not Correction.none and batch.old is not None:
+            given = (settings.correction.value, settings.correction_level.value, settings.correction_cap)
+            batch.correction = correction.factors(batch, *given)
+
     def _penalise(self, batch: Batch) -> float | None:
         """Take the KL off the reward, where it counts there; return its mean over the model's tokens."""
         if batch.reference is None or batch.old is None:
             return None
-        estimate = kl_estimate(batch.old, batch.reference, self.own.kl_estimator.value)
+        estimate = kl_estimate(batch.old, batch.reference, self.settings.kl_estimator.value)
         if self._penalises:
-            batch.penalty = self.own.kl_coef * estimate
+            batch.penalty = self.settings.kl_coef * estimate
         return float(estimate[batch.written].mean())
 
     def _numbers(self, batch: Batch, kl: float | None) -> dict[str, float]:
@@ -153,6 +169,7 @@ class Collector:
         }
         if kl is not None:
             numbers["kl_at_start"] = kl
+        numbers |= {f"engine/{name}": number for name, number in self._engine(batch).items()}
         if batch.penalty is not None:
             numbers["reward_after_kl"] = float(batch.totals.mean())
         if self.sampler.tools:
@@ -167,3 +184,14 @@ class Collector:
             if numbers["groups_without_signal"] == 1 and self.method.smallest_group > 1:
                 _log.warning("every group of a batch earned the same reward: the policy learnt nothing from it")
         return numbers
+
+    def _engine(self, batch: Batch) -> dict[str, float]:
+        """Return how far from the policy the engine was."""
+        found: dict[str, float] = {}
+        if isinstance(self.sampler.engine, SeparateEngine) and (gap := self.sampler.engine.gap) is not None:
+            found = {"gap": gap.mean, "gap_largest": gap.largest}
+        if self._compares and batch.old is not None:
+            found |= correction.numbers(batch)
+        if batch.correction is not None:
+            found["ratio_bounded"] = correction.bounded(batch, self.settings.correction_cap)
+        return found

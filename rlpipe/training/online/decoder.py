@@ -50,13 +50,13 @@ def through(model: nn.Module, inputs: Tensor, call: Callable[[], tuple[Tensor, .
     this once. `inputs` only goes along (DDP takes no call without inputs).
     """
     module: Any = model.module
-    own = module.__dict__.get("forward")
+    patched = module.__dict__.get("forward")
 
     def restore() -> None:
-        if own is None:
+        if patched is None:
             module.__dict__.pop("forward", None)
         else:
-            module.__dict__["forward"] = own
+            module.__dict__["forward"] = patched
 
     def lent(_: Tensor) -> tuple[Tensor, ...]:
         restore()

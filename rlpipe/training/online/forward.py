@@ -65,9 +65,9 @@ def forward(
     laid = rows(batch, inner.device)
 
     def score() -> tuple[Tensor, ...]:
-        own = partial(logits, inner) if found.head else nn.Identity()
+        head = partial(logits, inner) if found.head else nn.Identity()
         inputs, states = _states(inner, laid, batch.shared, found.head, hidden)
-        scored = token_logps(own, found.vocabulary, inputs, laid.targets, temperature)
+        scored = token_logps(head, found.vocabulary, inputs, laid.targets, temperature)
         return scored if states is None else (*scored, states)
 
     logps, entropies, *kept = through(model, laid.ids, score) if is_wrapper(model) else score()

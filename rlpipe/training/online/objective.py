@@ -26,9 +26,12 @@ class Objective:
     """What one optimiser step minimises on its rollouts."""
 
     def __init__(self, method: OnlineMethod, batch: Batch, chosen: Sequence[int], values: Values | None):
-        self.method, self.own, self.batch, self.values = method, method.config, batch, values
-        self.weights = batch.weights(chosen, method.aggregate.value, self.own.sampling.max_tokens)
+        self.method, self.settings, self.batch, self.values = method, method.config, batch, values
+        self.weights = batch.weights(chosen, method.aggregate.value, self.settings.sampling.max_tokens)
         """How much each token counts in the policy's loss [n], for all n tokens of the batch."""
+        factors = batch.correction
+        self.advantages = batch.advantages if factors is None else batch.advantages * factors
+        """What each token is worth to the policy's loss [n]: a factor of it is one of the loss."""
         self.average = batch.weights(chosen, "token", 1)
         """The same for a mean over the step's tokens [n]."""
 
@@ -38,7 +41,7 @@ class Objective:
         return self.values is not None and self.values.trunk is None
 
     @property
-    def told(self) -> list[str]:
+    def statistics(self) -> list[str]:
         """The statistics that mean something."""
         there = {"value_loss": self.values is not None, "kl": self.batch.reference is not None}
         return [name for name in STATISTICS[1:] if there.get(name, True)]
@@ -54,7 +57,7 @@ class Objective:
         tokens = Tokens(
             logps=scored.logps,
             old=scored.logps.detach() if old is None else old,
-            advantages=part(self.batch.advantages),
+            advantages=part(self.advantages),
             weights=part(self.weights),
             rollout=scored.rollout,
         )
@@ -63,7 +66,7 @@ class Objective:
         value_term = self._value(value, part(self.batch.values), part(self.batch.returns), average)
         loss = policy.value + kl_term
         if value_term is not None:
-            config: Any = self.own
+            config: Any = self.settings
             loss = loss + config.value_coef * value_term
         nothing = loss.new_zeros(())
         entropy, clipped = (average * scored.entropies).sum(), (average * policy.clipped).sum()
@@ -75,15 +78,15 @@ class Objective:
         nothing = tokens.logps.new_zeros(())
         if reference is None:
             return nothing, nothing
-        estimator = self.own.kl_estimator.value
+        estimator = self.settings.kl_estimator.value
         mean = (average * kl_estimate(tokens.logps.detach(), reference, estimator)).sum()
-        if self.own.kl_in is not KLIn.loss:
+        if self.settings.kl_in is not KLIn.loss:
             return nothing, mean
         term = kl_loss(tokens.logps, tokens.old, reference, tokens.weights, estimator)
-        return self.own.kl_coef * term, mean
+        return self.settings.kl_coef * term, mean
 
     def _value(self, value: Tensor | None, old: Any, returns: Any, average: Tensor) -> Tensor | None:
         if value is None:
             return None
-        config: Any = self.own
+        config: Any = self.settings
         return clipped_values(value, old, returns, average, config.value_clip).value

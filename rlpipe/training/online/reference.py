@@ -49,27 +49,27 @@ class Reference:
     def move(self, weight: float) -> None:
         """Move to `weight` · policy + (1 − weight) · reference."""
         assert self.copy is not None
-        policy, own = dict(self.policy.named_parameters()), dict(self.copy.named_parameters())
+        policy, reference = dict(self.policy.named_parameters()), dict(self.copy.named_parameters())
         for name in self.trained:
-            own[name].lerp_(policy[name].to(own[name].dtype), weight)
+            reference[name].lerp_(policy[name].to(reference[name].dtype), weight)
 
     def save(self, folder: Path) -> None:
         """Write the weights that have moved into a checkpoint's folder; nothing where none does."""
         if self.moves and self.copy is not None:
             from safetensors.torch import save_file
 
-            own = dict(self.copy.named_parameters())
-            save_file({name: own[name].detach().contiguous() for name in self.trained}, str(folder / FILE))
+            reference = dict(self.copy.named_parameters())
+            save_file({name: reference[name].detach().contiguous() for name in self.trained}, str(folder / FILE))
 
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote."""
         if self.moves and self.copy is not None:
             from safetensors.torch import load_file
 
-            own = dict(self.copy.named_parameters())
+            reference = dict(self.copy.named_parameters())
             with torch.no_grad():
                 for name, tensor in load_file(str(folder / FILE)).items():
-                    own[name].copy_(tensor)
+                    reference[name].copy_(tensor)
 
 
 class MoveReference(TrainerCallback):

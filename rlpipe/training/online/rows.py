@@ -36,10 +36,10 @@ class Rows:
         itself, lest a softmax over nothing gives NaN.
         """
         segments, length = self.segments, self.ids.shape[1]
-        own = segments[:, :, None] == segments[:, None, :]
+        same = segments[:, :, None] == segments[:, None, :]
         prompt = (segments == 0)[:, None, :] & (segments >= 0)[:, :, None]
         order = torch.arange(length, device=segments.device)
-        seen = (own | prompt) & (order[:, None] >= order[None, :])
+        seen = (same | prompt) & (order[:, None] >= order[None, :])
         if window is not None:
             positions = self.positions.int()
             seen &= positions[:, :, None] - positions[:, None, :] < window

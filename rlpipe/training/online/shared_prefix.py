@@ -148,26 +148,26 @@ def _check(model: Any) -> Support:
     alone = [rows(MicroBatch((rollout,), (0,), ((0,),)), model.device) for rollout in pair]
     name = type(model).__name__
     try:
-        own = [model(input_ids=laid.ids, use_cache=False).logits[0, laid.sources] for laid in alone]
+        plain = [model(input_ids=laid.ids, use_cache=False).logits[0, laid.sources] for laid in alone]
     except FAILURES as error:
         what = f"failed on a few tokens: {type(error).__name__}: {error}"
         raise ModelError(name, what, "check model.attention and the weights") from error
-    vocabulary = own[0].shape[-1]
-    if not torch.isfinite(own[0]).all():
+    vocabulary = plain[0].shape[-1]
+    if not torch.isfinite(plain[0]).all():
         raise ModelError(name, "the logits of a few tokens are not finite", "check the weights")
     try:
         ours = [logits(model, hidden_states(model, laid.ids)[0, laid.sources]) for laid in alone]
-        far = _difference(own, ours)
+        far = _difference(plain, ours)
     except FAILURES as error:
         far = f"{type(error).__name__}: {error}"
     if far:
         reason = f"the output head of {name} cannot be called apart: {far}"
         return Support(head=False, shared=False, reason=reason, vocabulary=vocabulary)
-    shared, reason = _check_shared(model, pair, own)
+    shared, reason = _check_shared(model, pair, plain)
     return Support(head=True, shared=shared, reason=reason, vocabulary=vocabulary)
 
 
-def _check_shared(model: Any, pair: tuple[Rollout, Rollout], own: list[Tensor]) -> tuple[bool, str]:
+def _check_shared(model: Any, pair: tuple[Rollout, Rollout], plain: list[Tensor]) -> tuple[bool, str]:
     config = model.config.get_text_config()
     implementation = config._attn_implementation
     if implementation not in SLOWER_PAIRS:
@@ -181,7 +181,7 @@ def _check_shared(model: Any, pair: tuple[Rollout, Rollout], own: list[Tensor]) 
     except FAILURES as error:
         return False, f"{type(model).__name__} failed with such a mask: {type(error).__name__}: {error}"
     ours = logits(model, states.flatten(0, 1)[laid.sources])
-    if far := _difference(own, list(ours.split([len(part) for part in own]))):
+    if far := _difference(plain, list(ours.split([len(part) for part in plain]))):
         return False, f"{type(model).__name__} computes something else with such a mask: {far}"
     return True, "equal to one row per rollout on a self-check"
 
@@ -197,12 +197,12 @@ def _tiny(model: Any) -> tuple[Rollout, Rollout]:
     return rollout(numbers[6:10]), rollout(numbers[10:])
 
 
-def _difference(own: list[Tensor], ours: list[Tensor]) -> str:
+def _difference(plain: list[Tensor], ours: list[Tensor]) -> str:
     """Describe how far log-probabilities are apart relative to their spread, or nothing where that is rounding."""
-    theirs, mine = (torch.cat(parts).float().log_softmax(-1) for parts in (own, ours))
+    theirs, mine = (torch.cat(parts).float().log_softmax(-1) for parts in (plain, ours))
     if theirs.shape != mine.shape:
         return f"{mine.shape[-1]} logits against {theirs.shape[-1]}"
-    rounding = ROUNDING if own[0].dtype == torch.float32 and not _tensor_floats(own[0]) else COARSE_ROUNDING
+    rounding = ROUNDING if plain[0].dtype == torch.float32 and not _tensor_floats(plain[0]) else COARSE_ROUNDING
     far = ((theirs - mine).norm() / (theirs - theirs.mean(-1, keepdim=True)).norm()).item()
     return "" if far <= rounding else f"log-probabilities differ by {far:.2g} of their spread (allowed {rounding:g})"
 

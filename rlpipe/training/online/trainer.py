@@ -47,13 +47,13 @@ class OnlineTrainer(Trainer):
 
     def __init__(self, loaded: Loaded, arguments: Any, collector: Collector, parts: Parts):
         self.collector, self.method, self.values = collector, collector.method, collector.values
-        self.own = self.method.config
+        self.settings = self.method.config
         self.batch: Batch | None = None
         """The rollouts in use; None when the next step draws others."""
         self.tokens = 0
         """Tokens of all prompts and completions so far."""
         self._metrics: dict[str, list[float]] = defaultdict(list)
-        steps = [{"step": step} for step in range(collector.prompts.batches * self.own.steps_per_batch)]
+        steps = [{"step": step} for step in range(collector.prompts.batches * self.settings.steps_per_batch)]
         super().__init__(
             model=loaded.model,
             args=arguments,
@@ -61,13 +61,15 @@ class OnlineTrainer(Trainer):
             processing_class=loaded.tokenizer,
             callbacks=list(parts.callbacks),
         )
-        for beside in (self.values, collector.reference.copy if collector.reference is not None else None):
-            if beside is not None:
-                beside.to(self.args.device)
+        for module in (self.values, collector.reference.copy if collector.reference is not None else None):
+            if module is not None:
+                module.to(self.args.device)
         # It prints every log as a dict; showing is the display's work.
         self.remove_callback(PrinterCallback)
-        if collector.reference is not None and self.own.sync_reference:
-            self.add_callback(MoveReference(collector.reference, self.own.sync_reference, self.own.sync_weight))
+        if collector.reference is not None and self.settings.sync_reference:
+            self.add_callback(
+                MoveReference(collector.reference, self.settings.sync_reference, self.settings.sync_weight)
+            )
 
     def get_train_dataloader(self) -> DataLoader:
         """Count steps, in every process alike; what a step works on is drawn when it comes."""
@@ -87,19 +89,19 @@ class OnlineTrainer(Trainer):
         """
         policy = self.accelerator.unwrap_model(model)
         step = self.state.global_step
-        place = step % self.own.steps_per_batch
+        place = step % self.settings.steps_per_batch
         if self.batch is None:
-            self._draw(policy, step // self.own.steps_per_batch)
+            self._draw(policy, step // self.settings.steps_per_batch)
         assert self.batch is not None
-        epoch, part = divmod(place, self.own.minibatches)
-        order = f"{self.args.seed}/{step // self.own.steps_per_batch}/{epoch}"
-        chosen = self.batch.minibatch(part, self.own.minibatches, order)
+        epoch, part = divmod(place, self.settings.minibatches)
+        order = f"{self.args.seed}/{step // self.settings.steps_per_batch}/{epoch}"
+        chosen = self.batch.minibatch(part, self.settings.minibatches, order)
         policy.train()
         if self.values is not None:
             self.values.train().zero_grad()
         loss = self._gradient(policy, self.batch, chosen)
         sum_gradients(chain(policy.parameters(), self.values.parameters() if self.values is not None else ()))
-        if place == self.own.steps_per_batch - 1:
+        if place == self.settings.steps_per_batch - 1:
             self.batch = None
         return loss
 
@@ -111,8 +113,8 @@ class OnlineTrainer(Trainer):
             raise
         self.tokens += sum(len(rollout.prompt_ids) + len(rollout.ids) for rollout in self.batch.rollouts)
         self._note(metrics)
-        step, every = self.state.global_step, self.own.samples_every
-        if every and step % every < self.own.steps_per_batch:
+        step, every = self.state.global_step, self.settings.samples_every
+        if every and step % every < self.settings.steps_per_batch:
             rows = sample_rows(self.batch)
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, LogSamples):
@@ -129,18 +131,18 @@ class OnlineTrainer(Trainer):
         """Add up this process's part of the gradient, micro-batch by micro-batch; return the loss of all processes."""
         rollouts = [batch.rollouts[index] for index in chosen]
         mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts])
-        own = [rollouts[place] for place in mine]
+        shard = [rollouts[place] for place in mine]
         step = Objective(self.method, batch, chosen, self.values)
         sums = torch.zeros(len(STATISTICS), device=self.args.device)
-        for micro in micro_batches(own, self.own.micro_batch_tokens, costs(policy)):
+        for micro in micro_batches(shard, self.settings.micro_batch_tokens, costs(policy)):
             with self.accelerator.autocast():
-                scored = forward(policy, micro, self.own.sampling.temperature, hidden=step.needs_states)
+                scored = forward(policy, micro, self.settings.sampling.temperature, hidden=step.needs_states)
                 value = self.values.on(micro, scored.hidden) if self.values is not None else None
             loss, found = step.loss(scored, value, [chosen[mine[index]] for index in micro.indices])
             self.accelerator.backward(loss)
             sums += found
         numbers = dict(zip(STATISTICS, summed(sums).tolist(), strict=True))
-        self._note({name: numbers[name] for name in step.told})
+        self._note({name: numbers[name] for name in step.statistics})
         return sums[0]
 
     # The value function's weights stand beside the policy's
@@ -149,7 +151,7 @@ class OnlineTrainer(Trainer):
         """Make the optimiser; the value function's own weights get a rate of their own."""
         optimizer = super().create_optimizer(model)
         if self.values is not None:
-            config: Any = self.own
+            config: Any = self.settings
             weights = [weight for weight in self.values.parameters() if weight.requires_grad]
             rate = self.args.learning_rate * config.value_rate
             optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})

@@ -27,7 +27,7 @@ FILE = "values.safetensors"
 class Values(nn.Module):
     """What the rest of a completion will earn, seen from the state before each token."""
 
-    def __init__(self, policy: nn.Module, own_model: bool):
+    def __init__(self, policy: nn.Module, separate: bool):
         """Start with the value 0 everywhere; `own_model` copies the policy as it is now."""
         super().__init__()
         inner = causal_lm(policy)
@@ -35,7 +35,7 @@ class Values(nn.Module):
         self.head = nn.Linear(size, 1, dtype=torch.float32, device=inner.device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.trunk: nn.Module | None = copy.deepcopy(policy) if own_model else None
+        self.trunk: nn.Module | None = copy.deepcopy(policy) if separate else None
         if self.trunk is not None and (output := causal_lm(self.trunk).get_output_embeddings()) is not None:
             tied = output.weight is causal_lm(self.trunk).get_input_embeddings().weight
             if not tied:
@@ -78,10 +78,10 @@ class Values(nn.Module):
         """Read back what `save` wrote."""
         from safetensors.torch import load_file
 
-        own: dict[str, Any] = dict(self.named_parameters())
+        parameters: dict[str, Any] = dict(self.named_parameters())
         with torch.no_grad():
             for name, tensor in load_file(str(folder / FILE)).items():
-                own[name].copy_(tensor)
+                parameters[name].copy_(tensor)
 
 
 def _states(model: nn.Module, batch: MicroBatch) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlpipe.cli.chat.streaming import UNFINISHED, Pieces, Stream
 from rlpipe.engines.rollout import Finish, ToolCall
-from rlpipe.engines.sampler import Row
+from rlpipe.engines.rows import Row
 from rlpipe.models.blank import TOKENIZER
 from rlpipe.models.pretrained import load_tokenizer
 

@@ -21,14 +21,15 @@ def test_a_run_brings_its_model_tools_and_sampling(trained_run, tmp_path):
     assert [one.name for one in found.tools] == ["calculator"]
     assert found.sampling == SAMPLING
     assert found.loaded.path == str(tmp_path / "run" / "model")
-    assert "run: trained by sft on smoltalk (90" in found.told
+    assert "run: trained by sft on smoltalk (90" in found.description
     assert found.notes == []
 
 
 def test_the_sampling_of_training_is_the_default(trained_run, tmp_path):
     """An on-policy method's own settings."""
     shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    from rlpipe.config.compose import compose, to_plain
+    from rlpipe.config.compose import to_plain
+    from tests.composed import compose
 
     chosen = ("model=blank", "method=grpo", "dataset=countdown", "reward=countdown")
     plain = to_plain(compose(*chosen, "method.sampling.temperature=0.4", "method.sampling.max_tokens=17"))
@@ -40,7 +41,7 @@ def test_the_sampling_of_training_is_the_default(trained_run, tmp_path):
 
 def test_any_model_folder_will_do(small_model, tmp_path):
     found = find(str(small_model), "cpu", tmp_path / "start")
-    assert found.told.startswith(str(small_model))
+    assert found.description.startswith(str(small_model))
     assert (found.notes, list(found.tools)) == ([], [])
 
 

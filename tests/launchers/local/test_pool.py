@@ -21,7 +21,7 @@ from rlpipe.launchers.local import launcher as launcher_module
 from rlpipe.launchers.local import pool, process
 from rlpipe.launchers.local.launcher import LocalLauncher
 from rlpipe.launchers.local.pool import Pool
-from rlpipe.records.sweep import Ended, Job, Sweep
+from rlpipe.records.sweep import SWEEP_FILE, Ended, Job, Sweep
 
 Make = Callable[..., Sweep]
 
@@ -248,7 +248,7 @@ def test_a_job_that_does_not_listen_is_killed_after_a_while(make_sweep: Make, mo
     runner.start()
     while not Path("deaf").exists():
         time.sleep(0.02)
-    Pool(sweep.folder).queue.wish("0")
+    Pool(sweep.folder).queue.request_cancel("0")
     runner.join(20)
     assert ended(sweep) == {"0": Ended.cancelled}
 
@@ -332,10 +332,8 @@ class TestProcesses:
         spans = [process.of(sweep.job_folder(job)).submission for job in sweep.jobs]
         assert spans == [1, 2, 2]
 
-    def test_a_pool_that_cannot_run_says_why(self, make_sweep: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_pool_that_cannot_run_says_why(self, make_sweep: Make) -> None:
         sweep = make_sweep(1, jobs=1)
-        monkeypatch.setenv("PYTHONPATH", "/nowhere")
-        sweep.data["settings"] = {}
-        sweep._write()
-        with pytest.raises(LaunchError, match=r"the pool cannot run \(exit code 1\): KeyError: 'jobs'"):
+        (sweep.folder / SWEEP_FILE).unlink()
+        with pytest.raises(LaunchError, match=r"the pool cannot run \(exit code 1\): .*name one under multirun"):
             LocalLauncher(sweep).submit(sweep.jobs)

@@ -28,7 +28,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
 
 
 def asked(task: Task, seconds_in: float = 1.0) -> None:
-    task.asked, task.asked_at = signal.SIGUSR2, task.begun + seconds_in
+    task.requested, task.requested_at = signal.SIGUSR2, task.begun + seconds_in
 
 
 def ended(task: Task, key: str = "sft") -> tuple[str, str | None]:

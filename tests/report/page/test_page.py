@@ -12,8 +12,8 @@ import pytest
 
 from rlpipe.records.runs import Standing, find
 from rlpipe.report.compare import compare
-from rlpipe.report.page import own, texts
-from rlpipe.report.page.own import write_own, write_sweep
+from rlpipe.report.page import at_end, texts
+from rlpipe.report.page.at_end import write_run, write_sweep
 from rlpipe.report.page.page import page
 from tests.report.page.made import make_run, make_sweep
 
@@ -171,7 +171,7 @@ def test_a_lone_surrogate_does_not_stop_the_page(tmp_path: Path):
     folder = make_run(tmp_path / "run", steps=3, examples=1)
     path = folder / "evaluations/accuracy.after.jsonl"
     path.write_text(path.read_text().replace("First", "\\ud83d First"))
-    write_own(folder, folder / "log.txt")
+    write_run(folder, folder / "log.txt")
     assert "? First" in (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -183,8 +183,8 @@ def test_a_report_that_cannot_be_written_breaks_nothing_and_is_said(
     def broken(*_: Any) -> None:
         raise KeyError("arms")
 
-    monkeypatch.setattr(own, "write", broken)
-    write_own(folder, folder / "log.txt")
+    monkeypatch.setattr(at_end, "write", broken)
+    write_run(folder, folder / "log.txt")
     assert f"rlpipe report {folder}" in " ".join(capsys.readouterr().err.split())
     assert "KeyError: 'arms'" in (folder / "log.txt").read_text()
 

@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.run.check import capacity, models, ranges
 from rlpipe.run.check.check import RULES, check, problems
+from tests.composed import compose
 from tests.run.check import folders
 
 PAIR = {

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.methods.base import Method
 from rlpipe.run.check.rewards import columns, curriculum, prompt_columns, settings
 from rlpipe.run.check.subject import Subject
+from tests.composed import compose
 
 
 class OnPolicy(Method):

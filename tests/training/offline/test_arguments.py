@@ -77,4 +77,4 @@ def test_every_field_that_rlpipe_sets_is_refused_in_extra(make, tmp_path):
         config = make["run_config"](method)
         given = {**arguments._of_run(config, tmp_path), **arguments._batches(method, config, 1), **method.arguments()}
         free = {"dataloader_num_workers", "dataloader_pin_memory", "ddp_find_unused_parameters"}
-        assert set(given) - free <= set(arguments.SET_BY_RLPIPE) | set(method.own)
+        assert set(given) - free <= set(arguments.SET_BY_RLPIPE) | set(method.library_fields)

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,9 @@ def method(name: str, **settings: Any) -> Method:
 
 
 def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
-    """Build a trainer; `lora_rank`, `count`, `every`, `callbacks`, `reward`, `seed` are no settings of the method."""
+    """Build a trainer; `lora_rank`, `count`, `every`, `callbacks`, `reward`, `seed`, `engine` are not the method's."""
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 16), options.pop("every", 1)
+    engine = options.pop("engine", None)
     callbacks, seed, device = options.pop("callbacks", []), options.pop("seed", 1), Device.cpu
     reward = options.pop("reward", {"letters": LettersConfig(name="letters")})
     plugins.table()["reward"]["letters"] = plugins.Plugin("reward", "letters", "tests", cls=Letters)
@@ -100,9 +101,10 @@ def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
         checkpoint=CheckpointConfig(every=every),
         log=LogConfig(every=1, progress=False),
     )
+    loaded = replace(load(folder, rank), engine=engine)
     split = Split(list(prompts(count)), LoadReport("train", "test", "none"))
     return trainer_module(plugin).build(
-        plugin, Parts(resolve(config), load(folder, rank), Splits(split, split), run_dir, callbacks)
+        plugin, Parts(resolve(config), loaded, Splits(split, split), run_dir, callbacks)
     )
 
 

@@ -15,7 +15,7 @@ from rlpipe.report.page.page import write
 NAME = "report.html"
 
 
-def write_own(run_dir: Path, log_file: Path) -> None:
+def write_run(run_dir: Path, log_file: Path) -> None:
     """Write `report.html` into a run's folder. What goes wrong is said and added to the log, and never raised.
 
     By then the run is over and recorded; its page can be made again at any time.
