@@ -65,6 +65,10 @@ class Samples(Evaluation):
         """Return none: a few completions are no measurement."""
         return ()
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return one."""
+        return 1, self.config.max_tokens
+
     def start(self, context: EvaluationContext) -> None:
         """Take the run's tools."""
         self.run = context.config
