@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from rlpipe.config import plugins
 from rlpipe.config.compose import restore_node
 from rlpipe.config.kinds import Head
 from rlpipe.config.overrides import command, go_on, key_of
@@ -162,7 +161,7 @@ def _same_rows(manifest: Mapping[str, Any]) -> Iterator[str]:
 def _preferences(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield the overrides that name preferences: a run's own rows where they hold some, else UltraFeedback."""
     node = manifest["config"]["dataset"]
-    form = plugins.make("dataset", restore_node("dataset", node)).form
+    form = plugin_class("dataset", node["name"])(restore_node("dataset", node)).form
     if route(form, (Preference,)) is not None:
         yield from _same_rows(manifest)
     else:

@@ -184,7 +184,7 @@ def test_a_methods_own_verdict_counts():
 
 def test_local_rows_that_are_missing_or_lack_a_column(tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps(PAIR) + "\n")
+    rows.write_text("".join(json.dumps({**PAIR, "prompt": f"Why {place}?"}) + "\n" for place in range(9)))
     assert all(not problem.fatal for problem in found(f"dataset.source={rows}"))
     rows.write_text(json.dumps({"prompt": "Why?", "chosen": "So."}) + "\n")
     fatal = [problem for problem in found(f"dataset.source={rows}") if problem.fatal]
@@ -240,7 +240,9 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 
 
 def test_batches_that_do_not_divide(monkeypatch):
-    assert "method.micro_batch_size=6" in one("method.batch_size", "method.batch_size=30").fix
+    named = ("method.batch_size=30", "method.micro_batch_size=8")
+    assert "method.micro_batch_size=6" in one("method.batch_size", *named).fix
+    assert compose("model=blank", "method.batch_size=30").method.micro_batch_size == 6, "where none is named it fits"
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert "on 3 processes" in one("method.batch_size").what
     assert not [problem for problem in found("method.batch_size=48") if problem.where == "method.batch_size"]

@@ -112,6 +112,10 @@ def test_the_table_is_long_enough():
     assert len({line for line, _, _ in ROWS}) == len(ROWS)
 
 
+def turns(place: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"Why {place}?"}, {"role": "assistant", "content": f"So {place}."}]
+
+
 SUGGESTING = [
     "method=sft dataset=smoltalk",
     "method=sft dataset=gsm8k",
@@ -128,8 +132,7 @@ SUGGESTING = [
 @pytest.mark.parametrize("line", SUGGESTING)
 def test_every_command_that_rlpipe_suggests_passes_its_own_check(composed, found, folder, tmp_path, line):
     rows = tmp_path / "rows.jsonl"
-    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
-    rows.write_text(json.dumps({"messages": turns}) + "\n")
+    rows.write_text("".join(json.dumps({"messages": turns(place)}) + "\n" for place in range(99)))
     overrides = ["model=blank", *shlex.split(line.replace("{rows}", str(rows)))]
     config = to_plain(composed(overrides))
     shutil.copytree(folder / ("reward" if "reward_model" in line else "good"), tmp_path / "run" / "model")
