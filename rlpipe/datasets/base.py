@@ -29,6 +29,8 @@ class Rows:
     """Where the rows came from, for reports and messages."""
     rows: Sequence[Row]
     notes: list[str] = field(default_factory=list)
+    tested: int | None = None
+    """In a test split: rows from this number on are for validation alone."""
 
     def take(self, order: Iterable[int]) -> Iterator[Row]:
         """Yield the rows with these numbers, in this order."""
@@ -126,7 +128,9 @@ class Split:
 
 @dataclass
 class Splits:
-    """What a run trains on and is tested on."""
+    """What a run trains on, is tested on, and is watched on."""
 
     train: Split
     test: Split
+    validation: Split | None = None
+    """Held-out rows that are measured while training and never at its end; None where none were asked for."""

@@ -7,12 +7,16 @@
     deduplicate repeated rows, and train rows that stand in the test split, are dropped and counted
     convert     to the form that is wanted (`forms.route`)
     limit       train_limit: the first usable rows after a shuffle by seed; test_limit: the first ones
+    validation  held-out rows that the test leaves, for measuring while training (`splitting.Parted`)
 
 Limits count rows, not examples, and nothing but `seed` changes which rows they keep: every method
 trains and is tested on the same rows.
 """
 
 from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
 
 from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
@@ -32,13 +36,16 @@ def load(
     unscorable: Unscorable = no_rewards,
     train: bool = True,
     largest: int | None = None,
+    validation: int = 0,
 ) -> Splits:
-    """Load both splits of a dataset in the form that suits `takes` best. Raises DataError.
+    """Load the splits of a dataset in the form that suits `takes` best. Raises DataError.
 
     `unscorable` says which rows rewards cannot score; those are dropped. Where no one is to `train`, rows to train on
     need not be there. Of local files of more than `largest` bytes only samples are read, which a note says.
+    `validation` is how many held-out rows are set aside for measuring while training; train rows are the same with and
+    without them.
     """
-    train_rows, test_rows = read(dataset, seed, train, largest)
+    train_rows, test_rows = read(dataset, seed, train, largest, validation)
     for rows in (train_rows, test_rows):
         if rows is not None:
             _look(dataset, rows)
@@ -51,18 +58,19 @@ def load(
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
     if test_rows is None:
         assert train_rows is not None
-        splits = hold_out(dataset, train_rows, steps, seed, unscorable)
+        splits = hold_out(dataset, train_rows, steps, seed, unscorable, validation)
     elif train_rows is None:
         splits = only_test(dataset, test_rows, steps, unscorable)
     else:
-        splits = both(dataset, train_rows, test_rows, steps, seed, unscorable)
-    for split in splits:
-        split.report.converted = forms
-    return Splits(*splits)
+        splits = both(dataset, train_rows, test_rows, steps, seed, unscorable, validation)
+    for split in (splits.train, splits.test, splits.validation):
+        if split is not None:
+            split.report.converted = forms
+    return splits
 
 
 def read(
-    dataset: Dataset, seed: int, train: bool = True, largest: int | None = None
+    dataset: Dataset, seed: int, train: bool = True, largest: int | None = None, validation: int = 0
 ) -> tuple[Rows | None, Rows | None]:
     """Return the raw rows of the train and the test split; None for a test split that is to be held out.
 
@@ -73,7 +81,7 @@ def read(
     if generated is not None:
         return generated
     if config.source == "sample":
-        return _sample(dataset, "train", config.sample_size), _sample(dataset, "test", max(1, config.sample_size // 8))
+        return _sample(dataset, "train", config.sample_size), _sample_test(dataset, validation)
     if config.source == "hub":
         from rlpipe.datasets import hub
 
@@ -89,6 +97,17 @@ def _sample(dataset: Dataset, split: str, count: int) -> Rows:
     return Rows(split, "sample", list(dataset.sample(split, count, SAMPLE_SEED)))
 
 
+def _sample_test(dataset: Dataset, validation: int) -> Rows:
+    """Return the test rows, and after them rows for validation alone: as many as the generator has."""
+    tested = max(1, dataset.config.sample_size // 8)
+    drawn = iter(dataset.sample("test", tested + validation, SAMPLE_SEED))
+    rows = list(islice(drawn, tested))
+    with suppress(DataError):  # it has no more different ones
+        for row in drawn:
+            rows.append(row)  # what came before the error is kept
+    return Rows("test", "sample", rows, tested=tested)
+
+
 def _look(dataset: Dataset, rows: Rows) -> None:
     """Raise DataError for a split without rows, or in which a required column never appears."""
     if not len(rows.rows):
@@ -98,10 +117,12 @@ def _look(dataset: Dataset, rows: Rows) -> None:
     require_columns(dataset, rows.source, present)
 
 
-def summed_up(name: str, train: LoadReport, test: LoadReport) -> str:
-    """Return in a line what loading came to: rows to train on and held out, and what was dropped, and why."""
+def summed_up(name: str, train: LoadReport, test: LoadReport, validation: LoadReport | None = None) -> str:
+    """Return in a line what loading came to: rows to train on, watched and held out; what was dropped, and why."""
     parts = [f"data: {name} from {train.source}: {train.kept:,} rows to train on, {test.kept:,} held out"]
-    for report in (train, test):
+    if validation is not None:
+        parts[0] += f", {validation.kept:,} watched while training"
+    for report in (train, test, *(() if validation is None else (validation,))):
         dropped = {why: count for why, count in report.dropped.items() if why != HELD_OUT}
         if dropped:
             reasons = ", ".join(f"{why}: {count:,}" for why, count in dropped.items())

@@ -54,6 +54,7 @@ class Accuracy(Evaluation):
     Config = AccuracyConfig
     config: AccuracyConfig
     takes = (Prompt,)
+    verifies = True
     takes_reward = True
     takes_tool = True
     draws = True

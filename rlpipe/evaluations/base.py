@@ -58,6 +58,8 @@ class Evaluation(ABC):
     """Whether completions that it draws may call the run's tools."""
     draws: bool = False
     """Whether it looks at completions that it draws."""
+    verifies: ClassVar[bool] = False
+    """Whether it tells right completions from wrong ones."""
     whole: ClassVar[bool] = False
     """Whether its examples must be measured together, by one process; others are shared out, in portions."""
     portion: ClassVar[int] = 128

@@ -32,11 +32,7 @@ def measure(
     shown = bool(record.config["log"]["progress"])
     with Counting(f"{name} {when}", len(examples), done=len(rows), enabled=shown) as progress:
         while len(rows) < len(examples):
-            portion = examples[len(rows) : len(rows) + size]
-            new = _alone(evaluation, portion, loaded) if evaluation.whole else _shared(evaluation, portion, loaded)
-            if len(new) != len(portion):
-                what = f"gave {len(new)} rows for {len(portion)} examples"
-                raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
+            new = _portion(name, evaluation, examples[len(rows) : len(rows) + size], loaded)
             rows += new
             if len(rows) < len(examples) and record.may_write():
                 append(kept, json_line({**_place(examples, len(rows) - len(new), size), "rows": new}))
@@ -70,6 +66,21 @@ def _begun(kept: Path, examples: Sequence[Example], size: int) -> list[Row]:
 def _place(examples: Sequence[Example], first: int, size: int) -> dict[str, Any]:
     """Return what tells one portion from all others."""
     return {"first": first, "ids": [example.id for example in examples[first : first + size]]}
+
+
+def measure_all(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    """Measure examples, each process its share, and record nothing; every process gets all rows, in order."""
+    size = len(examples) if evaluation.whole else evaluation.portion
+    parts = (examples[start : start + size] for start in range(0, len(examples), size))
+    return [row for part in parts for row in _portion(name, evaluation, part, loaded)]
+
+
+def _portion(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    rows = _alone(evaluation, examples, loaded) if evaluation.whole else _shared(evaluation, examples, loaded)
+    if len(rows) != len(examples):
+        what = f"gave {len(rows)} rows for {len(examples)} examples"
+        raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
+    return rows
 
 
 def _shared(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:

@@ -6,7 +6,8 @@
     code.diff        the user's uncommitted changes (code.2.diff … where a later attempt's differ)
     metrics.jsonl    one row a log step, cut back to the resumed checkpoint's step on resume
     samples.jsonl    texts to read, likewise
-    evaluations/     <name>.before.jsonl and <name>.after.jsonl, one row an example
+    evaluations/     <name>.before.jsonl and <name>.after.jsonl, one row an example; <name>.watch.jsonl: the watched
+                     examples before training
     result.json      how it ended; absent while it runs
     error.txt        the traceback of the last failure
     log.txt checkpoints/ model/
@@ -62,7 +63,8 @@ RESULT: Shape = {
 }
 MODEL_CARD = "README.md"
 """The file of a model that tells of the run's attempts, and so changes where no weight does."""
-When = Literal["before", "after"]
+When = Literal["before", "after", "watch"]
+"""When rows were measured; `watch`: before training, on the rows that are watched while it goes on."""
 
 
 def read_result(folder: Path) -> Row | None:

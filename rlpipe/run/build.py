@@ -12,7 +12,7 @@ from rlpipe.config import plugins
 from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, ModelError
+from rlpipe.core.errors import ConfigError, ModelError, Problem
 from rlpipe.core.terminal import is_part, say, say_detail, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
@@ -29,6 +29,8 @@ from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
+
+    from rlpipe.run.watch import Watch
 
 
 def hardware(config: RunConfig) -> str:
@@ -61,7 +63,9 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
     with plugins.blame("dataset", config.dataset.name):
         refused = unscorable(resolved.reward(name) for name in config.reward)
         takes = resolved.method.takes or (dataset.form,)
-        splits = load(dataset, takes, config.seed, refused, train=bool(resolved.method.takes))
+        watched = config.watch.limit if config.watch.every is not None and resolved.trains else 0
+        train = bool(resolved.method.takes)
+        splits = load(dataset, takes, config.seed, refused, train=train, validation=watched)
     if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
         splits.train = with_calls(splits.train, resolved.make_tools())
     weak = weaknesses(
@@ -74,7 +78,7 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
     record.update(notes=[problem.headline for problem in weak])
     if config.dataset.source in ("hub", "sample"):  # of local rows the checks have told
         show_problems(weak)
-    reports = [splits.train.report, splits.test.report]
+    reports = [split.report for split in (splits.train, splits.test, splits.validation) if split is not None]
     record.update(data={report.split: vars(report) for report in reports})
     say_detail(summed_up(config.dataset.name, *reports))
     return splits
@@ -119,6 +123,25 @@ def trainer(
     if found.errors:
         raise ConfigError(found.errors)
     return built
+
+
+def watch(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, trainer: Trainer | None) -> Watch | None:
+    """Have the training watched, where it is to be. Raises ConfigError for an evaluation that cannot be."""
+    from rlpipe.run import evaluate
+    from rlpipe.run.watch import Watch
+
+    config = resolved.config.watch
+    if trainer is None or splits.validation is None:
+        return None
+    names = evaluate.watched(resolved)
+    plans = evaluate.plan(resolved, loaded.head, splits.validation, record, names)
+    missing = sorted(set(config.evaluations or ()) - {one.name for one in plans})
+    if missing:
+        what = f"{', '.join(missing)} cannot look at the rows that are watched"
+        raise ConfigError([Problem("watch.evaluations", what, "name others, or null for all that can")])
+    watcher = Watch(config, plans, loaded, record, trainer)
+    trainer.add_callback(watcher)
+    return watcher
 
 
 def generator(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record) -> DataGenerator | None:

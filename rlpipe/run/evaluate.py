@@ -37,15 +37,20 @@ class Planned:
     """Which held-out rows they are; empty for an evaluation that brings its own."""
 
 
-def plan(resolved: Resolved, head: Head, held_out: Split, record: Record) -> list[Planned]:
-    """Return the evaluations that dataset and model allow; what is left out is said and recorded.
+def plan(
+    resolved: Resolved, head: Head, held_out: Split, record: Record, names: Collection[str] | None = None
+) -> list[Planned]:
+    """Return the evaluations, all or those of these names, that dataset and model allow.
 
-    A required evaluation that does not fit is the checks' business, long before this.
+    What is left out is said and recorded. A required evaluation that does not fit is the checks' business, long before
+    this.
     """
     planned: list[Planned] = []
     left_out: list[str] = []
     unfit: list[str] = []
     for name, node in resolved.config.evaluation.items():
+        if names is not None and name not in names:
+            continue
         evaluation: Evaluation = resolved.make_evaluation(name)
         with plugins.blame("evaluation", node.name):
             fit, formless = _fit(name, evaluation, resolved, head, held_out, record)
@@ -62,6 +67,18 @@ def plan(resolved: Resolved, head: Head, held_out: Split, record: Record) -> lis
     if unfit:
         say_detail(f"not measured, for dataset or model does not allow it (manifest.json says why): {', '.join(unfit)}")
     return planned
+
+
+def watched(resolved: Resolved) -> list[str]:
+    """Return which evaluations are watched while training: those that are named, else those that draw no completions.
+
+    A method that draws completions anyway has accuracy watched too.
+    """
+    if resolved.config.watch.evaluations is not None:
+        return resolved.config.watch.evaluations
+    chosen = {name: resolved.evaluation(name) for name in resolved.config.evaluation}
+    draws = resolved.method.takes_reward
+    return [name for name, one in chosen.items() if one.takes and (not one.draws or (draws and one.verifies))]
 
 
 def _fit(

@@ -102,6 +102,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
+        watch = build.watch(resolved, loaded, splits, record, trainer)
         generator = build.generator(resolved, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
@@ -123,6 +124,9 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         with stop.deferred(together=True):
             training.train(trainer, checkpoint, config, record, outcome.cost)
         outcome.doing = "saving the model"
+        if watch is not None:
+            watch.restore()
+            outcome.metrics |= watch.summary()
         loaded = training.keep(trainer, loaded, config, record)
         outcome.reached = Until.train
         if config.until is Until.train:

@@ -116,3 +116,10 @@ def test_what_changes_a_steps_time_is_read_from_the_fields():
     assert {"method.batch_size", "method.sampling.max_tokens", "model.layers", "hardware.threads"} <= keys
     assert {"method.name", "model.name", "dataset.name", "reward.gsm8k.name"} <= keys
     assert not keys & {"method.learning_rate", "method.clip", "seed", "method.max_steps", "log.every", "store"}
+
+
+def test_a_field_that_is_younger_than_a_record_had_its_default_there():
+    old = to_plain(compose("model=blank", "method=sft"))
+    del old["watch"], old["method"]["warmup"]
+    assert differing(old, to_plain(compose("model=blank", "method=sft"))) == []
+    assert differing(old, to_plain(compose("model=blank", "method=sft", "watch.every=5"))) == ["watch.every"]

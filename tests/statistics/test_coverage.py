@@ -9,7 +9,8 @@ from tests.statistics.simulated import Studies, continuous, percentile_bootstrap
 SEEDS = (1, 2, 3, 8)
 EXAMPLES = (20, 100, 500)
 SPREADS = {"zero": 0.0, "small": 0.1, "large": 0.7}
-"""How far seeds differ, as a share of the noise of one example: the last moves accuracy by 10 points and more; the quick look has 0.3."""
+"""How far seeds differ, as a share of the noise of one example: the last moves accuracy by 10 points and more; the
+quick look has 0.3."""
 KINDS = ("even", "skewed", "binary")
 
 

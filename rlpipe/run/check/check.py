@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, rows, stages
+from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, rows, stages, watching
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -36,6 +36,7 @@ RULES: tuple[Rule, ...] = (
     choices.objective,
     choices.tracker,
     fitting.rows,
+    watching.watching,
     fitting.method_settings,
     extra.extra,
     stages.rows,
