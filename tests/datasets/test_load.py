@@ -193,7 +193,7 @@ def test_rows_beyond_the_limit_are_watched_first(make, write) -> None:
     assert few.test.report.notes == []
     half = load(make("files", source=dataset.config.source, test_split="test"), (Completion,), 0, validation=18)
     assert [len(half.test.examples), len(half.validation.examples)] == [10, 10]
-    assert "10 rows fewer than without watching" in describe(half.test.report)
+    assert "10 rows fewer than without watching" in summed_up("files", half.train.report, half.test.report)
 
 
 def test_sample_rows_have_rows_of_their_own_for_validation(make) -> None:

@@ -184,7 +184,8 @@ def test_a_methods_own_verdict_counts():
 
 def test_local_rows_that_are_missing_or_lack_a_column(tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({**PAIR, "prompt": f"Why {place}?"}) + "\n" for place in range(9)))
+    pairs = ({"prompt": f"Why {place}?", "chosen": "So.", "rejected": "No."} for place in range(99))
+    rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     assert all(not problem.fatal for problem in found(f"dataset.source={rows}"))
     rows.write_text(json.dumps({"prompt": "Why?", "chosen": "So."}) + "\n")
     fatal = [problem for problem in found(f"dataset.source={rows}") if problem.fatal]
