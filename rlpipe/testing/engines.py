@@ -44,7 +44,7 @@ def check_engine(
     assert issubclass(cls, Engine), f"{cls.__name__} is no subclass of rlpipe.engines.base.Engine"
     check_light([cls.__module__])
     check_config(cls, EngineConfig)
-    with drawn_by(cls(cls.Config(**{"name": "checked", **settings})), _small_model(folder, tied, rank)) as loaded:
+    with drawn_by(cls(cls.Config(**{"name": "checked", **settings})), small_model(folder, tied, rank)) as loaded:
         _check_policy(loaded, gap)
         _check_seeds(loaded)
         _check_ends(loaded)
@@ -60,7 +60,7 @@ def check_engine(
             _check_refusal(loaded)
 
 
-def _small_model(folder: Path, tied: bool, rank: int) -> Loaded:
+def small_model(folder: Path, tied: bool, rank: int) -> Loaded:
     """Write a Llama of random weights, and load it as a run does."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

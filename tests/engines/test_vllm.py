@@ -85,7 +85,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_starts(
 @pytest.mark.usefixtures("there")
 def test_one_process_has_one_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "serves one process, and this run has 2" in found()["engine=vllm"]
+    assert "it serves one process, and this run has 2" in found()["engine=vllm"]
 
 
 def test_requests_are_drawn_as_ours_are() -> None:
