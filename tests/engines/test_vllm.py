@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from rlpipe.config.compose import compose
 from rlpipe.core.errors import ConfigError, ModelError
+from rlpipe.datasets.forms import Prompt
 from rlpipe.engines import vllm
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.engines.rows import Endings
@@ -133,7 +135,6 @@ def story(shared_dir: Path, tmp_path: Path) -> Loaded:
 
 @pytest.mark.vllm
 def test_a_model_that_vllm_does_not_serve_is_said_to_be_one(story: Loaded, tmp_path: Path) -> None:
-    import json
     import shutil
 
     folder = tmp_path / "unknown"
@@ -146,3 +147,39 @@ def test_a_model_that_vllm_does_not_serve_is_said_to_be_one(story: Loaded, tmp_p
             engine.start(dataclasses.replace(story, path=str(folder)))
     finally:
         engine.close()
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_run_trains_and_measures_what_it_has_trained(rank: int, tmp_path: Path) -> None:
+    """After training, vLLM's greedy completions are those of the model that the run has saved."""
+    from rlpipe.config.kinds import Head, ModelConfig
+    from rlpipe.engines.sampler import Sampler
+    from rlpipe.methods.rloo import RLOO
+    from rlpipe.models.pretrained import Pretrained
+    from rlpipe.testing import check_method
+
+    chosen = ("engine=vllm", "engine.cache_gb=1", "evaluation=samples", "evaluation.samples.max_tokens=8")
+    learns = ("method.learning_rate=1e-2", f"model.lora.rank={rank}", "method.correction=truncate")
+    check_method(RLOO, tmp_path, *chosen, *learns)
+    run = tmp_path / "run"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    gaps = [row["engine/gap_largest"] for row in rows if "engine/gap_largest" in row]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-4
+    saved = Pretrained(ModelConfig(name="pretrained")).load(
+        str(run / "model"), Head.causal_lm, 0, "cpu", tmp_path / "again"
+    )
+    measured = [json.loads(line) for line in (run / "evaluations" / "samples.after.jsonl").read_text().splitlines()]
+    prompts = [Prompt(row["id"], [{"role": "user", "content": row["prompt"]}]) for row in measured]
+    groups = Sampler(saved, SamplingConfig(temperature=0, max_tokens=8)).sample(prompts, 1, 0)
+    assert [rollout.text for (rollout,) in groups] == [row["completion"] for row in measured]
+
+
+@pytest.mark.vllm
+def test_responses_to_be_judged_are_drawn_too(tmp_path: Path) -> None:
+    from rlpipe.methods.ai_feedback import AIFeedback
+    from rlpipe.testing import check_method
+
+    chosen = ("engine=vllm", "engine.cache_gb=1", "method.cut=keep", "dataset.sample_size=8", "dataset.test_limit=2")
+    assert check_method(AIFeedback, tmp_path, *chosen)["status"] == "ok"
