@@ -22,7 +22,7 @@ from rlpipe.core import errors
 
 PACKAGE = Path(rlpipe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MOST_FIELDS = 17
+MOST_FIELDS = 18
 SBATCH_HAS = 18
 """Fields of a launcher whose scheduler has so many words of its own."""
 

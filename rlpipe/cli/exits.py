@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from rlpipe.core.errors import RlpipeError, Stopped, SweepFailed
+from rlpipe.core.visible import visible
 
 DONE, UNWELL, FIXABLE, STOPPED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 75, 130, 141
 
@@ -53,5 +54,5 @@ def exit_code(command: Callable[[], int]) -> int:
 
 def say(message: object, code: int) -> int:
     """Say on standard error why a command ends, and return its code."""
-    print(f"rlpipe: {message}", file=sys.stderr)
+    print(visible(f"rlpipe: {message}"), file=sys.stderr)
     return code

@@ -11,10 +11,10 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.cli.commands import COMMANDS, WIDTH
-from rlpipe.config.explain import key_of
 from rlpipe.config.fields import Field, declarations, fields, values
 from rlpipe.config.hydra import compose_raw
 from rlpipe.config.options import options
+from rlpipe.config.overrides import key_of
 from rlpipe.config.plugins import SEVERAL
 from rlpipe.config.schema import CheckpointConfig, HardwareConfig, LogConfig, RunConfig
 from rlpipe.core.paths import conf_dir

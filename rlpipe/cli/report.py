@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE
-from rlpipe.core.terminal import say
+from rlpipe.core.terminal import console, say
 from rlpipe.records.runs import find
 from rlpipe.report import tables
 from rlpipe.report.compare import compare
@@ -36,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(targets)
     runs = find(arguments.folders)
     found = compare(runs, arguments.evaluation, arguments.metric, arguments.baseline)
-    Console(highlight=False, markup=False).print(tables.terminal(found))
+    console(stderr=False).print(tables.terminal(found))
     for target in targets:
         _write(target, runs, found)
         say(f"written: {target}")

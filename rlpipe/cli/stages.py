@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE, UNWELL
 from rlpipe.core.errors import advice
+from rlpipe.core.visible import visible
 
 if TYPE_CHECKING:
     from rlpipe.stages.stored import Stored
@@ -58,12 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(store: Path, stages: list[Stored]) -> int:
-    from rich.console import Console
     from rich.filesize import decimal
 
+    from rlpipe.core.terminal import console
     from rlpipe.stages.stored import table
 
-    Console(width=None if sys.stdout.isatty() else 500, highlight=False, markup=False).print(table(stages))
+    console(stderr=False, width=None if sys.stdout.isatty() else 500).print(table(stages))
     print(f"{len(stages)} stages, {decimal(sum(stage.size for stage in stages))}, in {store}")
     return DONE
 
@@ -74,7 +75,7 @@ def _verify(store: Path, stages: list[Stored], repair: bool) -> int:
     wrong = damaged(stages)
     for stage in stages:
         if stage.name in wrong:
-            print(f"{stage.name}: {wrong[stage.name]}")
+            print(visible(f"{stage.name}: {wrong[stage.name]}"))
             if repair:
                 print(f"    moved to {move_aside(stage)}; the next run that needs it builds it anew")
     print(f"{len(stages) - len(wrong)} of {len(stages)} stages are whole or unfinished, {len(wrong)} damaged")
@@ -94,7 +95,7 @@ def _explain(stages: list[Stored], overrides: list[str], store: str | None) -> i
     config = compose(*overrides)
     check(config, overrides)
     for line in explain(config, stages):
-        print(line)
+        print(visible(line))
     return DONE
 
 
@@ -116,7 +117,7 @@ def _prune(stages: list[Stored], arguments: argparse.Namespace) -> int:
             done = "would delete" if arguments.dry_run else "deleted"
             print(f"{done} {stage.name}: {decimal(size)}, unused for {unused}")
     for name, reason in chosen.kept.items():
-        print(f"kept {name}: {reason}")
+        print(visible(f"kept {name}: {reason}"))
     print(f"{decimal(freed)} {'would be' if arguments.dry_run else 'were'} freed")
     return DONE
 

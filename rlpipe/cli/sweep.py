@@ -14,6 +14,7 @@ from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE, UNWELL
 from rlpipe.core.errors import LaunchError, guess
 from rlpipe.core.terminal import say, show
+from rlpipe.core.visible import visible
 from rlpipe.launchers.base import Launcher, launcher_of
 from rlpipe.records.sweep import Job, Sweep
 from rlpipe.sweep.states import RESUMABLE, Standing
@@ -195,7 +196,7 @@ def logs(sweep: Sweep, launcher: Launcher, keys: Sequence[str], lines: int, go_o
     for job in jobs:
         if len(jobs) > 1:
             print(f"==> {job.key} <==")
-        sys.stdout.writelines(_tail(_log(sweep, job), lines))
+        sys.stdout.writelines(visible(line) for line in _tail(_log(sweep, job), lines))
     if go_on:
         _follow(_log(sweep, jobs[0]), lambda: look(sweep, launcher), jobs[0].key)
     return DONE
@@ -220,7 +221,7 @@ def _follow(path: Path, stand: Callable[[], list[Standing]], key: str) -> None:
         if path.exists():
             with open(path, encoding="utf-8", errors="replace") as file:
                 file.seek(position)
-                sys.stdout.write(file.read())
+                sys.stdout.write(visible(file.read()))
                 sys.stdout.flush()
                 position = file.tell()
         if over:

@@ -18,6 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from rlpipe.config import plugins
 from rlpipe.config.fields import Field, fields
 from rlpipe.config.options import options
+from rlpipe.config.overrides import key_of
 from rlpipe.core.errors import ConfigError, Problem, guess
 
 
@@ -54,11 +55,6 @@ def problem(error: Exception, overrides: Sequence[str], folders: Sequence[Path] 
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _wrong_value(cause, overrides, folders)
     return _other(error, overrides)
-
-
-def key_of(override: str) -> str:
-    """Return the key of an override, without the signs that add, force or delete."""
-    return override.split("=", 1)[0].lstrip("+~").strip()
 
 
 def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> Problem:

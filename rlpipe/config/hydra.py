@@ -47,6 +47,7 @@ def register() -> None:
     store.store(group="schema/sweeper", name="grid", node=_targeted(GridConfig, "GridSweeper"))
     Plugins.instance().register(ConfigFolders)
     _let_trials_fail()
+    _keep_the_store()
     resolvers.register()
 
 
@@ -60,6 +61,8 @@ def _node(plugin: Plugin) -> Any:
     if plugin.kind == "method":
         node.learning_rate = f"${{scaled:{node.learning_rate}}}"
         node.max_length = f"${{fitting:{node.max_length}}}"
+        if "micro_batch_size" in node:
+            node.micro_batch_size = f"${{dividing:{node.micro_batch_size}}}"
     return node
 
 
@@ -87,6 +90,14 @@ def _let_trials_fail() -> None:
         node = store.load("hydra/sweeper/optuna.yaml").node
         node.max_failure_rate = 1.0
         store.store(group="hydra/sweeper", name="optuna", node=node, provider="rlpipe")
+
+
+def _keep_the_store() -> None:
+    """Let Hydra share its store of nodes between compositions: it copies all of it for each, a third of their time.
+
+    Nothing in it can change that way, since whatever is loaded from the store is copied too.
+    """
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 @functools.cache

@@ -16,25 +16,25 @@ from rlpipe.config.settings import Changes, changing, setting
 class MethodConfig:
     """What every method can be told."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The method plugin."""
-    learning_rate: float = setting(1e-5, above=0)
+    learning_rate: float = setting(1e-5, above=0, at_most=1, usual=(1e-9, 0.02))
     """The highest learning rate of the schedule."""
-    epochs: float = setting(1.0, above=0)
+    epochs: float = setting(1.0, above=0, at_most=1e6, usual=(None, 100), unused_if="max_steps!=null")
     """Passes over the training examples; unused when `max_steps` is given."""
-    max_steps: int | None = setting(None, at_least=1)
+    max_steps: int | None = setting(None, at_least=1, at_most=10**9, usual=(None, 10**6))
     """Optimiser steps; null trains for `epochs`."""
-    batch_size: int = setting(32, at_least=1)
+    batch_size: int = setting(32, at_least=1, at_most=10**6, usual=(None, 8192), timed=True)
     """Examples per optimiser step, over all devices and accumulation steps together."""
-    max_length: int = setting(1024, at_least=2)
+    max_length: int = setting(1024, at_least=2, at_most=10**8, usual=(16, 2**20), timed=True)
     """Longest sequence in tokens, prompt and completion together."""
     schedule: str = "cosine"
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
-    warmup: float = setting(0.1, at_least=0, below=1)
+    warmup: float = setting(0.1, at_least=0, below=1, usual=(None, 0.5))
     """Share of the steps in which the learning rate rises from 0."""
-    weight_decay: float = setting(0.0, at_least=0)
+    weight_decay: float = setting(0.0, at_least=0, at_most=100, usual=(None, 1))
     """AdamW's decoupled weight decay (arXiv:1711.05101)."""
-    max_grad_norm: float = setting(1.0, at_least=0, zero="no clipping")
+    max_grad_norm: float = setting(1.0, at_least=0, zero="no clipping", usual=(1e-3, 1000))
     """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the wrapped trainer's own config class, by their own names."""
@@ -74,13 +74,13 @@ class Head(Enum):
 class LoraConfig:
     """Low-rank adapters (arXiv:2106.09685)."""
 
-    rank: int = setting(0, at_least=0, zero="no adapters")
+    rank: int = setting(0, at_least=0, zero="no adapters", at_most=2**16, usual=(None, 512), timed=True)
     """0 trains all weights; above 0 trains adapters of this rank."""
-    alpha: float = setting(32.0, above=0)
+    alpha: float = setting(32.0, above=0, usual=(1, 4096), unused_if="rank=0")
     """The adapters' output is scaled by alpha / rank."""
-    dropout: float = setting(0.0, at_least=0, below=1)
+    dropout: float = setting(0.0, at_least=0, below=1, usual=(None, 0.5), unused_if="rank=0")
     """Share of the adapters' inputs that is dropped in training."""
-    target_modules: list[str] = field(default_factory=lambda: ["all-linear"])
+    target_modules: list[str] = setting(lambda: ["all-linear"], unused_if="rank=0")
     """Names of the linear layers that get an adapter; `all-linear` takes all but the output head."""
 
 
@@ -89,34 +89,45 @@ class LoraConfig:
 class ModelConfig:
     """The fields that every model has."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The model plugin: `pretrained` loads weights, `blank` makes them up."""
-    source: str | None = setting(None, Changes.indirect)
+    source: str | None = setting(None, Changes.indirect, timed=True)
     """A hub id or a local folder; unused when `stage` is given."""
     revision: str | None = setting(None, Changes.indirect)
     """The hub's commit, tag or branch."""
-    stage: list[str] = setting(list, Changes.indirect)
+    stage: list[str] = setting(list, Changes.indirect, timed=True)
     """The overrides of the run that makes this model's weights; it is built once, then reused."""
     dataset_source: str = setting("hub", Changes.indirect)
     """What `dataset.source` is unless the command line says otherwise: real models want `hub`, toys want `sample`."""
-    precision: Precision = Precision.float32
-    quantize: Quantize = Quantize.none
+    precision: Precision = setting(Precision.float32, timed=True)
+    quantize: Quantize = setting(Quantize.none, timed=True)
     lora: LoraConfig = field(default_factory=LoraConfig)
     chat_template: str | None = None
     """`chatml`, or a Jinja file. Null keeps the model's own; a base model without one gets `chatml`, and the record
     says so."""
-    learning_rate_scale: float = setting(1.0, Changes.indirect, above=0)
+    learning_rate_scale: float = setting(1.0, Changes.indirect, above=0, at_most=10**6, usual=(1e-3, 1000))
     """Multiplies a method's own default rate, which is meant for models of a billion weights; small ones take larger
     steps. A `method.learning_rate` that is given counts as it is."""
-    attention: str = "sdpa"
+    attention: str = setting("sdpa", timed=True)
     """transformers' attention implementation: sdpa, eager, flash_attention_2."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = setting(False, timed=True)
     """Recompute activations in the backward pass: about a third slower, far less memory."""
-    parameters: int | None = setting(None, Changes.nothing, at_least=1)
+    parameters: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**14)
     """Number of weights, for the memory estimate before anything is loaded (null: read from the local folder, else
     unknown)."""
-    context: int | None = setting(None, Changes.nothing, at_least=2)
+    context: int | None = setting(None, Changes.nothing, at_least=2, at_most=10**9)
     """Longest sequence the model takes (null: read from the local folder, else unknown before loading)."""
+
+
+class SystemMessages(Enum):
+    """What becomes of the system messages of rows."""
+
+    keep = "keep"
+    """They stay; a chat template that refuses them ends the run with an error."""
+    fold = "fold"
+    """Each stands at the beginning of the user turn that follows it."""
+    drop = "drop"
+    """They are left out."""
 
 
 @changing(Changes.result)
@@ -124,9 +135,9 @@ class ModelConfig:
 class DatasetConfig:
     """Where a dataset's rows come from, and how many are used."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The dataset plugin."""
-    source: str = setting("${model.dataset_source}", Changes.indirect)
+    source: str = setting("${model.dataset_source}", Changes.indirect, timed=True)
     """`hub`, `sample` (rows made by rlpipe's own generator), or a local folder or file in the hub's columns."""
     stage: list[str] = setting(list, Changes.indirect)
     """The overrides of the run that makes the rows, in this dataset's columns; it is built once, then reused, and
@@ -139,19 +150,21 @@ class DatasetConfig:
     """The hub's commit, tag or branch."""
     columns: dict[str, str] = field(default_factory=dict)
     """Columns that are called otherwise in the source: `{name that the dataset reads: name in the source}`."""
+    system: SystemMessages = SystemMessages.keep
+    """What becomes of system messages, which some models' chat templates refuse."""
     train_split: str = "train"
     """The split to train on."""
     test_split: str | None = "test"
     """The held-out split; null holds out `test_fraction` of the train split."""
-    test_fraction: float = setting(0.05, above=0, below=1)
+    test_fraction: float = setting(0.05, above=0, below=1, usual=(None, 0.5))
     """Held-out share where there is no test split; chosen by content, so never the same row in both."""
-    train_limit: int | None = setting(None, at_least=1)
+    train_limit: int | None = setting(None, at_least=1, at_most=10**12)
     """Train on at most this many rows: the first usable ones after a shuffle by seed, the same for every method."""
-    test_limit: int | None = setting(256, Changes.rows, at_least=1)
+    test_limit: int | None = setting(256, Changes.rows, at_least=1, at_most=10**9)
     """Evaluate on at most this many rows: the first usable ones, the same ones for every method and seed."""
     deduplicate: bool = True
     """Drop repeated rows, and train rows that also stand in the test split; both are counted either way."""
-    sample_size: int = setting(2000, at_least=1)
+    sample_size: int = setting(2000, at_least=1, at_most=10**8, usual=(None, 10**6))
     """How many rows the generator of `source=sample` makes for training (an eighth as many for testing)."""
 
 
@@ -171,11 +184,11 @@ class ProtocolName(Enum):
 class ToolConfig:
     """What every tool has."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The tool plugin."""
-    max_calls: int = setting(8, at_least=1)
+    max_calls: int = setting(8, at_least=1, at_most=10**4, usual=(None, 100))
     """Calls that one completion may make; later ones get an error to read."""
-    timeout: float = setting(1.0, above=0)
+    timeout: float = setting(1.0, above=0, at_most=86400, usual=(0.01, 600))
     """Seconds that one call may take; then the model reads an error."""
     protocol: ProtocolName = ProtocolName.auto
     """How calls and results are written; all tools of a run share one."""
@@ -188,9 +201,9 @@ class EvaluationConfig:
 
     name: str = setting(MISSING, Changes.indirect)
     """The evaluation plugin."""
-    limit: int | None = setting(None, Changes.indirect, at_least=1)
+    limit: int | None = setting(None, Changes.indirect, at_least=1, at_most=10**9)
     """Look at no more than this many of the held-out examples (null: all that `dataset.test_limit` leaves)."""
-    batch_tokens: int = setting(8192, Changes.nothing, at_least=1)
+    batch_tokens: int = setting(8192, Changes.nothing, at_least=1, at_most=10**9, usual=(64, 2**22))
     """Tokens per forward pass, padding included."""
     required: bool = setting(True, Changes.nothing)
     """False leaves it out, and says so, where dataset or model do not allow it; True makes that an error."""
@@ -221,7 +234,7 @@ class TrackerConfig:
 class RewardConfig:
     """What every reward has."""
 
-    name: str = MISSING
+    name: str = setting(MISSING, timed=True)
     """The reward plugin."""
-    weight: float = setting(1.0, finite=True)
+    weight: float = setting(1.0, finite=True, usual=(-1000, 1000))
     """Its share in the weighted sum of all rewards."""

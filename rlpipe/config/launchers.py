@@ -36,7 +36,7 @@ class LauncherConfig:
 class LocalConfig(LauncherConfig):
     """Jobs of a sweep on this machine."""
 
-    jobs: int | None = setting(None, at_least=1)
+    jobs: int | None = setting(None, at_least=1, at_most=4096, usual=(None, 256))
     """Most jobs at once. Default: one for each GPU; without any, one for every two cores."""
 
 
@@ -51,18 +51,18 @@ class SlurmConfig(LauncherConfig):
     """Whose budget pays. Default: the user's default account."""
     qos: str | None = None
     """The quality of service."""
-    gpus: int = setting(1, at_least=0)
+    gpus: int = setting(1, at_least=0, at_most=64)
     """GPUs of one node of a job; with two or more, torchrun starts one process for each."""
-    cpus: int = setting(4, at_least=1)
+    cpus: int = setting(4, at_least=1, at_most=4096)
     """CPU cores of one node of a job, for all its processes together."""
     memory: str = "16G"
     """Memory of one node of a job, in SLURM's words (`16G`, `500M`)."""
     time: str = "4:00:00"
     """Time limit, in SLURM's words (minutes, `hours:minutes:seconds`, `days-hours`). A job that needs longer saves,
     is queued again and goes on."""
-    nodes: int = setting(1, at_least=1)
+    nodes: int = setting(1, at_least=1, at_most=10**5)
     """Nodes of one job; with two or more, torchrun joins them into one run."""
-    processes: int | None = setting(None, at_least=1)
+    processes: int | None = setting(None, at_least=1, at_most=4096)
     """Processes of the run on one node. Default: one for each GPU, one where there are none."""
     constraint: str | None = None
     """Features that nodes must have (`a100|h100`)."""
@@ -76,13 +76,13 @@ class SlurmConfig(LauncherConfig):
     extra: dict[str, Any] = field(default_factory=dict)
     """Any other key of sbatch (`+hydra.launcher.extra.nice=100 +hydra.launcher.extra.exclusive=true`); it also
     overrides what rlpipe would say."""
-    throttle: int | None = setting(None, at_least=1)
+    throttle: int | None = setting(None, at_least=1, at_most=10**6)
     """How many arms run at once. Default: as many as the cluster lets."""
-    requeues: int = setting(100, at_least=0, zero="never")
+    requeues: int = setting(100, at_least=0, zero="never", at_most=10**6)
     """How often one job may be queued again after a time-out or a preemption."""
-    grace: int = setting(120, at_least=0)
+    grace: int = setting(120, at_least=0, at_most=10**6)
     """Seconds before the time limit at which a job is asked to save: more than its longest step and its saving take."""
-    poll: float = setting(5.0, above=0)
+    poll: float = setting(5.0, above=0, at_most=3600, usual=(0.5, 300))
     """Seconds between two questions to the scheduler; outcomes are read from the sweep's folder in between."""
 
     @property

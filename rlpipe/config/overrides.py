@@ -2,7 +2,9 @@
 
 Hydra's grammar has no `=` inside a list. Where a list is the value of a field that names a run (`model.stage`,
 `reward.reward_model.stage`), its parts are put into quotes. `after` is a group, where Hydra expects the name of an
-option: there the list becomes an option of that group, made on the spot. Records and messages show what was typed.
+option: there the list becomes an option of that group, made on the spot. Nor has the grammar letters beyond ASCII or
+signs like `~` without quotes: a value that it cannot read is put into quotes (`run_dir=/home/josé/my runs`). Records
+and messages show what was typed.
 """
 
 from __future__ import annotations
@@ -14,8 +16,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 _OVERRIDE = re.compile(r"(after|\+{0,2}(?:[\w-]+\.)+stage)=(.*=.*)", re.DOTALL)
+_PLAIN = re.compile(r"[\w.+~@/-]+=[\w.,:/+-]*", re.ASCII)
+"""What Hydra surely reads as it stands, so that nothing has to be tried."""
 _typed: dict[str, str] = {}
 
 
@@ -31,10 +37,15 @@ def as_typed(overrides: Iterable[str]) -> list[str]:
 
 def _as_option(override: str) -> str:
     found = _OVERRIDE.fullmatch(override.strip())
-    if found is None:
+    if found is not None:
+        key, choices = found[1], _parts(found[2])
+        made = [_literal(key, choice) for choice in choices]
+    elif _PLAIN.fullmatch(override) is None and "=" in override and not _readable(override):
+        key, _, value = override.partition("=")
+        choices = _parts(value)
+        made = [choice if choice[0] in "[{'\"$" else _quoted(choice) for choice in choices]
+    else:
         return override
-    key, choices = found[1], _parts(found[2])
-    made = [_literal(key, choice) for choice in choices]
     if made == choices:
         return override
     for one, choice in zip(made, choices, strict=True):
@@ -42,6 +53,15 @@ def _as_option(override: str) -> str:
     together = f"{key}={','.join(made)}"
     _typed[together] = override
     return together
+
+
+def _readable(override: str) -> bool:
+    """Whether Hydra's grammar reads an override as it stands; it knows no letters beyond ASCII without quotes."""
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _literal(key: str, text: str) -> str:
@@ -93,6 +113,11 @@ def _quoted(part: str) -> str:
     return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, inner) + "'"
 
 
+def key_of(override: str) -> str:
+    """Return the key of an override, without the signs that add, force or delete."""
+    return override.split("=", 1)[0].lstrip("+~").strip()
+
+
 def go_on(run_dir: Path, overrides: Sequence[str]) -> str:
     """Return the command that goes on with an unfinished run, whose own overrides are given."""
     return command(*without_run_dir(overrides), f"run_dir={run_dir}")
@@ -100,7 +125,7 @@ def go_on(run_dir: Path, overrides: Sequence[str]) -> str:
 
 def without_run_dir(overrides: Sequence[str]) -> list[str]:
     """Return overrides but for the one that names the run's folder."""
-    return [override for override in overrides if override.split("=")[0].lstrip("+~") != "run_dir"]
+    return [override for override in overrides if key_of(override) != "run_dir"]
 
 
 def command(*words: str) -> str:

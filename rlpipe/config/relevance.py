@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.schema import RunConfig
-from rlpipe.config.settings import Changes, statement
+from rlpipe.config.settings import Changes, Statement, statement
 from rlpipe.core.files import Row
 
 STAGE = (Changes.result, Changes.seed)
@@ -24,24 +25,41 @@ def changes(key: str, config: Row) -> Changes:
 
     A key that no class declares, or whose plugin is not installed, counts as changing the result.
     """
+    stated = (one.changes or Changes.result for one in _statements(key, config))
+    return next((one for one in stated if one is not Changes.result), Changes.result)
+
+
+def timed(config: Row) -> Row:
+    """Return what of a resolved config changes how long a step takes, by dotted keys."""
+    return {key: value for key, value in flat(config).items() if _last(_statements(key, config)).timed}
+
+
+def _last(statements: Iterator[Statement]) -> Statement:
+    return functools.reduce(lambda _, one: one, statements, Statement(None, None))
+
+
+def _statements(key: str, config: Row) -> Iterator[Statement]:
+    """Yield what is said of each field on the way to a dotted key; it ends where no class declares the next."""
+    return (statement(cls, name) for cls, name, _ in _owners(key, config))
+
+
+def _owners(key: str, config: Row) -> Iterator[tuple[type, str, bool]]:
+    """Yield the class and the name of each field on the way to a dotted key, and whether it is the key's own."""
     cls: type | None = RunConfig
     parts = key.split(".")
     while parts and cls is not None:
         name = parts.pop(0)
         if not any(one.name == name for one in dataclasses.fields(cls)):
-            break
-        stated = statement(cls, name).changes or Changes.result
-        if stated is not Changes.result or not parts:
-            return stated
+            return
+        yield cls, name, not parts
         if cls is RunConfig and name in plugins.KINDS:
             several = name in plugins.SEVERAL
-            node = (config.get(name) or {}).get(parts[0] if several else "name")
+            node = (config.get(name) or {}).get(parts[0] if several and parts else "name")
             chosen = node.get("name") if several and isinstance(node, Mapping) else node
             parts = parts[1:] if several else parts
             cls = _plugin_config(name, chosen) or _nested(cls, name)
         else:
             cls = _nested(cls, name)
-    return Changes.result
 
 
 def without(node: Any, *left_out: Changes) -> Row:
@@ -51,11 +69,25 @@ def without(node: Any, *left_out: Changes) -> Row:
 
 
 def differing(old: Row, new: Row) -> list[str]:
-    """Return the dotted keys in which two resolved configs differ, but for those that no result depends on."""
+    """Return the dotted keys in which two resolved configs differ, but for those that no result depends on.
+
+    A field that is younger than the old config held its default there.
+    """
     before, after = flat(old), flat(new)
     absent = object()
     changed = [key for key in sorted(before | after) if before.get(key, absent) != after.get(key, absent)]
-    return [key for key in changed if changes(key, new) is not Changes.nothing]
+    young = {key for key in changed if key not in before and after[key] == _default(key, new)}
+    return [key for key in changed if key not in young and changes(key, new) is not Changes.nothing]
+
+
+def _default(key: str, config: Row) -> Any:
+    """Return a field's default in plain types; what no JSON holds where the key names none, or it has none."""
+    for cls, name, last in _owners(key, config):
+        if last:
+            [one] = [one for one in dataclasses.fields(cls) if one.name == name]
+            value = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+            return value.name if isinstance(value, Enum) else value
+    return dataclasses.MISSING
 
 
 def flat(config: Row, prefix: str = "") -> Row:

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 from rlpipe.config import plugins
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ModelError, PluginError, Problem
-from rlpipe.hub.facts import Facts, local_facts
+from rlpipe.hub.facts import Facts
 
 
 class Resolved:
@@ -90,11 +90,12 @@ class Resolved:
 
     @cached_property
     def facts(self) -> Facts | None:
-        """What the model's local folder says, or None where there is no (readable) folder."""
-        if self.config.model.stage or self.config.model.source is None:
+        """What the model's plugin knows before loading, or None where another run makes the weights."""
+        if self.config.model.stage:
             return None
-        with contextlib.suppress(ModelError):
-            return local_facts(self.config.model.source)
+        with contextlib.suppress(ModelError, PluginError):
+            found: Facts | None = self.model.facts()
+            return found
         return None
 
     @property

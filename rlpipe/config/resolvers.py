@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from rlpipe.core import distributed
 from rlpipe.core.errors import ModelError
 
 TOY = 10_000_000
@@ -14,7 +15,7 @@ TOY = 10_000_000
 
 def register() -> None:
     """Tell OmegaConf of all resolvers, once."""
-    for name, resolver in (("scaled", scaled), ("fitting", fitting), ("sized", sized)):
+    for name, resolver in (("scaled", scaled), ("fitting", fitting), ("sized", sized), ("dividing", dividing)):
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
@@ -35,6 +36,16 @@ def fitting(length: int, *, _root_: Any) -> int:
             facts = None  # the checks say what is wrong with the folder
         context = facts.context if facts else None
     return min(length, context or length)
+
+
+def dividing(size: int, *, _root_: Any) -> int:
+    """`${dividing:8}`: the largest micro-batch up to a size that makes up `method.batch_size`, on all processes."""
+    batch, processes = _root_.method.batch_size, distributed.world_size()
+    for together in (processes, 1):
+        fitting = [one for one in range(1, size + 1) if batch > 0 and batch % (one * together) == 0]
+        if fitting:
+            return fitting[-1]
+    return size  # a batch that is none is named by its range
 
 
 def sized(toy: Any, real: Any, *, _root_: Any) -> Any:

@@ -46,9 +46,9 @@ class Device(Enum):
 class HardwareConfig:
     """What the run computes on."""
 
-    device: Device = Device.auto
+    device: Device = setting(Device.auto, timed=True)
     """`auto` takes a GPU when there is one. Errors when `cuda` is asked for and absent."""
-    threads: int = setting(1, at_least=1)
+    threads: int = setting(1, at_least=1, at_most=4096, timed=True)
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
 
 
@@ -57,9 +57,9 @@ class HardwareConfig:
 class CheckpointConfig:
     """How often the state is saved, so that the run can go on after a kill."""
 
-    every: int = setting(100, at_least=1)
+    every: int = setting(100, at_least=1, at_most=10**9)
     """Optimiser steps between two checkpoints."""
-    keep: int = setting(2, at_least=2)
+    keep: int = setting(2, at_least=2, at_most=10**6, usual=(None, 100))
     """How many whole checkpoints to keep; at least 2, so that a damaged newest one loses little."""
 
 
@@ -68,12 +68,49 @@ class CheckpointConfig:
 class LogConfig:
     """What is shown and written while the run goes."""
 
-    every: int = setting(10, at_least=1)
+    every: int = setting(10, at_least=1, at_most=10**9)
     """Optimiser steps between two rows of metrics.jsonl."""
     progress: bool = True
     """Show a progress bar (on a terminal; elsewhere one line at each log)."""
     libraries: bool = False
     """Also show the log lines and warnings of TRL, transformers, datasets and accelerate (log.txt always has them)."""
+
+
+class Better(Enum):
+    """Which way a watched number gets better."""
+
+    auto = "auto"
+    """Down for a loss or a perplexity, up for everything else."""
+    max = "max"
+    min = "min"
+
+
+@changing(Changes.rows)
+@dataclass
+class WatchConfig:
+    """Measuring while training, on held-out rows that the final evaluation does not look at."""
+
+    every: int | None = setting(None, at_least=1)
+    """Optimiser steps between two measurements; also before the first step and after the last. Null: not at all."""
+    evaluations: list[str] | None = None
+    """Which of the run's evaluations are watched. Null: all that draw no completions, and accuracy on-policy."""
+    limit: int = setting(256, at_least=1)
+    """Held-out rows that are watched: rows beyond `dataset.test_limit` first; where there are too few, the final
+    evaluation gives some up. The weights are the same whether a run is watched or not."""
+    metric: str | None = None
+    """The number that decides which weights are best: `loss`, or `<evaluation>/<number>` (`accuracy/score`). Null: the
+    first evaluation's score, else the loss."""
+    mode: Better = Better.auto
+    """Whether more of it is better, or less."""
+    patience: int | None = setting(None, Changes.result, at_least=1)
+    """Training ends after this many measurements in a row that brought nothing better. Null: never early."""
+    restore_best: bool = setting(False, Changes.result)
+    """Whether the run keeps the weights that measured best, in place of the last ones."""
+
+    @property
+    def decides(self) -> bool:
+        """Whether what is watched changes the weights that the run ends with."""
+        return self.every is not None and (self.patience is not None or self.restore_best)
 
 
 @changing(Changes.result)
@@ -116,3 +153,5 @@ class RunConfig:
     """How often the state is saved."""
     log: LogConfig = setting(LogConfig, Changes.nothing)
     """What is shown while it runs."""
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    """What is measured while it trains, and what follows from that."""

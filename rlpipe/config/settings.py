@@ -7,6 +7,7 @@ A class says once what its fields change, and a field only where it differs:
     class MyConfig(MethodConfig):
         beta: float = setting(0.1, above=0)
         samples_every: int = setting(50, Changes.nothing, at_least=0, zero="never")
+        alpha: float = setting(32.0, above=0, usual=(1, 1024), unused_if="rank=0")
 
 Fingerprints, resuming, reports, protocols and range checks all read this (`rlpipe.config.relevance`).
 """
@@ -51,6 +52,8 @@ class Range:
     at_most: float | None = None
     zero: str = ""
     """What 0 means, where it is the least."""
+    usual: tuple[float | None, float | None] = (None, None)
+    """The least and the most that is usual; what lies outside is worth a warning. None for no bound."""
 
     def holds(self, value: float) -> bool:
         """Return whether a number lies in the range."""
@@ -61,6 +64,21 @@ class Range:
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)
         )
+
+    def is_usual(self, value: float) -> bool:
+        """Return whether a number is no surprise; a number that switches something off (`zero`) never is."""
+        least, most = self.usual
+        return (bool(self.zero) and value == 0) or (
+            (least is None or value >= least) and (most is None or value <= most)
+        )
+
+    @property
+    def usual_values(self) -> str:
+        """The usual numbers in words, after "usual is"."""
+        least, most = self.usual
+        if least is None:
+            return f"at most {most:.10g}"
+        return f"at least {least:.10g}" if most is None else f"{least:.10g} to {most:.10g}"
 
     @property
     def wanted(self) -> str:
@@ -95,6 +113,10 @@ class Statement:
 
     changes: Changes | None
     range: Range | None
+    unused_if: str = ""
+    """`other=value`: where it has no effect."""
+    timed: bool = False
+    """Whether another value changes how long a step takes."""
 
 
 def setting(
@@ -107,15 +129,20 @@ def setting(
     at_most: float | None = None,
     finite: bool = False,
     zero: str = "",
+    usual: tuple[float | None, float | None] = (None, None),
+    unused_if: str = "",
+    timed: bool = False,
 ) -> Any:
     """Return a dataclass field with its default and what it says of itself.
 
     A list, mapping or nested config is given as the function that makes it. `changes` may be left to the class.
-    `finite` is for a number without any bound.
+    `finite` is for a number without any bound, `usual` for the least and the most that is no surprise.
+    `unused_if` names a field of the same class, and the value (`rank=0`; all others: `mode!=hybrid`) at which this one
+    has no effect. `timed` says that another value changes how long a step takes.
     """
     bounded = finite or any(bound is not None for bound in (above, at_least, below, at_most))
-    known = Range(above, at_least, below, at_most, zero) if bounded else None
-    metadata = {"changes": changes, "range": known}
+    known = Range(above, at_least, below, at_most, zero, usual) if bounded else None
+    metadata = {"changes": changes, "range": known, "unused_if": unused_if, "timed": timed}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -135,6 +162,7 @@ def statement(cls: type, name: str) -> Statement:
     """Return what a config class says of one of its fields: the nearest word counts, an override inherits the rest."""
     changes: Changes | None = None
     known: Range | None = None
+    unused_if, timed = "", False
     for owner in cls.__mro__:
         default, inherited = vars(owner).get("__changes__", (None, {}))
         changes = changes or inherited.get(name)
@@ -143,7 +171,9 @@ def statement(cls: type, name: str) -> Statement:
         metadata: Mapping[str, Any] = owner.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
         changes = changes or metadata.get("changes")
         known = known or metadata.get("range")
+        unused_if = unused_if or metadata.get("unused_if", "")
+        timed = timed or metadata.get("timed", False)
         first = not any(name in vars(base).get("__annotations__", {}) for base in owner.__mro__[1:])
         if first:  # the class that brings the field speaks for it
-            return Statement(changes or default, known)
-    return Statement(changes, known)
+            return Statement(changes or default, known, unused_if, timed)
+    return Statement(changes, known, unused_if, timed)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import copyreg
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,10 @@ class Problem:
     def headline(self) -> str:
         """Where and what, without the fix."""
         return f"{self.where}: {self.what}" if self.where else self.what
+
+    def below(self, path: str) -> Problem:
+        """Return this problem of a node's field as one of the config, in which the node stands at a dotted path."""
+        return replace(self, where=f"{path}.{self.where}")
 
 
 def advice(fix: str) -> str:
@@ -142,9 +146,16 @@ class Stopped(_Told):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state; says what it saved, and how to go on."""
 
 
+LISTED = 50
+"""Names that are all listed; of more, those that are near what was written."""
+
+
 def guess(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'? Known: …` for an unknown word, to end an error message with."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
+    if len(known) > LISTED:
+        near = difflib.get_close_matches(word, known, n=8, cutoff=0.3) or known[:8]
+        return f"{hint}known, of {len(known)}: {', '.join(sorted(near))} …"
     return f"{hint}known: {', '.join(known) if known else '(none)'}"

@@ -2,6 +2,9 @@
 
 Whole files are written beside their place and moved over it; rows are appended and cut back when
 they did not fit. Every failure is a RecordError that names the file and what to do.
+
+All that a run changes on disk is changed here, for a folder can be guarded: before a file in it is replaced, added to,
+moved or deleted, its guard is asked, which raises where another process has taken the folder over (`records.lease`).
 """
 
 from __future__ import annotations
@@ -11,18 +14,44 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rlpipe.core.errors import RecordError
+from rlpipe.core.shapes import Shape, misfit
 
 Row = dict[str, Any]
+_ANY: Shape = {}
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TAIL = 2**16
 """Bytes in which the last row of a file is looked for."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+_guards: dict[Path, Callable[[], None]] = {}
+
+
+def guard(folder: Path, check: Callable[[], None]) -> None:
+    """Have `check` called before anything in a folder is changed by this process, in place of an earlier guard."""
+    _guards[folder.resolve()] = check
+
+
+def unguard(folder: Path, check: Callable[[], None]) -> None:
+    """Let go of a folder's guard, if it is this one."""
+    if _guards.get(folder.resolve()) == check:
+        del _guards[folder.resolve()]
+
+
+def may_change(path: Path) -> None:
+    """Raise what the guard of a folder that the path lies in raises: this process must not change it any more."""
+    if _guards:
+        whole = path.parent.resolve() / path.name
+        for folder in (whole, *whole.parents):
+            if folder in _guards:
+                _guards[folder]()
 
 
 @contextmanager
@@ -59,6 +88,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            may_change(path)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -67,9 +97,28 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         _sync_folder(path.parent)
 
 
+def move(source: Path, target: Path) -> None:
+    """Give a file or folder another place on the same disk, in one step."""
+    may_change(target)
+    with explained(target):
+        os.replace(source, target)
+        _sync_folder(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; one that is not there is gone already."""
+    may_change(path)
+    with explained(path, "delete"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def append(path: Path, text: str) -> None:
     """Add text to the end of a file, all of it or, when it does not fit, none of it."""
     data = text.encode()
+    may_change(path)
     with explained(path, "append to"):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -96,15 +145,21 @@ def json_text(value: Any) -> str:
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=str, indent=2) + "\n"
 
 
-def read_json(path: Path) -> Row | None:
-    """Return a JSON file's object, None where there is no file. Raises RecordError for a damaged one."""
+def read_json(path: Path, fix: str, shape: Shape = _ANY) -> Row | None:
+    """Return a JSON file's object, None where there is no file.
+
+    Raises RecordError for one that is damaged or has another shape; `fix` says what to do about this very file.
+    """
     with explained(path, "read"):
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RecordError(path, f"damaged ({error})", "delete it or name another run_dir") from error
+            value = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise RecordError(path, f"damaged ({error})", fix) from error
+    if (wrong := misfit(value, shape)) is not None:
+        raise RecordError(path, f"damaged ({wrong})", fix)
+    return dict(value)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -123,26 +178,27 @@ def sha256(path: Path, sync: bool = False) -> str:
     return digest
 
 
-def read_lines(path: Path) -> list[Row]:
+def read_lines(path: Path, fix: str, shape: Shape = _ANY) -> list[Row]:
     """Return the rows of a JSONL file; an absent file has none and a torn last line is left out.
 
-    Raises RecordError for a damaged line that is not the last: nothing of ours leaves such a line.
+    Raises RecordError for a damaged line that is not the last, which nothing of ours leaves, and for a row of another
+    shape; `fix` says what to do about this very file.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
+    with explained(path, "read"):
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise RecordError(
-                f"{path}, line {number}", f"not JSON ({error})", "fix or delete that line, or use another run_dir"
-            ) from error
+            raise RecordError(f"{path}, line {number}", f"not JSON ({error})", fix) from error
+        if (wrong := misfit(value, shape)) is not None:
+            raise RecordError(f"{path}, line {number}", f"damaged ({wrong})", fix)
+        rows.append(value)
     return rows
 
 
@@ -150,8 +206,8 @@ def first_row(path: Path) -> Row | None:
     """Return the first row of a JSONL file; None where there is none that is whole."""
     try:
         with open(path, "rb") as file:
-            return json.loads(file.readline())
-    except (FileNotFoundError, ValueError):
+            return _row(file.readline())
+    except FileNotFoundError:
         return None
 
 
@@ -164,19 +220,20 @@ def last_row(path: Path) -> Row | None:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return None
-    for line in reversed(lines[1:] if size > _TAIL else lines):
-        with suppress(ValueError):
-            return json.loads(line)
-    return None
+    rows = (_row(line) for line in reversed(lines[1:] if size > _TAIL else lines))
+    return next((row for row in rows if row is not None), None)
 
 
-def keep_rows(path: Path, keep: Callable[[Row], bool]) -> None:
-    """Leave only the rows that `keep` accepts, in one step; a torn last line goes too."""
-    if not path.exists():
-        return
-    content = "".join(json_line(row) for row in read_lines(path) if keep(row))
-    if content.encode() != path.read_bytes():
-        write_atomic(path, content)
+def cut_torn(path: Path) -> None:
+    """Cut off a last line that has no end: its writer was killed in the midst of it."""
+    may_change(path)
+    with explained(path):
+        if not path.exists():
+            return
+        with open(path, "rb+") as file:
+            size = len(data := file.read())
+            if (whole := data.rfind(b"\n") + 1) < size:
+                file.truncate(whole)
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

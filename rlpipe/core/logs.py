@@ -15,7 +15,9 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 from rlpipe.core import distributed
-from rlpipe.core.files import explained
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import explained, may_change
+from rlpipe.core.visible import visible
 
 LIBRARIES = ("trl", "transformers", "datasets", "accelerate", "torch", "peft", "huggingface_hub", "py.warnings")
 """The loggers that are tamed; `py.warnings` carries what libraries say through `warnings.warn`."""
@@ -25,8 +27,19 @@ class _Terminal(logging.Handler):
     """Writes to whatever standard error is at the time, so that a progress bar can keep lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(self.format(record) + "\n")
+        sys.stderr.write(visible(self.format(record)) + "\n")
         sys.stderr.flush()
+
+
+class _File(logging.FileHandler):
+    """Adds to a run's log for as long as the run's folder is this process's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            may_change(Path(self.baseFilename))
+        except RecordError:
+            return  # whoever notices that the run was taken over says so
+        super().emit(record)
 
 
 @contextmanager
@@ -62,7 +75,7 @@ def _handlers(log_file: Path, libraries: bool) -> list[logging.Handler]:
     if not distributed.is_main():
         return [terminal]
     with explained(log_file):
-        file = logging.FileHandler(log_file, encoding="utf-8")
+        file = _File(log_file, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return [file, terminal]
 

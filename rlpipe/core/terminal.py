@@ -6,21 +6,37 @@ Other processes than the main one show nothing. Nothing here imports torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
+from rlpipe.core.visible import STEERING, visible
 
 UNBOUND = 160
 """Columns of what is no terminal."""
 
 
-def console() -> Console:
+class SafeConsole(Console):
+    """A console on which whatever it is given to draw stays text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is drawn; only rich itself steers the terminal."""
+        for segment in super().render(renderable, options):
+            if segment.control or not STEERING.search(segment.text):
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+def console(stderr: bool = True, width: int | None = None) -> Console:
     """Return the console for a run's own words: standard error, so that standard output stays free."""
-    made = Console(stderr=True, highlight=False, markup=False)  # an override may look like markup
+    made = SafeConsole(stderr=stderr, width=width, highlight=False, markup=False)  # an override may look like markup
+    if not stderr:
+        return made
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = UNBOUND  # a log or a pipe has no width that tables must fit into
     return made
@@ -29,7 +45,7 @@ def console() -> Console:
 def say(text: str) -> None:
     """Show a line of the run's own words."""
     if distributed.is_main():
-        console().print(text, soft_wrap=True)
+        console().print(visible(text), soft_wrap=True)
 
 
 def show(renderable: Any) -> None:

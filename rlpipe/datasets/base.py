@@ -7,7 +7,7 @@ checking, deduplicating, converting and reporting are the same for all (`load`, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +29,8 @@ class Rows:
     """Where the rows came from, for reports and messages."""
     rows: Sequence[Row]
     notes: list[str] = field(default_factory=list)
+    tested: int | None = None
+    """In a test split: rows from this number on are for validation alone."""
 
     def take(self, order: Iterable[int]) -> Iterator[Row]:
         """Yield the rows with these numbers, in this order."""
@@ -73,6 +75,13 @@ class Dataset(ABC):
 
         `rows` are all of the file's when `whole`, else its first alone.
         """
+
+    def adapt(self, columns: Collection[str]) -> None:  # noqa: B027
+        """Look at which columns the rows have, before `form` and `columns` are relied on and any example is made."""
+
+    def notes(self) -> list[str]:
+        """Return what was decided about the rows, in sentences for the report."""
+        return []
 
     def make_rows(self, seed: int) -> tuple[Rows, Rows] | None:
         """Return the raw train and test rows of a dataset that does not read `config.source` itself."""
@@ -119,7 +128,9 @@ class Split:
 
 @dataclass
 class Splits:
-    """What a run trains on and is tested on."""
+    """What a run trains on, is tested on, and is watched on."""
 
     train: Split
     test: Split
+    validation: Split | None = None
+    """Held-out rows that are measured while training and never at its end; None where none were asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,11 @@ from rlpipe.datasets.forms import (
     Prompt,
     Text,
     apply,
+    body,
     with_columns,
 )
+from rlpipe.datasets.messages import other_parts
+from rlpipe.datasets.system import with_system
 
 MOST_REASONS = 20
 """Further reasons are counted together: a plugin that puts the row's text into its message must not fill the report."""
@@ -116,6 +119,14 @@ class Kept:
         return int.from_bytes(self.digest[:7], "big") / 2**56
 
 
+Unscorable = Callable[[Mapping[str, Any]], str | None]
+"""Says of the columns that rewards read why no completion can be scored with them; None where one can."""
+
+
+def no_rewards(columns: Mapping[str, Any]) -> None:
+    """Say nothing against any row: no reward reads them."""
+
+
 @dataclass
 class Cleaner:
     """Makes examples of raw rows; remembers how many it dropped, and why."""
@@ -123,6 +134,8 @@ class Cleaner:
     dataset: Dataset
     rows: Rows
     steps: Sequence[Converter]
+    unscorable: Unscorable = no_rewards
+    """What rewards say against a row by the columns that they read."""
     known: frozenset[bytes] = frozenset()
     """Digests of test rows, which must not be trained on."""
     read: int = 0
@@ -130,6 +143,8 @@ class Cleaner:
     notes: list[str] = field(default_factory=list)
     repeated: dict[str, int] = field(default_factory=dict)
     """Rows that were recognised as repeated but kept, because `deduplicate` is off."""
+    parts: int = 0
+    """Parts of messages that are no text (images, say), left out of the rows that were kept."""
 
     def clean(self, order: Iterable[int]) -> Iterator[Kept]:
         """Yield the usable ones among the rows with these numbers."""
@@ -153,6 +168,7 @@ class Cleaner:
                 reason = None
             seen.add(kept.digest)
             if reason is None:
+                self.parts += other_parts(row)
                 yield kept
             elif self.dataset.config.deduplicate:
                 self.drop(reason)
@@ -164,7 +180,7 @@ class Cleaner:
         for column in self.dataset.columns:
             if row.get(column) is None:
                 raise ValueError(f"nothing in column '{column}'")
-        native = self.dataset.example(row, f"{self.rows.split}/{number}")
+        native = with_system(self.dataset.example(row, f"{self.rows.split}/{number}"), self.dataset.config.system)
         reason = unusable(native)
         if reason:
             raise ValueError(reason)
@@ -174,7 +190,11 @@ class Cleaner:
             raise ValueError("text that is not valid Unicode (half a surrogate pair)") from None
         examples = apply(self.steps, native)
         columns = self.dataset.reward_columns(row)
-        return Kept(number, native, with_columns(examples, columns) if self.steps else examples, digest, columns)
+        made = with_columns(examples, columns) if self.steps else examples
+        reason = self.unscorable({**columns, **next((one.columns for one in made if isinstance(one, Prompt)), {})})
+        if reason:
+            raise ValueError(reason)
+        return Kept(number, native, made, digest, columns)
 
     def drop(self, reason: str) -> None:
         """Count a row that is left out."""
@@ -201,7 +221,6 @@ def identity(examples: Iterable[Example]) -> str:
     """Return a hash of the examples' exact content and order (16 hex digits); ids do not count."""
     digest = hashlib.blake2b(digest_size=8)
     for example in examples:
-        body = {name: value for name, value in vars(example).items() if name != "id"}
-        digest.update(json.dumps(body, ensure_ascii=False, default=str).encode())
+        digest.update(json.dumps(body(example), ensure_ascii=False, default=str).encode())
         digest.update(b"\n")
     return digest.hexdigest()

@@ -1,46 +1,21 @@
-"""Anyone's own rows: JSON lines, JSON, CSV, Parquet or a hub id, with a map of its columns."""
+"""Anyone's own rows: JSON lines, JSON, CSV, Parquet or a hub id, in whichever shape they have."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
 from rlpipe.config.settings import Changes, changing
+from rlpipe.core.errors import DataError
+from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, Row
-from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Form, Labelled, Preference, Prompt, Text
-from rlpipe.datasets.messages import as_messages, as_pair
+from rlpipe.datasets.forms import Example
+from rlpipe.datasets.shapes import FORMS, FormName, Shape, recognise, usual
 
-
-class FormName(Enum):
-    """The forms that rows may have."""
-
-    chat = "chat"
-    """`messages`."""
-    completion = "completion"
-    """`prompt` and `completion`."""
-    preference = "preference"
-    """`chosen` and `rejected`, with `prompt` unless both are whole conversations."""
-    labelled = "labelled"
-    """`prompt`, `completion` and `label` (true or false)."""
-    choice = "choice"
-    """`prompt`, `choices` (a list) and `answer` (the right one's number, from 0)."""
-    prompt = "prompt"
-    """`prompt`; rewards may read all other columns."""
-    text = "text"
-    """`text`."""
-
-
-FORMS: dict[FormName, tuple[Form, tuple[str, ...]]] = {
-    FormName.chat: (Chat, ("messages",)),
-    FormName.completion: (Completion, ("prompt", "completion")),
-    FormName.preference: (Preference, ("chosen", "rejected")),
-    FormName.labelled: (Labelled, ("prompt", "completion", "label")),
-    FormName.choice: (Choice, ("prompt", "choices", "answer")),
-    FormName.prompt: (Prompt, ("prompt",)),
-    FormName.text: (Text, ("text",)),
-}
+__all__ = ["Files", "FilesConfig", "FormName"]
 
 
 @changing(Changes.result)
@@ -48,60 +23,55 @@ FORMS: dict[FormName, tuple[Form, tuple[str, ...]]] = {
 class FilesConfig(DatasetConfig):
     """Settings of anyone's own rows."""
 
-    form: FormName = FormName.completion
-    """What a row is; decides which columns it must have. Text columns may hold strings or lists of messages."""
+    form: FormName | None = None
+    """What a row is. Null finds it out from the columns of a local file, and means `completion` for rows of the hub.
+    Text columns may hold strings or lists of messages (of `role` and `content`, or ShareGPT's `from` and `value`); a
+    column `tools` is offered to the model by the chat template, `system` stands before the prompt."""
     test_split: str | None = None
     """The held-out split; null holds out `test_fraction` of the train split."""
 
 
 class Files(Dataset):
-    """Rows in the form that the config names."""
+    """Rows in one of the shapes that are usual, told by their columns."""
 
     Config = FilesConfig
     config: FilesConfig
+    shape: Shape
 
     def __init__(self, config: FilesConfig):
         super().__init__(config)
-        self.form, self.columns = FORMS[config.form]
+        self._take(usual(config.form or FormName.completion))
+        with contextlib.suppress(DataError):  # reading the rows says what is wrong with them
+            if config.source not in ("hub", "sample"):
+                self.adapt(local.first_columns(self))
+
+    def adapt(self, columns: Collection[str]) -> None:
+        """Take the shape of rows with these columns, as they are called here.
+
+        Raises DataError where no form is given and the hub's rows turn out to have another than completions.
+        """
+        renamed = {*columns, *(ours for ours, theirs in self.config.columns.items() if theirs in columns)}
+        found = recognise(renamed, self.config.form)
+        if found is None:
+            return
+        if self.config.form is None and self.config.source == "hub" and found.form is not FormName.completion:
+            what = f"is not given, and the rows of {self.config.hub} are {found.title}"
+            raise DataError("dataset.form", what, f"say dataset.form={found.form.value}")
+        self._take(found)
+
+    def _take(self, shape: Shape) -> None:
+        self.shape, self.form, self.columns = shape, FORMS[shape.form], shape.columns
+
+    def notes(self) -> list[str]:
+        """Say which shape the rows were taken to have, where it is not the one that goes without saying."""
+        if self.shape is usual(self.config.form or FormName.completion):
+            return []
+        return [f"rows are taken as {self.shape.title} (columns {', '.join(self.shape.columns)})"]
 
     def example(self, row: Row, id: str) -> Example:
-        """Read the columns of the form; strings become messages."""
-        match self.config.form:
-            case FormName.chat:
-                return Chat(id, as_messages(row["messages"], "user"))
-            case FormName.completion:
-                return Completion(id, as_messages(row["prompt"], "user"), as_messages(row["completion"], "assistant"))
-            case FormName.preference:
-                return Preference(id, *as_pair(row.get("prompt"), row["chosen"], row["rejected"]))
-            case FormName.labelled:
-                completion = as_messages(row["completion"], "assistant")
-                return Labelled(id, as_messages(row["prompt"], "user"), completion, _boolean(row["label"]))
-            case FormName.choice:
-                return Choice(id, as_messages(row["prompt"], "user"), *_choices(row["choices"], row["answer"]))
-            case FormName.prompt:
-                return Prompt(id, as_messages(row["prompt"], "user"), self.reward_columns(row))
-            case FormName.text:
-                if not isinstance(row["text"], str):
-                    raise ValueError("text is not a string")
-                return Text(id, row["text"])
+        """Read a row of the shape; strings become messages."""
+        return self.shape.example(row, id)
 
     def reward_columns(self, row: Row) -> dict[str, Any]:
-        """Return all columns that do not belong to the form."""
-        return {name: value for name, value in row.items() if name not in (*self.columns, "prompt")}
-
-
-def _boolean(value: Any) -> bool:
-    known = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-    label = known.get(str(value).strip().lower())
-    if label is None:
-        raise ValueError("label is neither true nor false")
-    return label
-
-
-def _choices(choices: Any, answer: Any) -> tuple[list[str], int]:
-    if not isinstance(choices, list) or not all(isinstance(text, str) for text in choices):
-        raise ValueError("choices is no list of texts")
-    try:
-        return choices, int(answer)
-    except (TypeError, ValueError):
-        raise ValueError("answer is no whole number") from None
+        """Return all columns that do not belong to the shape, and the answer."""
+        return self.shape.for_rewards(row)

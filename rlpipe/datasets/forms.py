@@ -21,6 +21,8 @@ class Example:
 
     id: str
     """Names the row for ever: `<split>/<row number in its source>`, then `.n` where one row gave several."""
+    tools: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+    """The functions that the row itself offers, as chat templates take them; empty for most."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,15 @@ def text_of(messages: Sequence[Message]) -> str:
 def content(example: Example) -> str:
     """Return everything an example says, in one string; ids and the amount of white space do not count."""
     parts: list[str] = []
-    for name, value in vars(example).items():
-        if name != "id":
-            parts.append(name)
-            _flatten(value, parts)
+    for name, value in body(example).items():
+        parts.append(name)
+        _flatten(value, parts)
     return "\x1f".join(parts)
+
+
+def body(example: Example) -> dict[str, Any]:
+    """Return what an example says: all fields but the id, and `tools` only where there are any."""
+    return {name: value for name, value in vars(example).items() if name != "id" and (name != "tools" or value)}
 
 
 def _flatten(value: Any, parts: list[str]) -> None:
@@ -128,30 +134,30 @@ def _say(text: str) -> list[Message]:
 
 def preference_to_completion(example: Preference) -> list[Example]:
     """Keep the chosen completion."""
-    return [Completion(example.id, example.prompt, example.chosen)]
+    return [Completion(example.id, example.prompt, example.chosen, tools=example.tools)]
 
 
 def preference_to_labelled(example: Preference) -> list[Example]:
     """Give the chosen completion as a good example (`.0`) and the rejected one as a bad one (`.1`)."""
     return [
-        Labelled(f"{example.id}.0", example.prompt, example.chosen, True),
-        Labelled(f"{example.id}.1", example.prompt, example.rejected, False),
+        Labelled(f"{example.id}.0", example.prompt, example.chosen, True, tools=example.tools),
+        Labelled(f"{example.id}.1", example.prompt, example.rejected, False, tools=example.tools),
     ]
 
 
 def preference_to_prompt(example: Preference) -> list[Example]:
     """Keep the prompt; the column `reference` holds the chosen completion's text."""
-    return [Prompt(example.id, example.prompt, {"reference": text_of(example.chosen)})]
+    return [Prompt(example.id, example.prompt, {"reference": text_of(example.chosen)}, tools=example.tools)]
 
 
 def completion_to_chat(example: Completion) -> list[Example]:
     """Join prompt and completion into one conversation."""
-    return [Chat(example.id, [*example.prompt, *example.completion])]
+    return [Chat(example.id, [*example.prompt, *example.completion], tools=example.tools)]
 
 
 def completion_to_prompt(example: Completion) -> list[Example]:
     """Keep the prompt; the column `reference` holds the completion's text."""
-    return [Prompt(example.id, example.prompt, {"reference": text_of(example.completion)})]
+    return [Prompt(example.id, example.prompt, {"reference": text_of(example.completion)}, tools=example.tools)]
 
 
 def chat_to_completion(example: Chat) -> list[Example]:
@@ -159,12 +165,17 @@ def chat_to_completion(example: Chat) -> list[Example]:
 
     Raises ValueError where no such turn exists or nothing stands before it.
     """
-    turns = [number for number, message in enumerate(example.messages) if message["role"] == "assistant"]
+    return [Completion(example.id, *split_last(example.messages), tools=example.tools)]
+
+
+def split_last(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """Split a conversation into what stands before its last assistant turn, and that turn. Raises ValueError."""
+    turns = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
     if not turns:
         raise ValueError("no assistant turn")
     if turns[-1] == 0:
         raise ValueError("nothing before the last assistant turn")
-    return [Completion(example.id, example.messages[: turns[-1]], example.messages[turns[-1] : turns[-1] + 1])]
+    return messages[: turns[-1]], messages[turns[-1] : turns[-1] + 1]
 
 
 def choice_to_preference(example: Choice) -> list[Example]:
@@ -187,7 +198,7 @@ def choice_to_prompt(example: Choice) -> list[Example]:
 
 def labelled_to_prompt(example: Labelled) -> list[Example]:
     """Keep the prompt."""
-    return [Prompt(example.id, example.prompt)]
+    return [Prompt(example.id, example.prompt, tools=example.tools)]
 
 
 # Text is missing on purpose: turning a conversation into plain text needs a chat template, which is the model's.

@@ -32,11 +32,24 @@ class HubRows(Rows):
     """Rows that stay on disk until they are taken."""
 
     def take(self, order: Iterable[int]) -> Iterator[Row]:
-        """Yield the rows with these numbers, read in batches."""
+        """Yield the rows with these numbers, read in batches. Raises DataError where the library cannot read some."""
+        import datasets
+        import pyarrow
+
         table: Any = self.rows
         numbers = list(order)
         for start in range(0, len(numbers), BATCH):
-            columns = table[numbers[start : start + BATCH]]
+            part = numbers[start : start + BATCH]
+            try:
+                columns = table[part]
+            except ImportError as error:
+                fix = "install what it names, or give rows without images and sound (dataset.subset, dataset.source)"
+                raise DataError(self.source, f"rows hold what needs another library: {error}", fix) from error
+            except (datasets.exceptions.DatasetsError, pyarrow.ArrowException, ValueError, OSError) as error:
+                what = f"rows {part[0]} to {part[-1]} cannot be read: {type(error).__name__}: {error}"
+                raise DataError(
+                    self.source, what, "delete the dataset's folder in the cache, and fetch it again"
+                ) from error
             names = list(columns)
             for values in zip(*columns.values(), strict=True):
                 yield dict(zip(names, values, strict=True))

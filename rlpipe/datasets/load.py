@@ -7,6 +7,7 @@
     deduplicate repeated rows, and train rows that stand in the test split, are dropped and counted
     convert     to the form that is wanted (`forms.route`)
     limit       train_limit: the first usable rows after a shuffle by seed; test_limit: the first ones
+    validation  held-out rows that the test leaves, for measuring while training (`splitting.Parted`)
 
 Limits count rows, not examples, and nothing but `seed` changes which rows they keep: every method
 trains and is tested on the same rows.
@@ -14,19 +15,40 @@ trains and is tested on the same rows.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import islice
+
 from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
-from rlpipe.datasets.clean import require_columns
+from rlpipe.datasets.clean import Unscorable, no_rewards, require_columns
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
-from rlpipe.datasets.splitting import both, hold_out
+from rlpipe.datasets.splitting import both, hold_out, only_test
 
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
 
 
-def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
-    """Load both splits of a dataset in the form that suits `takes` best. Raises DataError."""
+def load(
+    dataset: Dataset,
+    takes: tuple[Form, ...],
+    seed: int,
+    unscorable: Unscorable = no_rewards,
+    train: bool = True,
+    largest: int | None = None,
+    validation: int = 0,
+) -> Splits:
+    """Load the splits of a dataset in the form that suits `takes` best. Raises DataError.
+
+    `unscorable` says which rows rewards cannot score; those are dropped. Where no one is to `train`, rows to train on
+    need not be there. Of local files of more than `largest` bytes only samples are read, which a note says.
+    `validation` is how many held-out rows are set aside for measuring while training; train rows are the same with and
+    without them.
+    """
+    train_rows, test_rows = read(dataset, seed, train, largest, validation)
+    for rows in (train_rows, test_rows):
+        if rows is not None:
+            _look(dataset, rows)
     found = route(dataset.form, takes)
     if found is None:
         wanted = " or ".join(form_name(form) for form in takes) or "nothing"
@@ -34,49 +56,64 @@ def load(dataset: Dataset, takes: tuple[Form, ...], seed: int) -> Splits:
         raise DataError("dataset", what, "choose a dataset or a method that fits")
     form, steps = found
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
-    train_rows, test_rows = read(dataset, seed)
-    for rows in (train_rows, test_rows):
-        if rows is not None:
-            _look(dataset, rows)
     if test_rows is None:
-        train, test = hold_out(dataset, train_rows, steps, seed)
+        assert train_rows is not None
+        splits = hold_out(dataset, train_rows, steps, seed, unscorable, validation)
+    elif train_rows is None:
+        splits = only_test(dataset, test_rows, steps, unscorable)
     else:
-        train, test = both(dataset, train_rows, test_rows, steps, seed)
-    for split in (train, test):
-        split.report.converted = forms
-    return Splits(train, test)
+        splits = both(dataset, train_rows, test_rows, steps, seed, unscorable, validation)
+    for split in (splits.train, splits.test, splits.validation):
+        if split is not None:
+            split.report.converted = forms
+    return splits
 
 
-def read(dataset: Dataset, seed: int) -> tuple[Rows, Rows | None]:
-    """Return the raw rows of the train and the test split; None for a test split that is to be held out."""
+def read(
+    dataset: Dataset, seed: int, train: bool = True, largest: int | None = None, validation: int = 0
+) -> tuple[Rows | None, Rows | None]:
+    """Return the raw rows of the train and the test split; None for a test split that is to be held out.
+
+    None for the train split where no one is to `train` and a folder has a test split.
+    """
     config = dataset.config
     generated = dataset.make_rows(seed)
     if generated is not None:
         return generated
     if config.source == "sample":
-        return _sample(dataset, "train", config.sample_size), _sample(dataset, "test", max(1, config.sample_size // 8))
+        return _sample(dataset, "train", config.sample_size), _sample_test(dataset, validation)
     if config.source == "hub":
         from rlpipe.datasets import hub
 
         return hub.read_splits(config)
     source = local.existing(config.source)
-    train = local.read_split(dataset, source, config.train_split, "train")
     if source.is_file() or config.test_split is None:
-        return train, None
-    return train, local.read_split(dataset, source, config.test_split, "test")
+        return local.read_split(dataset, source, config.train_split, "train", largest), None
+    test = local.read_split(dataset, source, config.test_split, "test", largest)
+    return local.read_split(dataset, source, config.train_split, "train", largest) if train else None, test
 
 
 def _sample(dataset: Dataset, split: str, count: int) -> Rows:
     return Rows(split, "sample", list(dataset.sample(split, count, SAMPLE_SEED)))
 
 
+def _sample_test(dataset: Dataset, validation: int) -> Rows:
+    """Return the test rows, and after them rows for validation alone: as many as the generator has."""
+    tested = max(1, dataset.config.sample_size // 8)
+    drawn = iter(dataset.sample("test", tested + validation, SAMPLE_SEED))
+    rows = list(islice(drawn, tested))
+    with suppress(DataError):  # it has no more different ones
+        for row in drawn:
+            rows.append(row)  # what came before the error is kept
+    return Rows("test", "sample", rows, tested=tested)
+
+
 def _look(dataset: Dataset, rows: Rows) -> None:
     """Raise DataError for a split without rows, or in which a required column never appears."""
     if not len(rows.rows):
         raise DataError(rows.source, f"the split '{rows.split}' is empty", "choose another split, or give data")
-    present: dict[str, None] = {}
-    for row in rows.take(range(min(len(rows.rows), 100))):
-        present.update(dict.fromkeys(row))
+    present = local.columns_of(rows.take(range(min(len(rows.rows), local.FIRST))))
+    dataset.adapt(present)
     require_columns(dataset, rows.source, present)
 
 
@@ -92,14 +129,14 @@ def describe(report: LoadReport) -> str:
     return "\n".join(lines)
 
 
-def data_problems(dataset: Dataset) -> list[Problem]:
+def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:
     """Return what can be found wrong with a dataset before anything is started.
 
-    Reads no more than the first row of a local split; imports neither torch nor `datasets`, and asks
+    Reads no more than the first rows of a local split; imports neither torch nor `datasets`, and asks
     no hub.
     """
     config = dataset.config
-    problems = [*_range_problems(dataset), *dataset.problems()]
+    problems = [*_sample_problems(dataset), *dataset.problems()]
     if config.stage and config.source in ("hub", "sample"):  # the run that makes the rows is checked by itself
         return problems
     if config.source == "hub" and not config.hub and type(dataset).make_rows is Dataset.make_rows:
@@ -110,30 +147,21 @@ def data_problems(dataset: Dataset) -> list[Problem]:
         return problems
     try:
         source = local.existing(config.source)
-        splits: list[tuple[str, local.Role]] = [(config.train_split, "train")]
+        splits: list[tuple[str, local.Role]] = []
         if source.is_dir() and config.test_split is not None:
             splits.append((config.test_split, "test"))
+        if train or not splits:
+            splits.insert(0, (config.train_split, "train"))
         for split, role in splits:
-            file, row = local.first_row(dataset, source, split, role)
-            require_columns(dataset, str(file), row)
+            file, rows = local.first_rows(dataset, source, split, role)
+            require_columns(dataset, str(file), local.columns_of(rows))
     except DataError as error:
         problems += error.problems
     return problems
 
 
-def _range_problems(dataset: Dataset) -> list[Problem]:
+def _sample_problems(dataset: Dataset) -> list[Problem]:
     config = dataset.config
-    problems = []
-    if not 0 < config.test_fraction < 1:
-        problems.append(
-            Problem(
-                "dataset.test_fraction", f"{config.test_fraction} is no share between 0 and 1", "give one such as 0.05"
-            )
-        )
-    for name in ("train_limit", "test_limit", "sample_size"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            problems.append(Problem(f"dataset.{name}", f"{value} would leave no rows", "give at least 1"))
     if (
         config.source == "sample"
         and not config.stage
@@ -141,5 +169,5 @@ def _range_problems(dataset: Dataset) -> list[Problem]:
         and type(dataset).make_rows is Dataset.make_rows
     ):
         what = f"{config.name} has no sample rows"
-        problems.append(Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder"))
-    return problems
+        return [Problem("dataset.source", what, "set dataset.source to hub, or to a file or folder")]
+    return []

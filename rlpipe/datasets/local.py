@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, Row, Rows
-from rlpipe.datasets.rows import SUFFIXES, read_rows, suffix_of
+from rlpipe.datasets.rows import SUFFIXES, read_rows, sample_rows, suffix_of
+
+FIRST = 100
+"""Rows that are looked at to know which columns there are."""
 
 Role = Literal["train", "test"]
 
@@ -98,21 +102,52 @@ def existing(source: str) -> Path:
     return path
 
 
-def read_split(dataset: Dataset, source: Path, split: str, role: Role) -> Rows:
-    """Read one split from a folder, or the train split from a single file."""
+SAMPLED = "looked at in samples"
+"""How the note begins that says which part of a large file was read."""
+
+
+def read_split(dataset: Dataset, source: Path, split: str, role: Role, largest: int | None = None) -> Rows:
+    """Read one split from a folder, or the train split from a single file.
+
+    Of a file of more than `largest` bytes only samples are read, and a note says so.
+    """
     found = Found(split, [source]) if source.is_file() else find(source, dataset.config.subset, split, role)
     rows: list[Row] = []
     for file in found.files:
-        part = read_rows(file)
-        dataset.add_columns(part, file, whole=True)
+        if largest is not None and (size := file.stat().st_size) > largest:
+            part, which = sample_rows(file)
+            found.notes.append(f"{SAMPLED}: {file} has {size / 1e6:.0f} MB, of which {which} were read")
+        else:
+            part = read_rows(file)
+            dataset.add_columns(part, file, whole=True)
         rows += part
     where = str(found.files[0]) if len(found.files) == 1 else f"{found.files[0].parent}/ ({len(found.files)} files)"
     return Rows(found.name, where, rows, found.notes)
 
 
-def first_row(dataset: Dataset, source: Path, split: str, role: Role) -> tuple[Path, Row]:
-    """Return the first file of a split and its first row, without reading the rest."""
+def first_rows(
+    dataset: Dataset, source: Path, split: str, role: Role, limit: int | None = FIRST
+) -> tuple[Path, list[Row]]:
+    """Return the first file of a split and its first rows, without reading the rest."""
     file = source if source.is_file() else find(source, dataset.config.subset, split, role).files[0]
-    rows = read_rows(file, first_only=True)
-    dataset.add_columns(rows, file, whole=False)
-    return file, rows[0]
+    rows = read_rows(file, limit)
+    dataset.add_columns(rows, file, whole=limit is None)
+    return file, rows
+
+
+def first_columns(dataset: Dataset) -> list[str]:
+    """Return the columns of a local source's first rows: the train split's, or else the test split's."""
+    config = dataset.config
+    source = existing(config.source)
+    try:
+        _, rows = first_rows(dataset, source, config.train_split, "train")
+    except DataError:
+        if config.test_split is None:
+            raise
+        _, rows = first_rows(dataset, source, config.test_split, "test")
+    return columns_of(rows)
+
+
+def columns_of(rows: Iterable[Row]) -> list[str]:
+    """Return all columns that any of some rows have."""
+    return list(dict.fromkeys(name for row in rows for name in row))

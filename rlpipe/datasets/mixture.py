@@ -76,7 +76,7 @@ class Mixture(Dataset):
         return part
 
     def problems(self) -> list[Problem]:
-        """Say which parts are unknown, cannot become conversations, or have an impossible share."""
+        """Say which parts are unknown, or cannot become conversations."""
         return list(self._problems())
 
     def _problems(self) -> Iterator[Problem]:
@@ -84,10 +84,8 @@ class Mixture(Dataset):
             yield Problem("dataset.parts", "no dataset is named", "name at least one, as {smoltalk: 1}")
         if self.config.source not in ("hub", "sample"):
             yield Problem("dataset.source", "a mixture has no files of its own", "set dataset.source to hub or sample")
-        for name, share in self.config.parts.items():
+        for name in self.config.parts:
             where = f"dataset.parts.{name}"
-            if not 0 < share <= 1:
-                yield Problem(where, f"{share} is no share of its rows", "give a number above 0, at most 1")
             try:
                 part = self._part(name)
             except RlpipeError as error:

@@ -11,6 +11,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,15 +26,15 @@ def suffix_of(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
 
 
-def read_rows(path: Path, first_only: bool = False) -> list[Row]:
-    """Return the rows of a file, or its first row alone (which leaves the rest unread).
+def read_rows(path: Path, limit: int | None = None) -> list[Row]:
+    """Return the rows of a file, or the first `limit` ones (which leaves the rest unread).
 
     Raises DataError for a file that is missing, empty, not UTF-8 or malformed, naming the line.
     """
     if suffix_of(path) is None:
         raise DataError(path, "not a kind of file that holds rows", f"give one of {', '.join(SUFFIXES)}")
     try:
-        rows = list(_iterate(path, first_only))
+        rows = list(islice(_iterate(path, limit), limit))
     except FileNotFoundError as error:
         raise DataError(path, "no such file", "correct the path") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -47,17 +48,39 @@ def read_rows(path: Path, first_only: bool = False) -> list[Row]:
     return rows
 
 
-def _iterate(path: Path, first_only: bool) -> Iterator[Row]:
+PLACES, STRETCH, FIRST = 10, 500_000, 2_000
+"""A large file of JSON lines is looked at in so many places of so many bytes; of another kind, so many first rows."""
+
+
+def sample_rows(path: Path) -> tuple[list[Row], str]:
+    """Return some rows of a large file, and in words which: from its beginning to its end where lines are rows.
+
+    Raises DataError as `read_rows` does; a malformed row far from the beginning is named by its place in bytes.
+    """
+    if suffix_of(path) != ".jsonl":
+        return read_rows(path, FIRST), f"the first {FIRST} rows"
+    rows = []
+    size = path.stat().st_size
+    with _open(path) as file:
+        for place in range(PLACES):
+            start = place * max(0, size - STRETCH) // (PLACES - 1)
+            file.seek(start)
+            lines = file.read(STRETCH).split(b"\n")
+            whole = lines[bool(start) : None if start + STRETCH >= size else -1]
+            where = f"{path}, near byte {start}"
+            texts = (_decode(where, line, False) for line in whole)
+            rows += [_object(where, text) for text in texts if text.strip()]
+    return rows, f"{PLACES} stretches from its beginning to its end"
+
+
+def _iterate(path: Path, limit: int | None) -> Iterator[Row]:
     suffix = str(suffix_of(path))
     if suffix == ".parquet":
-        yield from _parquet(path, first_only)
+        yield from _parquet(path, limit)
         return
     read = {".json": _json, ".csv": _csv, ".csv.gz": _csv}.get(suffix, _jsonl)
     with _open(path) as file:
-        for row in read(path, file):
-            yield row
-            if first_only:
-                return
+        yield from read(path, file)
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -66,30 +89,33 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _decode(path: Path, number: int, line: bytes) -> str:
+def _decode(where: str, line: bytes, first: bool) -> str:
     try:
-        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+        return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
         what = f"not UTF-8 (byte 0x{line[error.start]:02x} at position {error.start + 1} of the line)"
-        raise DataError(
-            f"{path}, line {number}", what, "save the file as UTF-8 (iconv -f ORIGINAL -t UTF-8)"
-        ) from error
+        raise DataError(where, what, "save the file as UTF-8 (iconv -f ORIGINAL -t UTF-8)") from error
+
+
+def _lines(path: Path, file: IO[bytes]) -> Iterator[str]:
+    return (_decode(f"{path}, line {number}", line, number == 1) for number, line in enumerate(file, 1))
 
 
 def _jsonl(path: Path, file: IO[bytes]) -> Iterator[Row]:
-    for number, line in enumerate(file, 1):
-        text = _decode(path, number, line)
-        if not text.strip():
-            continue
-        where = f"{path}, line {number}"
-        row = _parse(where, text)
-        if not isinstance(row, dict):
-            raise DataError(where, f"a row must be a JSON object, this is {_kind(row)}", "write one {…} a line")
-        yield row
+    for number, text in enumerate(_lines(path, file), 1):
+        if text.strip():
+            yield _object(f"{path}, line {number}", text)
+
+
+def _object(where: str, text: str) -> Row:
+    row = _parse(where, text)
+    if not isinstance(row, dict):
+        raise DataError(where, f"a row must be a JSON object, this is {_kind(row)}", "write one {…} a line")
+    return row
 
 
 def _json(path: Path, file: IO[bytes]) -> Iterator[Row]:
-    lines = [_decode(path, number, line) for number, line in enumerate(file, 1)]
+    lines = list(_lines(path, file))
     if not "".join(lines).strip():
         return
     rows = _parse(str(path), "".join(lines))
@@ -122,7 +148,7 @@ def _kind(value: Any) -> str:
 
 def _csv(path: Path, file: IO[bytes]) -> Iterator[Row]:
     before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    reader = csv.reader((_decode(path, number, line) for number, line in enumerate(file, 1)), strict=True)
+    reader = csv.reader(_lines(path, file), strict=True)
     try:
         header = next(reader, None)
         if header is None:
@@ -144,7 +170,7 @@ def _csv(path: Path, file: IO[bytes]) -> Iterator[Row]:
         csv.field_size_limit(before)
 
 
-def _parquet(path: Path, first_only: bool) -> Iterator[Row]:
+def _parquet(path: Path, limit: int | None) -> Iterator[Row]:
     if not path.is_file():
         raise FileNotFoundError(path)
     import pyarrow
@@ -152,10 +178,8 @@ def _parquet(path: Path, first_only: bool) -> Iterator[Row]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=1 if first_only else 8192):
+            for batch in table.iter_batches(batch_size=min(limit or 8192, 8192)):
                 yield from batch.to_pylist()
-                if first_only:
-                    return
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             path, f"not a whole Parquet file ({str(error).splitlines()[0]})", "fetch the file again"

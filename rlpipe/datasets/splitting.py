@@ -1,4 +1,4 @@
-"""Which usable rows are trained on and which are held out, and the report of either split."""
+"""Which usable rows are trained on, which are held out for testing or validation, and the report of each split."""
 
 from __future__ import annotations
 
@@ -6,49 +6,72 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 
 from rlpipe.core.errors import DataError
-from rlpipe.datasets.base import Dataset, LoadReport, Rows, Split
-from rlpipe.datasets.clean import Cleaner, Kept, identity
+from rlpipe.datasets.base import Dataset, LoadReport, Rows, Split, Splits
+from rlpipe.datasets.clean import Cleaner, Kept, Unscorable, identity, no_rewards
 from rlpipe.datasets.forms import Converter
 
 HELD_OUT = "held out for testing"
 BEYOND = "beyond test_limit"
+WATCHED = "set aside for validation"
+TESTED = "measured in the end"
+
+
+def only_test(dataset: Dataset, rows: Rows, steps: Sequence[Converter], unscorable: Unscorable = no_rewards) -> Splits:
+    """Clean a test split alone, for a run that trains on nothing."""
+    tester = Cleaner(dataset, rows, steps, unscorable)
+    test = list(tester.clean(range(len(rows.rows))))
+    nothing = Split([], LoadReport(dataset.config.train_split, "not read", ""))
+    return Splits(nothing, *_held_out(tester, test, dataset.config.test_limit, validation=0))
 
 
 def both(
-    dataset: Dataset, train_rows: Rows, test_rows: Rows, steps: Sequence[Converter], seed: int
-) -> tuple[Split, Split]:
+    dataset: Dataset,
+    train_rows: Rows,
+    test_rows: Rows,
+    steps: Sequence[Converter],
+    seed: int,
+    unscorable: Unscorable = no_rewards,
+    validation: int = 0,
+) -> Splits:
     """Clean a train and a test split; train rows that stand in the test split are left out."""
-    tester = Cleaner(dataset, test_rows, steps)
+    tester = Cleaner(dataset, test_rows, steps, unscorable)
     test = list(tester.clean(range(len(test_rows.rows))))
-    trainer = Cleaner(dataset, train_rows, steps, known=frozenset(row.digest for row in test))
+    trainer = Cleaner(dataset, train_rows, steps, unscorable, known=frozenset(row.digest for row in test))
     train = _train(trainer, dataset, seed, held_out=lambda row: False)
-    return _split(trainer, train), _split(tester, _limited(tester, test, dataset.config.test_limit))
+    return Splits(_split(trainer, train), *_held_out(tester, test, dataset.config.test_limit, validation))
 
 
-def hold_out(dataset: Dataset, rows: Rows, steps: Sequence[Converter], seed: int) -> tuple[Split, Split]:
+def hold_out(
+    dataset: Dataset,
+    rows: Rows,
+    steps: Sequence[Converter],
+    seed: int,
+    unscorable: Unscorable = no_rewards,
+    validation: int = 0,
+) -> Splits:
     """Split by `Kept.place`: rows below `test_fraction` are for testing, whatever the seed and the limits."""
     limit, fraction = dataset.config.test_limit, dataset.config.test_fraction
-    scout = Cleaner(dataset, rows, steps)
+    scout = Cleaner(dataset, rows, steps, unscorable)
     places: list[tuple[float, int]] = []
     wanted = 0
     for row in scout.clean(range(len(rows.rows))):
         places.append((row.place, row.number))
         wanted += row.place < fraction
         # Rows on both sides were seen, so `_bound` would return the fraction as it is.
-        if limit is not None and limit < wanted < len(places):
+        if limit is not None and limit + validation < wanted < len(places):
             bound = fraction
             break
     else:
         bound = _bound([place for place, _ in places], fraction, scout)
-    tester = Cleaner(dataset, rows, steps)
+    tester = Cleaner(dataset, rows, steps, unscorable)
     test = list(tester.clean(number for place, number in places if place < bound))
-    trainer = Cleaner(dataset, rows, steps)
+    trainer = Cleaner(dataset, rows, steps, unscorable)
     train = _train(trainer, dataset, seed, held_out=lambda row: row.place < bound)
-    train_split, test_split = _split(trainer, train), _split(tester, _limited(tester, test, limit))
+    splits = Splits(_split(trainer, train), *_held_out(tester, test, limit, validation))
     note = f"there is no test split: about {bound:.1%} of the rows are held out, chosen by a hash of their content"
-    train_split.report.notes.append(note)
-    test_split.report.notes.append(note)
-    return train_split, test_split
+    for split in (splits.train, splits.test):
+        split.report.notes.append(note)
+    return splits
 
 
 def _bound(places: list[float], fraction: float, scout: Cleaner) -> float:
@@ -83,11 +106,35 @@ def _train(cleaner: Cleaner, dataset: Dataset, seed: int, held_out: Callable[[Ke
     return kept
 
 
-def _limited(cleaner: Cleaner, rows: list[Kept], limit: int | None) -> list[Kept]:
-    if limit is None or len(rows) <= limit:
-        return rows
-    cleaner.dropped[BEYOND] = len(rows) - limit
-    return rows[:limit]
+def _held_out(cleaner: Cleaner, rows: list[Kept], limit: int | None, validation: int) -> tuple[Split, Split | None]:
+    """Return the test split, and one of `validation` rows that no test measures (None for 0).
+
+    Validation takes rows beyond the test's limit first. Where these are too few the test gives up rows from its end,
+    as many as leave it the larger half.
+    """
+    tested = [row for row in rows if cleaner.rows.tested is None or row.number < cleaner.rows.tested][:limit]
+    measured = {row.digest for row in tested}  # rows may repeat where they are not deduplicated
+    watched, given_up = [row for row in rows[len(tested) :] if row.digest not in measured][:validation], 0
+    if len(watched) < validation:
+        given_up = max(0, min(validation, len(rows) // 2) - len(watched))
+        tested, watched = tested[: len(tested) - given_up], tested[len(tested) - given_up :] + watched
+        measured = {row.digest for row in tested}
+    watched = [row for row in watched if row.digest not in measured]
+    if beyond := len(rows) - len(tested) - len(watched):
+        cleaner.dropped[BEYOND] = beyond
+    notes = [f"{given_up} rows fewer than without watching: they are watched"] if given_up else []
+    if not validation:
+        return _split(cleaner, tested), None
+    if not watched:
+        fix = "raise dataset.test_fraction, give more rows, or set watch.every=null"
+        raise DataError(cleaner.rows.source, "no held-out row is left to watch beside those measured in the end", fix)
+    dropped, cleaner.dropped = cleaner.dropped, cleaner.dropped | {WATCHED: len(watched)}
+    test = _split(cleaner, tested)
+    test.report.notes += notes
+    cleaner.dropped = dropped | {TESTED: len(tested)}
+    ours = _split(cleaner, watched)
+    ours.report.split = "validation"
+    return test, ours
 
 
 def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
@@ -95,7 +142,9 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
     if not kept:
         what = f"no usable row is left of the {cleaner.read} of split '{rows.split}'{_reasons(cleaner.dropped)}"
         raise DataError(rows.source, what, "fix the rows, or give a dataset whose rows can be used")
-    repeated = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
+    notes = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
+    if cleaner.parts:
+        notes.append(f"{cleaner.parts} parts of messages that are no text (images, say) were left out")
     report = LoadReport(
         split=rows.split,
         source=rows.source,
@@ -103,7 +152,7 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
         read=cleaner.read,
         kept=len(kept),
         dropped=dict(sorted(cleaner.dropped.items(), key=lambda item: -item[1])),
-        notes=[*rows.notes, *cleaner.notes, *repeated],
+        notes=[*cleaner.dataset.notes(), *rows.notes, *cleaner.notes, *notes],
     )
     examples = [example for row in kept for example in row.examples]
     return Split(examples, report, [row.native for row in kept], [row.columns for row in kept])

@@ -17,6 +17,7 @@ from rlpipe.config.kinds import Head, ModelConfig, Precision, RewardConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import ModelError, Problem
 from rlpipe.models.base import Loaded
+from rlpipe.stages.named import refuse_altered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,6 +45,7 @@ def load_frozen(
         model, rest = _known[key]
         if (found := model()) is not None:
             return dataclasses.replace(rest, model=found)
+    refuse_altered(folder)
     loaded = Pretrained(settings).load(source, head, 0, device, scratch)
     loaded.model.requires_grad_(False)
     loaded.model.eval()
@@ -64,7 +66,7 @@ class FrozenModelConfig(RewardConfig):
     stage: list[str] = setting(list, Changes.indirect)
     """Instead of `model`: the overrides of the run that makes it; model and dataset are inherited unless named."""
     precision: Precision = Precision.float32
-    batch_tokens: int = setting(8192, Changes.nothing, at_least=1)
+    batch_tokens: int = setting(8192, Changes.nothing, at_least=1, at_most=10**9, usual=(64, 2**22))
     """Tokens per forward pass, padding included."""
 
 
@@ -76,8 +78,6 @@ def model_problems(config: FrozenModelConfig, required: bool) -> list[Problem]:
     if required and config.model is None and not config.stage:
         fix = "give a hub id or a folder, or the run that trains it: stage=['method=reward_model']"
         found.append(Problem("model", "is not given", fix))
-    if config.batch_tokens < 1:
-        found.append(Problem("batch_tokens", f"{config.batch_tokens} would hold no row", "give at least 1"))
     return found
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from rlpipe.config.ranges import out_of_range
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
@@ -17,15 +18,15 @@ from rlpipe.datasets.forms import Prompt
 class SamplingConfig:
     """How completions are drawn."""
 
-    temperature: float = setting(1.0, at_least=0)
+    temperature: float = setting(1.0, at_least=0, at_most=100, usual=(None, 2))
     """Logits are divided by it; 0 takes the likeliest token (greedy)."""
-    top_p: float = setting(1.0, above=0, at_most=1)
+    top_p: float = setting(1.0, above=0, at_most=1, usual=(0.1, 1))
     """Draw from the fewest tokens that together have this probability (arXiv:1904.09751)."""
-    top_k: int = setting(0, at_least=0, zero="all tokens")
+    top_k: int = setting(0, at_least=0, zero="all tokens", at_most=10**7)
     """Draw from this many likeliest tokens; 0 for all."""
     min_p: float = setting(0.0, at_least=0, below=1)
     """Draw from tokens that have at least this share of the likeliest one's probability (arXiv:2407.01082)."""
-    max_tokens: int = setting(128, at_least=1)
+    max_tokens: int = setting(128, at_least=1, at_most=10**7, usual=(None, 2**17), timed=True)
     """Longest completion in tokens, tool results included."""
     stop: list[str] = field(default_factory=list)
     """End a completion after any of these strings."""
@@ -81,20 +82,17 @@ class Rollout:
 
 
 def sampling_problems(sampling: SamplingConfig, where: str) -> list[Problem]:
-    """Return which settings are out of range; `where` is the dotted path of the config."""
-    ranges = [
-        ("temperature", 0 <= sampling.temperature < math.inf, "0 (greedy) or more"),
-        ("top_p", 0 < sampling.top_p <= 1, "above 0, at most 1"),
-        ("top_k", sampling.top_k >= 0, "0 (all) or more"),
-        ("min_p", 0 <= sampling.min_p <= 1, "from 0 to 1"),
-        ("max_tokens", sampling.max_tokens >= 1, "1 or more"),
-        ("stop", all(sampling.stop), "strings of at least one character"),
-    ]
-    return [
-        Problem(f"{where}.{name}", f"{getattr(sampling, name)!r} is out of range", f"give {wanted}")
-        for name, fits, wanted in ranges
-        if not fits
-    ]
+    """Return what is wrong with settings; `where` is the dotted path of the config, with its last dot."""
+    wrong = [problem for problem in out_of_range(sampling, where) if problem.fatal]
+    return wrong + stop_problems(sampling.stop, where)
+
+
+def stop_problems(stop: Sequence[str] | None, where: str) -> list[Problem]:
+    """Return what is wrong with stop strings; `where` is the dotted path of their node, with its last dot."""
+    if all(stop or ()):
+        return []
+    what = "an empty string stands everywhere, so that every completion would end at once"
+    return [Problem(f"{where}stop", what, "drop it, or give strings of at least one character")]
 
 
 @dataclass
@@ -108,9 +106,13 @@ class Score:
     """False where no answer could be read from the text; counted apart from wrong answers."""
 
 
-def greedy_problems(sampling: SamplingConfig, where: str) -> list[Problem]:
-    """Return what is wrong with greedy sampling, where completions of one prompt are compared with each other."""
-    if sampling.temperature != 0:
-        return []
-    what = "0 draws the same completion every time, which teaches nothing"
-    return [Problem(f"{where}.temperature", what, "it must be above 0; for example 1")]
+def training_problems(sampling: SamplingConfig, where: str) -> list[Problem]:
+    """Return what is wrong with sampling, where completions of one prompt are compared with each other.
+
+    `where` is the dotted path of the config, with its last dot.
+    """
+    found = stop_problems(sampling.stop, where)
+    if sampling.temperature == 0:
+        what = "0 draws the same completion every time, which teaches nothing"
+        found.append(Problem(f"{where}temperature", what, "it must be above 0; for example 1"))
+    return found

@@ -37,7 +37,7 @@ class Sampler:
         `watch` sees each completion whenever it has grown. Raises ConfigError for settings out of range, or tools that
         do not go together.
         """
-        problems = sampling_problems(sampling, "sampling")
+        problems = sampling_problems(sampling, "sampling.")
         if problems:
             raise ConfigError(problems)
         self.loaded, self.sampling, self.tools = loaded, sampling, tools
@@ -63,7 +63,7 @@ class Sampler:
         numbers. Raises DataError for a prompt that leaves no room in the model's context, TrainingError for logits that
         are no numbers, and for an engine that has other weights than the model.
         """
-        layouts = [lay_out(prompt.prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
+        layouts = [lay_out(prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
         ids = encode(layouts, self.loaded.tokenizer)
         rows = [
             Row(number, index, self._room(prompt, tokens), tokens, prompt.id, seed)

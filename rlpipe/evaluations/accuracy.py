@@ -36,7 +36,7 @@ class AccuracyConfig(EvaluationConfig):
     dataset's natural one."""
     greedy: bool = True
     """Measure the likeliest completion of each prompt."""
-    samples: int = setting(0, at_least=0)
+    samples: int = setting(0, at_least=0, at_most=10**5, usual=(None, 1024), zero="none")
     """Completions drawn of each prompt beside, for pass@k; 0 for none."""
     k: list[int] = setting(list, at_least=1)
     """The k of pass@k, none above `samples`; empty for 1 and `samples`."""
@@ -54,17 +54,16 @@ class Accuracy(Evaluation):
     Config = AccuracyConfig
     config: AccuracyConfig
     takes = (Prompt,)
+    verifies = True
     takes_reward = True
     takes_tool = True
     draws = True
 
     def problems(self) -> list[Problem]:
-        """Say which settings are out of range, and which k needs more samples."""
+        """Say where nothing is drawn, and which k needs more samples."""
         config, found = self.config, draw_problems(self.config.sampling)
         if not config.greedy and config.samples < 1:
             found.append(Problem("samples", "nothing is drawn", "set samples to 1 or more, or greedy=true"))
-        if config.samples < 0:
-            found.append(Problem("samples", f"{config.samples} is no number of completions", "give 0 or more"))
         for k in config.k:
             if not 1 <= k <= config.samples:
                 what = f"pass@{k} cannot be estimated from {config.samples} completions"
@@ -82,6 +81,16 @@ class Accuracy(Evaluation):
             what = f"verifier {name} reads the column '{lacking[0]}', which prompts of this dataset lack"
             return Problem("", what, "")
         return None if reward.verifies else Problem("", f"reward {name} does not say what is right", "")
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return accuracy and what goes with it; the verifier's own parts are known where it names them."""
+        chosen = verifier(self.config.reward, resolve(config))
+        if chosen is None or chosen.parts is None:
+            return None
+        own = ("accuracy", "accuracy_low", "accuracy_high", "value", "unparsed", "length", "ended_by_length")
+        drawn = [f"pass@{k}" for k in self._ks()] if self.config.samples else []
+        with_tools = ("accuracy_without_tool", "tool_calls", "tool_errors") if config.tool and self.config.tool else ()
+        return (*own, *chosen.parts, *drawn, *with_tools)
 
     def start(self, context: EvaluationContext) -> None:
         """Take the verifier, the tools and the lengths of the run."""

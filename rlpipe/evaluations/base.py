@@ -58,6 +58,8 @@ class Evaluation(ABC):
     """Whether completions that it draws may call the run's tools."""
     draws: bool = False
     """Whether it looks at completions that it draws."""
+    verifies: ClassVar[bool] = False
+    """Whether it tells right completions from wrong ones."""
     whole: ClassVar[bool] = False
     """Whether its examples must be measured together, by one process; others are shared out, in portions."""
     portion: ClassVar[int] = 128
@@ -76,6 +78,10 @@ class Evaluation(ABC):
         The Problem's `where` stays empty, and so may its `fix`: leaving the evaluation out is always offered.
         `columns` are those that the examples bring as prompts, None where they are not known yet.
         """
+        return None
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return the names that `summary` may give in a run; None where that is not known before. Cheap."""
         return None
 
     def start(self, context: EvaluationContext) -> None:  # noqa: B027

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from rlpipe.config.schema import RunConfig
 from rlpipe.datasets.forms import Choice, Completion, Example, text_of
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
@@ -17,6 +18,10 @@ class ChoiceAccuracy(Evaluation):
     """Accuracy on questions with several given answers."""
 
     takes = (Choice,)
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return both accuracies."""
+        return ("accuracy", "accuracy_per_token")
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Prompt, text_of
-from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, sampling_problems
+from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig, stop_problems
 from rlpipe.engines.transformers import TransformersConfig
 from rlpipe.records.provenance import plain
 
@@ -28,15 +28,15 @@ MAX_TOKENS = 256
 class DrawConfig:
     """How an evaluation draws completions: `method.sampling`'s fields, of which two may be left to the method."""
 
-    temperature: float = setting(1.0, at_least=0)
+    temperature: float = setting(1.0, at_least=0, at_most=100, usual=(None, 2))
     """Logits are divided by it; 0 takes the likeliest token (greedy)."""
-    top_p: float = setting(1.0, above=0, at_most=1)
+    top_p: float = setting(1.0, above=0, at_most=1, usual=(0.1, 1))
     """Draw from the fewest tokens that together have this probability (arXiv:1904.09751)."""
-    top_k: int = setting(0, at_least=0, zero="all tokens")
+    top_k: int = setting(0, at_least=0, zero="all tokens", at_most=10**7)
     """Draw from this many likeliest tokens; 0 for all."""
     min_p: float = setting(0.0, at_least=0, below=1)
     """Draw from tokens that have at least this share of the likeliest one's probability (arXiv:2407.01082)."""
-    max_tokens: int | None = setting(None, at_least=1)
+    max_tokens: int | None = setting(None, at_least=1, at_most=10**7, usual=(None, 2**17))
     """Longest completion in tokens; null: as in training, or 256 where the method samples nothing."""
     stop: list[str] | None = None
     """End a completion after any of these strings; null: as in training."""
@@ -77,8 +77,8 @@ def drawing(config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], 
 
 
 def draw_problems(draw: DrawConfig) -> list[Problem]:
-    """Return which settings of a draw are out of range, each at its field's name."""
-    return sampling_problems(settings(draw, None), "sampling")
+    """Return what is wrong with a draw beside its numbers, each at its field's name."""
+    return stop_problems(draw.stop, "sampling.")
 
 
 def complete(
@@ -130,7 +130,7 @@ def converse(
                 answer = {"role": "assistant", "content": rollout.text}
                 question = {"role": "user", "content": turns[len(answers[number]) - 1]}
                 later = f"{prompts[number].id}/turn{len(answers[number]) + 1}"
-                going_on.append((number, Prompt(later, [*prompt.prompt, answer, question])))
+                going_on.append((number, Prompt(later, [*prompt.prompt, answer, question], tools=prompt.tools)))
         waiting = going_on
     return answers
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import resolve
+from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
@@ -74,6 +75,10 @@ class Leaderboard(Evaluation):
         if config.prompt_field == config.response_field or not (config.prompt_field and config.response_field):
             found.append(Problem("response_field", "prompt and response need two names", "give two different ones"))
         return found
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return what is counted of responses."""
+        return ("responses", "length", "ended_by_length")
 
     def start(self, context: EvaluationContext) -> None:
         """Take the run's folder, its tools and its lengths."""

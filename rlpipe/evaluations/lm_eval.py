@@ -35,9 +35,9 @@ class LmEvalConfig(EvaluationConfig):
     """Tasks, groups and tags of the harness by name (`lm-eval ls tasks`), or YAML files of tasks."""
     include_path: str | None = setting(None, Changes.nothing)
     """A folder with YAML files of further tasks."""
-    num_fewshot: int | None = setting(None, at_least=0)
+    num_fewshot: int | None = setting(None, at_least=0, at_most=1000, usual=(None, 64))
     """Worked examples shown before each question; null: as each task says."""
-    batch_size: int = setting(16, Changes.nothing, at_least=1)
+    batch_size: int = setting(16, Changes.nothing, at_least=1, at_most=10**5, usual=(None, 4096))
     """Rows per forward pass."""
     apply_chat_template: bool = False
     """Lay prompts out by the model's chat template; the harness's own default is plain text."""
@@ -64,10 +64,6 @@ class LmEval(Evaluation):
         if config.include_path is not None and not Path(config.include_path).expanduser().is_dir():
             found.append(Problem("include_path", f"there is no folder {config.include_path}", "correct the path"))
             return found
-        for name, least in (("num_fewshot", 0), ("batch_size", 1)):
-            value = getattr(config, name)
-            if value is not None and value < least:
-                found.append(Problem(name, f"{value} is out of range", f"give {least} or more"))
         if folder is not None:
             found += self._unknown(folder)
         return found

@@ -7,11 +7,12 @@ the model writes until it is about to give an answer, then the reference's answe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rlpipe.config.kinds import EvaluationConfig
+from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
@@ -49,11 +50,16 @@ class Perplexity(Evaluation):
         self.draws = self.config.reasoning
 
     def problems(self) -> list[Problem]:
-        """Say which settings are out of range."""
+        """Say what is wrong with stop strings and cue."""
         found = draw_problems(self.config.sampling)
         if not self.config.cue.strip():
             found.append(Problem("cue", "is empty", "give what stands before the final answer, for example '####'"))
         return found
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return perplexity and loss, and with reasoning those of answers."""
+        reasoned = ("answer_perplexity", "reasoned_perplexity", "reasoning_gain") if self.config.reasoning else ()
+        return ("perplexity", "loss", *reasoned)
 
     def start(self, context: EvaluationContext) -> None:
         """Take the run's lengths."""
@@ -96,12 +102,14 @@ class Perplexity(Evaluation):
     def _add_reasoned(self, loaded: Loaded, completions: Sequence[Completion], rows: list[Row]) -> None:
         """Let the model reason, and score the final answers after it and after nothing."""
         from rlpipe.engines.scoring import Span, span_likelihoods
-        from rlpipe.models.tokens import encode, render
+        from rlpipe.models.layout import render
+        from rlpipe.models.tokens import encode
 
-        prompts = [Prompt(example.id, example.prompt) for example in completions]
+        prompts = [Prompt(example.id, example.prompt, tools=example.tools) for example in completions]
         drawn = complete(loaded, prompts, self.sampling, seed=self.config.seed)
         thoughts = [rollout.text.partition(self.config.cue)[0] for (rollout,) in drawn]
-        heads = render([example.prompt for example in completions], loaded.tokenizer, header=True)
+        tools, ids = [prompt.tools for prompt in prompts], [prompt.id for prompt in prompts]
+        heads = render([prompt.prompt for prompt in prompts], loaded.tokenizer, True, tools, ids)
         answers = encode([f" {self._answer(example)}" for example in completions], loaded.tokenizer)
         reasoned = [f"{head}{thought}{_gap(thought)}" for head, thought in zip(heads, thoughts, strict=True)]
         contexts = encode([f"{context}{self.config.cue}" for context in [*heads, *reasoned]], loaded.tokenizer)

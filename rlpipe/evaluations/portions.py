@@ -1,18 +1,21 @@
 """Measuring examples portion by portion: shown as it goes on, and never twice where a run was interrupted.
 
-The rows of finished portions are kept in `evaluations/<name>.<when>.jsonl.part` until all are there. Portions
-begin at fixed places, so that an interrupted measurement ends with the rows that it would have had.
+Finished portions are kept in `evaluations/<name>.<when>.jsonl.part` until all are there, a line each: where it begins,
+the ids of its examples, and their rows. Portions begin at fixed places, so that an interrupted measurement ends with
+the rows that it would have had; a line that is out of place, twice or of other examples ends what is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import PluginError
-from rlpipe.core.files import append, json_line, read_lines, write_lines
+from rlpipe.core.files import append, json_line, parse_lines, remove, write_lines
 from rlpipe.core.progress import Counting
+from rlpipe.core.signals import heed
 from rlpipe.datasets.forms import Example
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
@@ -25,33 +28,59 @@ def measure(
     """Measure examples, each process its share, and record the rows; every process gets all of them, in order."""
     kept = record.run_dir / "evaluations" / f"{name}.{when}.jsonl.part"
     size = len(examples) if evaluation.whole else evaluation.portion
-    rows: list[Row] = distributed.broadcast(_begun(kept, size) if distributed.is_main() else None)
+    rows: list[Row] = distributed.broadcast(_begun(kept, examples, size) if record.may_write() else None)
     shown = bool(record.config["log"]["progress"])
     with Counting(f"{name} {when}", len(examples), done=len(rows), enabled=shown) as progress:
         while len(rows) < len(examples):
-            portion = examples[len(rows) : len(rows) + size]
-            new = _alone(evaluation, portion, loaded) if evaluation.whole else _shared(evaluation, portion, loaded)
-            if len(new) != len(portion):
-                what = f"gave {len(new)} rows for {len(portion)} examples"
-                raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
+            new = _portion(name, evaluation, examples[len(rows) : len(rows) + size], loaded)
             rows += new
-            if len(rows) < len(examples) and distributed.is_main():
-                append(kept, "".join(map(json_line, new)))
+            if len(rows) < len(examples) and record.may_write():
+                append(kept, json_line({**_place(examples, len(rows) - len(new), size), "rows": new}))
             progress.advance(len(rows))
+            heed()
     record.write_evaluation(name, when, rows)
-    if distributed.is_main():
-        kept.unlink(missing_ok=True)
+    if record.may_write():
+        remove(kept)
     return rows
 
 
-def _begun(kept: Path, size: int) -> list[Row]:
-    """Return the rows of whole portions that an earlier attempt has measured; what it left of another is cut off."""
-    rows = read_lines(kept)
-    whole = rows[: len(rows) // size * size] if size else []
+def _begun(kept: Path, examples: Sequence[Example], size: int) -> list[Row]:
+    """Return the rows of the portions that an earlier attempt has measured, and cut off whatever else it has left."""
+    lines = parse_lines(kept.read_bytes())[0] if kept.exists() else []
+    whole: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    for line in lines:
+        place, new = _place(examples, len(rows), size), line.get("rows")
+        if {**line, "rows": None} != {**place, "rows": None} or not isinstance(new, list):
+            break
+        if len(new) != len(place["ids"]) or not all(isinstance(row, dict) for row in new):
+            break
+        whole.append(line)
+        rows += new
+    kept.parent.mkdir(parents=True, exist_ok=True)
     if kept.exists():
         write_lines(kept, whole)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    return whole
+    return rows
+
+
+def _place(examples: Sequence[Example], first: int, size: int) -> dict[str, Any]:
+    """Return what tells one portion from all others."""
+    return {"first": first, "ids": [example.id for example in examples[first : first + size]]}
+
+
+def measure_all(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    """Measure examples, each process its share, and record nothing; every process gets all rows, in order."""
+    size = len(examples) if evaluation.whole else evaluation.portion
+    parts = (examples[start : start + size] for start in range(0, len(examples), size))
+    return [row for part in parts for row in _portion(name, evaluation, part, loaded)]
+
+
+def _portion(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    rows = _alone(evaluation, examples, loaded) if evaluation.whole else _shared(evaluation, examples, loaded)
+    if len(rows) != len(examples):
+        what = f"gave {len(rows)} rows for {len(examples)} examples"
+        raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
+    return rows
 
 
 def _shared(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:

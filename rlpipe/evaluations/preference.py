@@ -9,9 +9,11 @@ scores higher.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rlpipe.config.kinds import Head
+from rlpipe.config.resolved import resolve
+from rlpipe.config.schema import RunConfig
 from rlpipe.datasets.forms import Example, Preference, text_of
 from rlpipe.evaluations.base import Evaluation, Row
 from rlpipe.models.base import Loaded
@@ -22,6 +24,11 @@ class PreferenceAccuracy(Evaluation):
 
     takes = (Preference,)
     heads = (Head.causal_lm, Head.reward)
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return accuracy and margin, for a language model also those of its implied reward."""
+        implied = ("reward_accuracy", "reward_margin") if resolve(config).method.head is Head.causal_lm else ()
+        return ("accuracy", "margin", *implied)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a pair: `score` 1, 0, or 0.5 for a tie.

@@ -22,7 +22,7 @@ def problems(file: str | None, field: str | None) -> list[Problem]:
     if file is None:
         return [Problem("field", "a field is named without a file", "name the file too")] if field is not None else []
     try:
-        _field(Path(file).expanduser(), _rows(file, first_only=True), field)
+        _field(Path(file).expanduser(), _rows(file, limit=1), field)
     except DataError as error:
         return [error.at("file")]
     return []
@@ -41,13 +41,13 @@ def read(file: str, field: str | None, limit: int | None) -> list[Prompt]:
     return [_prompt(path, number, row, name) for number, row in enumerate(rows[:limit])]
 
 
-def _rows(file: str, first_only: bool = False) -> list[Row]:
+def _rows(file: str, limit: int | None = None) -> list[Row]:
     path = Path(file).expanduser()
     if path.suffix == ".txt":
         return _lines(path)
     if path.is_file() and suffix_of(path) is None:
         raise DataError(path, "not a kind of file that holds prompts", f"give one of .txt, {', '.join(SUFFIXES)}")
-    return read_rows(path, first_only)
+    return read_rows(path, limit)
 
 
 def _lines(path: Path) -> list[Row]:

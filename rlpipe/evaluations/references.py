@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rlpipe.config.kinds import Head
 from rlpipe.core import distributed
 from rlpipe.core.errors import ModelError
-from rlpipe.core.files import append, json_line, keep_rows, read_lines
+from rlpipe.core.files import append, json_line, parse_lines, write_lines
+from rlpipe.core.shapes import misfit
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import like, load_frozen
 from rlpipe.engines.rollout import SamplingConfig
@@ -50,9 +51,7 @@ class References:
         Every process of a run must ask at the same point.
         """
         if self._kept is None:
-            if distributed.is_main():
-                keep_rows(self.file, lambda row: True)  # a kill may have left half a line
-            self._kept = {row["id"]: row["response"] for row in distributed.broadcast(read_lines(self.file))}
+            self._kept = distributed.broadcast(self._drawn() if distributed.is_main() else None)
         missing = [prompt for prompt in prompts if prompt.id not in self._kept]
         drawn: dict[str, str] = {}
         if missing:
@@ -66,6 +65,15 @@ class References:
             self.folder.mkdir(parents=True, exist_ok=True)
             append(self.file, "".join(json_line({"id": id, "response": text}) for id, text in new.items()))
         return [self._kept[prompt.id] for prompt in prompts]
+
+    def _drawn(self) -> dict[str, str]:
+        """Return what an earlier attempt has drawn; lines that a kill or the disk has damaged are drawn again."""
+        data = self.file.read_bytes() if self.file.exists() else b""
+        found, damaged = parse_lines(data)
+        rows = [row for row in found if misfit(row, {"id": str, "response": str}) is None]
+        if damaged or len(rows) < len(found):
+            write_lines(self.file, rows)
+        return {row["id"]: row["response"] for row in rows}
 
     def release(self) -> None:
         """Let go of the model."""

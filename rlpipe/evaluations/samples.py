@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import resolve
+from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Form, Prompt
@@ -37,7 +38,7 @@ class SamplesConfig(EvaluationConfig):
     field: str | None = setting(None, Changes.indirect)
     """The file's field that holds the prompt; null: the first among prompt, turns, messages, instruction, question and
     text."""
-    max_tokens: int = setting(128, at_least=1)
+    max_tokens: int = setting(128, at_least=1, at_most=10**7, usual=(None, 2**17))
     """Longest completion in tokens."""
 
 
@@ -56,11 +57,12 @@ class Samples(Evaluation):
             self.takes = ()
 
     def problems(self) -> list[Problem]:
-        """Say what is wrong with the file, and that a completion must have a token."""
-        found = prompt_files.problems(self.config.file, self.config.field)
-        if self.config.max_tokens < 1:
-            found.append(Problem("max_tokens", f"{self.config.max_tokens} is no length", "give 1 or more"))
-        return found
+        """Say what is wrong with the file."""
+        return prompt_files.problems(self.config.file, self.config.field)
+
+    def numbers(self, config: RunConfig) -> Collection[str] | None:
+        """Return none: a few completions are no measurement."""
+        return ()
 
     def start(self, context: EvaluationContext) -> None:
         """Take the run's tools."""

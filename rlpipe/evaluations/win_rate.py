@@ -88,7 +88,7 @@ class WinRate(Evaluation):
     portion = 32  # responses are long
 
     def problems(self) -> list[Problem]:
-        """Say which settings contradict each other or are out of range."""
+        """Say which settings contradict each other."""
         config, found = self.config, draw_problems(self.config.sampling)
         named = config.model is not None or bool(config.stage)
         if config.against is Against.dataset and named:

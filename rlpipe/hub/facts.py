@@ -66,7 +66,8 @@ def local_facts(source: str | Path) -> Facts | None:
 
 def weights_folder(folder: Path) -> Path:
     """Return the folder, or the `model/` inside it where it is a run's. Raises ModelError for a run without one."""
-    if (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
+    run = any((folder / name).is_file() for name in ("manifest.json", "manifest.copy.json"))
+    if (folder / "config.json").is_file() or not run:
         return folder
     if not (folder / "model" / "config.json").is_file():
         raise ModelError(
@@ -91,6 +92,11 @@ def check_files(folder: Path) -> None:
     """Raise ModelError unless a folder has a config, whole safetensors weights and a tokenizer."""
     read_config(folder)
     read_tensors(folder)
+    check_tokenizer(folder)
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Raise ModelError unless a folder has one of the sets of files that a tokenizer is read from."""
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
         raise ModelError(
             folder,
@@ -133,7 +139,12 @@ def read_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
             f"has no model.safetensors{hint}",
             "give a folder with safetensors weights, as save_pretrained writes them",
         )
-    return {name: shape for path in paths for name, shape in _header(path).items()}
+    found = {name: shape for path in paths for name, shape in _header(path).items()}
+    listed = set(_json(index).get("weight_map", {})) if index.is_file() else set()
+    if absent := sorted(listed - set(found)):
+        what = f"names {len(absent)} weights that its files do not hold ({absent[0]} …)"
+        raise ModelError(index, what, "fetch the files again")
+    return found
 
 
 def _header(path: Path) -> dict[str, tuple[int, ...]]:

@@ -110,6 +110,21 @@ def _cached(source: str, revision: str | None, reason: str) -> tuple[Path, list[
     return folder, [f"{source}: hub commit {folder.name}, from the local cache because {reason}"]
 
 
+def cannot_be_had(source: str, revision: str | None) -> str | None:
+    """Return why a hub model cannot be had, where that is sure without asking: the hub is switched off, and no copy."""
+    from huggingface_hub import constants as hub
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if not hub.is_offline_mode():
+        return None
+    try:
+        found = try_to_load_from_cache(source, "config.json", revision=revision)
+    except HFValidationError:
+        return "it is no valid hub id"
+    return None if isinstance(found, str) else "HF_HUB_OFFLINE is set"
+
+
 def _refusal(source: str, revision: str | None, error: Exception) -> ModelError:
     """Say in our words why the hub did not give a model."""
     from huggingface_hub import errors as hub

@@ -10,7 +10,7 @@ A method is one class (`base.Method`) and the dataclass of its settings (`Config
 and what is new about it:
 
     offline.py      on examples that stay as they are (TRL trains): `columns`, how tokens become the trainer's columns,
-                    and `own`, which of its settings are which of TRL's       sft reward_model dpo kto orpo simpo
+                    and `library_fields`, which are which of TRL's       sft reward_model dpo kto orpo simpo
     online.py       on completions of its own policy (rlpipe's loop): `advantages`, what each token is worth, and
                     `policy_loss`, what is differentiated                     rloo grpo reinforce ppo
     trl.py          the same by TRL's own trainers, to compare with           trl_rloo trl_grpo

@@ -12,7 +12,7 @@ from rlpipe.config.resolved import resolve
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import SamplingConfig, greedy_problems
+from rlpipe.engines.rollout import SamplingConfig, training_problems
 from rlpipe.methods.base import Method
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ class AIFeedbackConfig(MethodConfig):
     """How responses are drawn, judged and paired."""
 
     mode: Mode = Mode.best_of_n
-    samples: int = setting(5, at_least=2)
+    samples: int = setting(5, at_least=2, at_most=1024, usual=(None, 64))
     """Responses of each prompt (5 in SimPO's on-policy data, arXiv:2405.14734)."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(temperature=0.8, max_tokens=256))
     """How responses are drawn; the temperature is that of the same data."""
     margin: float = setting(0.0, at_least=0)
     """Scores that differ by no more than this are a tie; ties are dropped and counted."""
     cut: Cut = Cut.drop
-    chunk: int = setting(32, Changes.run, at_least=1)
+    chunk: int = setting(32, Changes.run, at_least=1, at_most=10**6)
     """Prompts between two savings: what an interruption costs at most."""
 
 
@@ -81,7 +81,7 @@ class AIFeedback(Method):
 
 def _problems(settings: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem]:
     """Yield what is wrong with the settings taken together."""
-    yield from _ranges(settings)
+    yield from _numbers(settings)
     defaults = {one.name: one for one in fields(AIFeedbackConfig)}
     for name in INERT:
         value, default = getattr(settings, name), defaults[name]
@@ -92,19 +92,13 @@ def _problems(settings: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem
         yield from _comparing(config)
 
 
-def _ranges(settings: AIFeedbackConfig) -> Iterator[Problem]:
-    yield from greedy_problems(settings.sampling, "method.sampling")
-    if settings.samples < 2:
-        yield Problem("method.samples", f"{settings.samples} makes no pair", "draw 2 or more responses of each prompt")
-    elif settings.samples % 2 and settings.mode is not Mode.best_of_n:
+def _numbers(settings: AIFeedbackConfig) -> Iterator[Problem]:
+    yield from training_problems(settings.sampling, "method.sampling.")
+    if settings.samples % 2 and settings.mode is not Mode.best_of_n:
         what = f"{settings.mode.value} takes responses two by two, and {settings.samples} leaves one over"
         yield Problem("method.samples", what, f"set {settings.samples - 1} or {settings.samples + 1}")
-    if not 0 <= settings.margin < float("inf"):
-        yield Problem("method.margin", f"{settings.margin} is no distance", "give 0 or more")
     if settings.margin > 0 and settings.mode is Mode.pairwise:
         yield Problem("method.margin", "pairwise has no scores to differ", "drop it, or choose another method.mode")
-    if settings.chunk < 1:
-        yield Problem("method.chunk", f"{settings.chunk} prompts are none", "give 1 or more")
     if settings.sampling.max_tokens >= settings.max_length:
         what = f"responses of {settings.sampling.max_tokens} tokens leave no room for a prompt in {settings.max_length}"
         yield Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length")

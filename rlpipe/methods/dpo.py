@@ -50,7 +50,7 @@ class DPOConfig(OfflineConfig):
     loss: str = "sigmoid"
     """sigmoid (the paper's), ipo, hinge, robust, exo_pair, nca_pair, bco_pair, sppo_hard, aot, aot_unpaired, apo_zero,
     apo_down, discopop, sft or sigmoid_norm."""
-    beta: float = setting(0.1, above=0)
+    beta: float = setting(0.1, above=0, at_most=10**4, usual=(1e-3, 10))
     """How closely the policy stays to the reference (the paper's value); tau in IPO. Larger is closer."""
     label_smoothing: float = setting(0.0, at_least=0, below=0.5)
     """For robust (0 to 0.5: how likely a label is flipped; its paper uses 0.1), exo_pair (1e-3) and aot."""
@@ -59,7 +59,7 @@ class DPOConfig(OfflineConfig):
     given reference log-probabilities of 0, which is the same."""
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
-    precompute_reference: bool = True
+    precompute_reference: bool = setting(True, unused_if="reference_free=true", timed=True)
     """Compute the reference's log-probabilities once, before training, and keep them in the run's folder. No second
     model is then in memory. False computes them at every step."""
     sync_reference: bool = False

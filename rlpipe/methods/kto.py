@@ -27,16 +27,16 @@ class KTOConfig(OfflineConfig):
     """TRL's default; the paper used 5e-7 (section 4.2) and its authors advise 5e-7 to 5e-6."""
     group_by_length: bool = False
     """Must stay off: which rows meet in a micro-batch is part of the KL estimate."""
-    beta: float = setting(0.1, above=0)
+    beta: float = setting(0.1, above=0, at_most=10**4, usual=(1e-3, 10))
     """How closely the policy stays to the reference (the paper's value). Larger is closer."""
-    desirable_weight: float = setting(1.0, at_least=0)
+    desirable_weight: float = setting(1.0, at_least=0, at_most=10**4, usual=(0.1, 10))
     """Weight of good completions."""
-    undesirable_weight: float = setting(1.0, at_least=0)
+    undesirable_weight: float = setting(1.0, at_least=0, at_most=10**4, usual=(0.1, 10))
     """Weight of bad completions. With n good and m bad ones the paper wants
     desirable_weight * n / (undesirable_weight * m) between 1 and 4/3 (equation 8 of the paper)."""
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
-    precompute_reference: bool = True
+    precompute_reference: bool = setting(True, timed=True)
     """Compute the reference's log-probabilities once, before training. No second model is then in memory."""
 
 

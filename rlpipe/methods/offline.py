@@ -32,11 +32,11 @@ class Overlong(Enum):
 class OfflineConfig(MethodConfig):
     """What every method on fixed data can be told."""
 
-    micro_batch_size: int = setting(8, at_least=1)
+    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True)
     """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`."""
     overlong: Overlong = Overlong.drop
     """`drop` leaves longer examples out and counts them; `truncate` cuts their end off."""
-    group_by_length: bool = True
+    group_by_length: bool = setting(True, timed=True)
     """Batch examples of similar length, so that little is padded; order still changes with seed and epoch."""
 
 

@@ -17,7 +17,7 @@ from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
-from rlpipe.engines.rollout import SamplingConfig, greedy_problems
+from rlpipe.engines.rollout import SamplingConfig, training_problems
 from rlpipe.methods.library import LibraryMethod
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class OnlineConfig(MethodConfig):
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
     warmup: float = 0.0
     """Share of the steps in which the learning rate rises from 0: the first batch of rollouts would teach nothing."""
-    group_size: int = setting(4, at_least=1)
+    group_size: int = setting(4, at_least=1, at_most=4096, usual=(None, 256), timed=True)
     """Completions of each prompt. RLOO's paper uses 2 and 4 (arXiv:2402.14740), GRPO's 64."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
@@ -104,27 +104,27 @@ class OnlineConfig(MethodConfig):
     """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
     length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
     et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
-    micro_batch_tokens: int = setting(8192, at_least=1)
+    micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22), timed=True)
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
-    epochs_per_batch: int = setting(1, at_least=1)
+    epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
     """Passes over each batch of rollouts; above 1 the completions are the more off-policy the later they are used."""
-    minibatches: int = setting(1, at_least=1)
+    minibatches: int = setting(1, at_least=1, at_most=10**5, usual=(None, 256), timed=True)
     """Optimiser steps per pass over a batch of rollouts."""
-    kl_coef: float = setting(0.05, at_least=0, zero="no reference")
+    kl_coef: float = setting(0.05, at_least=0, zero="no reference", at_most=10**4, usual=(None, 10), timed=True)
     """Weight of the KL from the reference; 0 needs none."""
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the KL is measured from; by default the policy's own start."""
-    kl_in: KLIn = KLIn.reward
-    kl_estimator: KLEstimator = KLEstimator.k1
-    sync_reference: int = setting(0, at_least=0, zero="never")
+    kl_in: KLIn = setting(KLIn.reward, unused_if="kl_coef=0")
+    kl_estimator: KLEstimator = setting(KLEstimator.k1, unused_if="kl_coef=0")
+    sync_reference: int = setting(0, at_least=0, zero="never", at_most=10**9)
     """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
-    sync_weight: float = setting(1.0, above=0, at_most=1)
+    sync_weight: float = setting(1.0, above=0, at_most=1, unused_if="sync_reference=0")
     """The policy's share when the reference moves: 1 copies it, less averages."""
     correction: Correction = Correction.none
-    correction_level: CorrectionLevel = CorrectionLevel.token
-    correction_cap: float = setting(2.0, above=1)
+    correction_level: CorrectionLevel = setting(CorrectionLevel.token, unused_if="correction=none")
+    correction_cap: float = setting(2.0, above=1, at_most=1e6, unused_if="correction=none")
     """The largest ratio; with `mask`, its inverse is the smallest. verl takes 2 for tokens, TRL 3 for completions."""
-    samples_every: int = setting(50, Changes.nothing, at_least=0, zero="never")
+    samples_every: int = setting(50, Changes.nothing, at_least=0, zero="never", at_most=10**9)
     """Optimiser steps between two looks at a few completions (samples.jsonl, tracker, terminal); 0 for none."""
 
     @property
@@ -143,9 +143,9 @@ class OnlineConfig(MethodConfig):
 class ClippedConfig(OnlineConfig):
     """A policy loss whose probability ratios are clipped (arXiv:1707.06347)."""
 
-    clip: float = setting(0.2, above=0)
+    clip: float = setting(0.2, above=0, at_most=1, usual=(0.01, 0.5))
     """Ratios of new to old probability are clipped to 1 ± this (the paper's value)."""
-    clip_high: float | None = setting(None, above=0)
+    clip_high: float | None = setting(None, above=0, at_most=1000, usual=(0.01, 10))
     """The upper bound's own distance from 1 (0.28 in DAPO, arXiv:2503.14476); null for `clip`."""
 
 
@@ -221,5 +221,5 @@ class OnlineMethod(LibraryMethod):
             what = "top-p, top-k and min-p leave tokens out of the draw, so the ratio to the policy would be biased"
             fix = "set method.sampling.top_p=1, top_k=0 and min_p=0, or method.correction=none"
             found.append(Problem("method.correction", what, fix))
-        found += greedy_problems(settings.sampling, "method.sampling")
+        found += training_problems(settings.sampling, "method.sampling.")
         return found + reference_problems(settings.reference, settings.kl_coef > 0, settings.sync_reference > 0, config)

@@ -19,7 +19,7 @@ class ORPOConfig(OfflineConfig):
 
     learning_rate: float = 8e-6
     """The paper's value for full fine-tuning (section C); TRL's LoRA example uses 8e-5."""
-    weight: float = setting(0.1, at_least=0)
+    weight: float = setting(0.1, at_least=0, at_most=10**4, usual=(None, 2))
     """Weight of the odds-ratio term beside the likelihood of the chosen sequence (the paper's lambda; 0.1 to 0.25)."""
 
 

@@ -33,18 +33,18 @@ class PPOConfig(ClippedConfig):
     learning_rate: float = 3e-6
     epochs_per_batch: int = 4
     """Passes over each batch of rollouts."""
-    gamma: float = setting(1.0, at_least=0, at_most=1)
+    gamma: float = setting(1.0, at_least=0, at_most=1, usual=(0.9, 1))
     """Discount of later rewards, per token."""
     lam: float = setting(0.95, at_least=0, at_most=1)
     """GAE's λ: 1 trusts sampled returns, 0 the value function (arXiv:1506.02438)."""
     whiten: bool = True
     """Shift and scale the batch's advantages to mean 0 and variance 1."""
-    value: ValueFrom = ValueFrom.model
-    value_coef: float = setting(0.1, at_least=0)
+    value: ValueFrom = setting(ValueFrom.model, timed=True)
+    value_coef: float = setting(0.1, above=0, at_most=1000, usual=(0.01, 10))
     """Weight of the value loss beside the policy's."""
-    value_clip: float | None = setting(0.2, above=0)
+    value_clip: float | None = setting(0.2, above=0, at_most=1000, usual=(0.01, 10))
     """Values move at most this far from the old ones in the loss; null does not clip."""
-    value_rate: float = setting(10.0, above=0)
+    value_rate: float = setting(10.0, above=0, at_most=10**5, usual=(0.1, 1000))
     """Learning rate of the value weights that the policy does not share, in multiples of `learning_rate`: the new
     layer starts from 0. verl's critic rate is ten times its actor's."""
 

@@ -20,7 +20,7 @@ class RewardModelConfig(OfflineConfig):
 
     learning_rate: float = 1e-5
     """TRL's reward example (1e-5 for all weights, 1e-4 for LoRA)."""
-    center_rewards_coefficient: float | None = setting(None, at_least=0)
+    center_rewards_coefficient: float | None = setting(None, at_least=0, at_most=1000, usual=(None, 1), zero="free")
     """Pulls the mean reward towards 0 (arXiv:2312.09244, which uses 0.01); null leaves it free."""
 
 

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.resolved import resolve
-from rlpipe.config.settings import Changes, changing
+from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Chat, Completion, Example, Text
 from rlpipe.methods.columns import Columns, language
@@ -47,8 +47,8 @@ class SFTConfig(OfflineConfig):
     learning_rate: float = 2e-5
     """TRL's default for full fine-tuning; its examples take 2e-4 for LoRA."""
     train_on: TrainOn = TrainOn.completion
-    packing: Packing = Packing.none
-    padding_free: bool = False
+    packing: Packing = setting(Packing.none, timed=True)
+    padding_free: bool = setting(False, timed=True)
     """Lay a micro-batch out as one row without padding. Meant for flash_attention_2; elsewhere batching by
     length saves more."""
 

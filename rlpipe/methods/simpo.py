@@ -20,9 +20,9 @@ class SimPOConfig(OfflineConfig):
 
     learning_rate: float = 1e-6
     """The paper's range is 3e-7 to 1e-6 (section 4); it is the setting that matters most."""
-    beta: float = setting(2.0, above=0)
+    beta: float = setting(2.0, above=0, at_most=10**4, usual=(0.1, 20))
     """Scale of the length-averaged log-probabilities (the paper: 2.0 to 2.5; up to 10 for some instruct models)."""
-    gamma_ratio: float = setting(0.5, at_least=0)
+    gamma_ratio: float = setting(0.5, at_least=0, at_most=1000, usual=(None, 2))
     """Target margin as a share of beta: gamma = gamma_ratio * beta (the paper: 0.3 to 0.8)."""
 
 

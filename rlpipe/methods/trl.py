@@ -13,7 +13,7 @@ from rlpipe.config.kinds import MethodConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import SamplingConfig, greedy_problems
+from rlpipe.engines.rollout import SamplingConfig, training_problems
 from rlpipe.methods.library import LibraryMethod
 
 if TYPE_CHECKING:
@@ -29,23 +29,23 @@ class TrlConfig(MethodConfig):
     """TRL's default."""
     batch_size: int = 64
     """Completions per optimiser step, over all devices and accumulation steps together."""
-    micro_batch_size: int = setting(8, at_least=1)
+    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True)
     """Completions per forward pass on one device; accumulation makes up the rest of `batch_size`."""
     schedule: str = "constant_with_warmup"
     """The learning-rate schedule: any name that transformers knows (linear, cosine, constant_with_warmup …)."""
     warmup: float = 0.0
     """Share of the steps in which the learning rate rises from 0."""
-    group_size: int = setting(4, at_least=1)
+    group_size: int = setting(4, at_least=1, at_most=4096, usual=(None, 256), timed=True)
     """Completions of each prompt."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn; stop strings are not TRL's."""
-    epochs_per_batch: int = setting(1, at_least=1)
+    epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
     """Passes over each batch of rollouts."""
-    minibatches: int = setting(1, at_least=1)
+    minibatches: int = setting(1, at_least=1, at_most=10**5, usual=(None, 256), timed=True)
     """Optimiser steps per pass over a batch of rollouts."""
-    kl_coef: float = setting(0.05, at_least=0, zero="no reference")
+    kl_coef: float = setting(0.05, at_least=0, zero="no reference", at_most=10**4, usual=(None, 10), timed=True)
     """Weight of the KL from the starting model; 0 needs no reference."""
-    clip: float = setting(0.2, above=0)
+    clip: float = setting(0.2, above=0, at_most=1, usual=(0.01, 0.5))
     """Ratios of new to old probability are clipped to 1 ± this."""
 
     @property
@@ -115,4 +115,4 @@ class TrlMethod(LibraryMethod):
             drawn, room = settings.sampling.max_tokens, settings.max_length
             what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        return found + greedy_problems(settings.sampling, "method.sampling")
+        return found + training_problems(settings.sampling, "method.sampling.")

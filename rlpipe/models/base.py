@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlpipe.config.kinds import Head, ModelConfig
+from rlpipe.core.errors import Problem
+from rlpipe.hub.facts import Facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +44,14 @@ class Model(ABC):
 
     def __init__(self, config: ModelConfig):
         self.config = config
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with the settings, each at its field's name. Cheap: imports nothing heavy."""
+        return []
+
+    def facts(self) -> Facts | None:
+        """Return what is known of the model before it is loaded or made, None for nothing. Raises ModelError."""
+        return None
 
     @abstractmethod
     def load(self, source: str | None, head: Head, seed: int, device: str, scratch: Path) -> Loaded:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import Head, ModelConfig, Quantize
 from rlpipe.config.settings import Changes, changing, setting
-from rlpipe.core.errors import ModelError
+from rlpipe.core.errors import ModelError, Problem
+from rlpipe.hub.facts import Facts
+from rlpipe.hub.inspection import vocabulary
 from rlpipe.models.base import Loaded, Model
 from rlpipe.models.pretrained import Pretrained, finish, load_tokenizer, weight_dtype
 
@@ -25,15 +28,15 @@ class BlankConfig(ModelConfig):
     """The shape of the network; the defaults give about a million weights."""
 
     dataset_source: str = "sample"
-    hidden_size: int = setting(128, at_least=1)
+    hidden_size: int = setting(128, at_least=1, at_most=10**5, timed=True)
     """Width of the residual stream."""
-    layers: int = setting(4, at_least=1)
+    layers: int = setting(4, at_least=1, at_most=1000, timed=True)
     """Transformer blocks."""
-    heads: int = setting(4, at_least=1)
+    heads: int = setting(4, at_least=1, at_most=10**4, timed=True)
     """Attention heads; must divide `hidden_size`."""
-    kv_heads: int = setting(2, at_least=1)
+    kv_heads: int = setting(2, at_least=1, at_most=10**4, timed=True)
     """Key and value heads, shared by the attention heads (arXiv:2305.13245); must divide `heads`."""
-    intermediate_size: int = setting(384, at_least=1)
+    intermediate_size: int = setting(384, at_least=1, at_most=10**6, timed=True)
     """Width of the gated MLP."""
     context: int | None = 512
 
@@ -45,6 +48,50 @@ class Blank(Model):
     config: BlankConfig
     made_of = TOKENIZER
 
+    def problems(self) -> list[Problem]:
+        """Say which numbers make no network, and what weights that are made up cannot be."""
+        return list(self._problems())
+
+    def _problems(self) -> Iterator[Problem]:
+        own = self.config
+        if own.source is not None or own.revision is not None:
+            what = "model=blank makes its weights up and reads none"
+            yield Problem("source", what, "leave source and revision out, or load weights with model=hf")
+        if own.quantize is not Quantize.none:
+            yield Problem("quantize", "weights that are not trained yet cannot be quantised", "model.quantize=none")
+        if own.context is None:
+            yield Problem("context", "is not given: a new network has no length of its own", "give one, such as 512")
+        if own.heads > 0 and own.hidden_size % (2 * own.heads):
+            what = f"{own.heads} does not divide hidden_size={own.hidden_size} into even parts"
+            fix = "take heads so that hidden_size / heads is even (rotary positions turn pairs of numbers)"
+            yield Problem("heads", what, fix)
+        if own.kv_heads > 0 and own.heads % own.kv_heads:
+            yield Problem("kv_heads", f"{own.kv_heads} does not divide heads={own.heads}", "take a divisor of heads")
+
+    def facts(self) -> Facts:
+        """Return the shape of the network; its embedding is tied to the head, and counts once."""
+        own = self.config
+        words, hidden = max((vocabulary(TOKENIZER) or {"": 0}).values()) + 1, own.hidden_size
+        grouped = hidden // max(1, own.heads) * own.kv_heads
+        shapes = {
+            **{f"self_attn.{name}": (hidden, hidden) for name in ("q_proj", "o_proj")},
+            **{f"self_attn.{name}": (grouped, hidden) for name in ("k_proj", "v_proj")},
+            **{f"mlp.{name}": (own.intermediate_size, hidden) for name in ("gate_proj", "up_proj")},
+            "mlp.down_proj": (hidden, own.intermediate_size),
+        }
+        modules = {f"model.layers.{n}.{name}": shape for n in range(own.layers) for name, shape in shapes.items()}
+        matrices = sum(rows * columns for rows, columns in modules.values())
+        return Facts(
+            parameters=words * hidden + matrices + (2 * own.layers + 1) * hidden,
+            context=own.context,
+            vocabulary=words,
+            layers=own.layers,
+            hidden_size=hidden,
+            intermediate_size=own.intermediate_size,
+            reward_head=False,
+            linear_modules=modules,
+        )
+
     def load(self, source: str | None, head: Head, seed: int, device: str, scratch: Path) -> Loaded:
         """Make the weights up from `seed` and write them to `scratch`.
 
@@ -52,20 +99,10 @@ class Blank(Model):
         instead. Raises ModelError for a shape that does not fit together, and for quantisation.
         """
         config = self.config
-        if config.source is not None or config.revision is not None:
-            raise ModelError(
-                "model.source",
-                "model=blank makes its weights up and reads none",
-                "leave model.source and model.revision out, or load weights with model=hf",
-            )
         if source is not None:
             return Pretrained(config).load(source, head, seed, device, scratch)
-        if config.quantize is not Quantize.none:
-            raise ModelError(
-                f"model.quantize={config.quantize.value}",
-                "weights that are not trained yet cannot be quantised",
-                "model.quantize=none",
-            )
+        for problem in self.problems():
+            raise ModelError(f"model.{problem.where}", problem.what, problem.fix)
         tokenizer = load_tokenizer(TOKENIZER)
         model = self._build(head, seed, len(tokenizer))
         notes = [f"weights: {model.num_parameters():,} made up from seed {seed}"]
@@ -77,7 +114,6 @@ class Blank(Model):
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
         config = self.config
-        self._check_shape()
         shape = LlamaConfig(
             vocab_size=vocabulary,
             hidden_size=config.hidden_size,
@@ -98,26 +134,3 @@ class Blank(Model):
             model: Any = auto.from_config(shape, dtype=torch.float32, attn_implementation=config.attention)
         built: PreTrainedModel = model.to(weight_dtype(config.precision))
         return built
-
-    def _check_shape(self) -> None:
-        """Raise ModelError for numbers that make no network."""
-        config = self.config
-        sizes = ("hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "context")
-        for name in sizes:
-            if (getattr(config, name) or 0) < 1:
-                raise ModelError(f"model.{name}={getattr(config, name)}", "must be 1 or more", "give a positive number")
-        if config.hidden_size % (2 * config.heads):
-            raise ModelError(
-                f"model.heads={config.heads}",
-                (
-                    f"model.hidden_size={config.hidden_size} is no even multiple of it (rotary positions turn pairs "
-                    "of numbers)"
-                ),
-                "take heads so that hidden_size / heads is even",
-            )
-        if config.heads % config.kv_heads:
-            raise ModelError(
-                f"model.kv_heads={config.kv_heads}",
-                f"does not divide model.heads={config.heads}",
-                "take a divisor of model.heads",
-            )

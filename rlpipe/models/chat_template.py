@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rlpipe.config.kinds import ModelConfig
 from rlpipe.core.errors import ModelError
@@ -96,6 +99,55 @@ def _chatml_end(tokenizer: PreTrainedTokenizerBase, frozen: bool) -> str:
             "train all weights (model.lora.rank=0), or start from a model that had this: after=sft",
         )
     return str(tokenizer.eos_token)
+
+
+def template_error(template: str, special_tokens: Mapping[str, Any]) -> str | None:
+    """Return why a template cannot write a user's and an assistant's turn, None where it can; without transformers.
+
+    `special_tokens` are those of tokenizer_config.json, which templates read as variables.
+    """
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(), "jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = lambda value, **given: json.dumps(value, ensure_ascii=False)
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+    names = {name: _token(value) for name, value in special_tokens.items() if name.endswith("_token")}
+    messages = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": PROBE}]
+    try:
+        text = environment.from_string(template).render(messages=messages, add_generation_prompt=False, **names)
+    except (TemplateError, SecurityError, TypeError, KeyError, ValueError, AttributeError) as error:
+        line = getattr(error, "lineno", None)
+        at = f" (line {line})" if line else ""
+        return f"its chat template cannot write a user and an assistant turn: {error or type(error).__name__}{at}"
+    return None if PROBE in text else "its chat template leaves out what the assistant says"
+
+
+def _refuse(message: str) -> NoReturn:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)
+
+
+def _token(value: Any) -> Any:
+    """Return a special token as text, which a tokenizer's config may hold as an object."""
+    return value.get("content") if isinstance(value, dict) else value
+
+
+def _generation_tag() -> type:
+    """Return a Jinja extension for `{% generation %}`, which marks what an assistant writes, and changes nothing."""
+    from jinja2.ext import Extension
+
+    class Generation(Extension):
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    return Generation
 
 
 def _read(path: str) -> str:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from rlpipe.core.errors import RecordError
+from rlpipe.core.files import move, remove
+
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -98,13 +101,13 @@ def _put(written: Path, folder: Path, replace: bool) -> None:
     """Rename `written` to `folder`; one that is there is put aside and deleted, or kept."""
     if replace and folder.exists():
         old = _staging(folder)
-        folder.rename(old)
-        written.rename(folder)
-        shutil.rmtree(old)
+        move(folder, old)
+        move(written, folder)
+        remove(old)
         return
     try:
-        written.rename(folder)
-    except OSError:
+        move(written, folder)
+    except RecordError:
         if replace or not folder.exists():
             raise
 

@@ -45,13 +45,17 @@ def target_error(targets: Iterable[str], modules: Iterable[str]) -> Problem | No
 
 def parameter_count(rank: int, targets: Iterable[str], modules: dict[str, tuple[int, int]]) -> int:
     """Return how many weights adapters of a rank have: rank · (outputs + inputs) for each targeted module."""
+    return sum(rank * (outputs + inputs) for outputs, inputs in targeted(targets, modules))
+
+
+def targeted(targets: Iterable[str], modules: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the shapes (outputs, inputs) of the modules that get an adapter."""
     targets = list(targets)
-    chosen = [
+    return [
         shape
         for name, shape in modules.items()
         if ALL_LINEAR in targets or any(name == target or name.endswith(f".{target}") for target in targets)
     ]
-    return sum(rank * (outputs + inputs) for outputs, inputs in chosen)
 
 
 def peft_config(config: LoraConfig, model: PreTrainedModel, head: Head) -> peft.LoraConfig:

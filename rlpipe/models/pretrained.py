@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rlpipe.config.kinds import Head, ModelConfig, Precision, Quantize
 from rlpipe.core.errors import ModelError
-from rlpipe.hub.facts import check_files, read_config
+from rlpipe.hub.facts import Facts, check_files, local_facts, read_config
 from rlpipe.hub.files import locate
 from rlpipe.models.base import Loaded, Model
 from rlpipe.models.chat_template import prepare
@@ -26,6 +26,10 @@ class Pretrained(Model):
 
     Code from a model's repository is never run (`trust_remote_code` is off).
     """
+
+    def facts(self) -> Facts | None:
+        """Return what the local folder says, None where there is none. Raises ModelError for a damaged one."""
+        return None if self.config.source is None else local_facts(self.config.source)
 
     def load(self, source: str | None, head: Head, seed: int, device: str, scratch: Path) -> Loaded:
         """Load weights and tokenizer from `source`; `seed` decides the weights of a new reward head.

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.core.errors import DataError, ModelError
+from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Chat, Completion, Example, Labelled, Message, Preference, Text
+from rlpipe.models.layout import Tools, alike, check_calls, render, template_errors
+from rlpipe.models.turns import Span, spoken_spans
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = list[int]
+AT_ONCE = 1000
+"""Texts that the tokenizer gets at a time: until it is done with them, no request to stop is heard."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,10 @@ def tokenize(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ma
         return []
     first = examples[0]
     if isinstance(first, Chat):
-        return _chats([example.messages for example in examples], tokenizer, mark)  # type: ignore[attr-defined]
+        return _chats(examples, tokenizer, mark)  # type: ignore[arg-type]
     if isinstance(first, Text):
         texts = [_closed(example.text, tokenizer) for example in examples]  # type: ignore[attr-defined]
-        return [Tokens([], (ids,)) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+        return [Tokens([], (ids,)) for ids in encode(texts, tokenizer, special=True)]
     if isinstance(first, Completion | Labelled):
         continued = [[example.completion] for example in examples]  # type: ignore[attr-defined]
     elif isinstance(first, Preference):
@@ -66,20 +70,13 @@ def tokenize(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, ma
             f"examples of the form {type(first).__name__} hold nothing to train on",
             "choose a dataset that holds answers",
         )
-    return _continuations([example.prompt for example in examples], continued, tokenizer)  # type: ignore[attr-defined]
+    return _continuations(examples, continued, tokenizer, mark)
 
 
-def render(conversations: list[list[Message]], tokenizer: PreTrainedTokenizerBase, header: bool = False) -> list[str]:
-    """Lay conversations out as text; `header` opens the assistant's next turn."""
-    if not conversations:
-        return []
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=header)
-    return [str(text) for text in texts]
-
-
-def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Ids]:
-    """Tokenise rendered text, which has its special tokens already."""
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, special: bool = False) -> list[Ids]:
+    """Tokenise text; `special` adds special tokens, which rendered text has already."""
+    parts = (texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE))
+    return [ids for part in parts for ids in tokenizer(part, add_special_tokens=special, verbose=False)["input_ids"]]
 
 
 def common_prefix(one: Ids, other: Ids) -> int:
@@ -91,17 +88,43 @@ def common_prefix(one: Ids, other: Ids) -> int:
 
 
 def _continuations(
-    prompts: list[list[Message]], continued: list[list[list[Message]]], tokenizer: PreTrainedTokenizerBase
+    examples: Sequence[Example], continued: list[list[list[Message]]], tokenizer: PreTrainedTokenizerBase, mark: bool
 ) -> list[Tokens]:
-    opened = encode(render(prompts, tokenizer, header=True), tokenizer)
+    prompts: list[list[Message]] = [example.prompt for example in examples]  # type: ignore[attr-defined]
+    tools, names = [example.tools for example in examples], [example.id for example in examples]
+    opened = encode(render(prompts, tokenizer, True, tools, names), tokenizer)
     whole = [prompt + answer for prompt, answers in zip(prompts, continued, strict=True) for answer in answers]
-    ids = iter(encode(render(whole, tokenizer), tokenizer))
+    of = [row for row, answers in enumerate(continued) for _ in answers]
+    texts = render(whole, tokenizer, False, [tools[row] for row in of], [names[row] for row in of])
+    check_calls(whole, texts, [names[row] for row in of])
+    ids = iter(encode(texts, tokenizer))
     tokens = []
     for prompt, answers in zip(opened, continued, strict=True):
         sequences = [next(ids) for _ in answers]
         border = min(common_prefix(prompt, sequence) for sequence in sequences)
         tokens.append(Tokens(prompt[:border], tuple(sequence[border:] for sequence in sequences)))
+    if mark and isinstance(examples[0], Completion):
+        _leave_out_others(tokens, examples, whole, texts, tokenizer)  # type: ignore[arg-type]
     return tokens
+
+
+def _leave_out_others(
+    tokens: list[Tokens],
+    examples: Sequence[Completion],
+    whole: list[list[Message]],
+    texts: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Mark, in completions of several turns, what tools and users say in them, in place."""
+    rows = [row for row, one in enumerate(examples) if any(turn["role"] != "assistant" for turn in one.completion)]
+    if not rows:
+        return
+    tools, names = [examples[row].tools for row in rows], [examples[row].id for row in rows]
+    spans = spoken_spans([whole[row] for row in rows], [texts[row] for row in rows], tokenizer, tools, names)
+    marked = _marked([texts[row] for row in rows], spans, tokenizer)
+    for row, found in zip(rows, marked, strict=True):
+        assert found.spoken is not None
+        tokens[row] = replace(tokens[row], spoken=found.spoken[len(tokens[row].prompt) :])
 
 
 def _closed(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -114,51 +137,53 @@ def has_generation_markers(tokenizer: PreTrainedTokenizerBase) -> bool:
     return re.search(r"\{%-?\s*generation\b", str(tokenizer.chat_template or "")) is not None
 
 
-def _chats(conversations: list[list[Message]], tokenizer: PreTrainedTokenizerBase, mark: bool) -> list[Tokens]:
+def _chats(examples: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, mark: bool) -> list[Tokens]:
+    if len(examples) > AT_ONCE:
+        parts = (examples[first : first + AT_ONCE] for first in range(0, len(examples), AT_ONCE))
+        return [tokens for part in parts for tokens in _chats(part, tokenizer, mark)]
+    conversations, names = [example.messages for example in examples], [example.id for example in examples]
+    tools = [example.tools for example in examples]
+    # A template that marks the assistant's words knows nothing of weights.
+    weighed = any(message.get("weight") == 0 for messages in conversations for message in messages)
+    if mark and has_generation_markers(tokenizer) and not weighed:
+        _check_calling(conversations, tokenizer, tools, names)
+        return _by_markers(conversations, tokenizer, tools, names)
+    texts = render(conversations, tokenizer, False, tools, names)
+    check_calls(conversations, texts, names)
     if not mark:
-        return [Tokens([], (ids,)) for ids in encode(render(conversations, tokenizer), tokenizer)]
-    if not has_generation_markers(tokenizer):
-        return _spoken_by_turns(conversations, tokenizer)
-    encoded: Any = tokenizer.apply_chat_template(
-        conversations,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-        tokenizer_kwargs={"verbose": False},
-    )
-    pairs = zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
-    return [Tokens([], (ids,), tuple(bool(bit) for bit in mask)) for ids, mask in pairs]
+        return [Tokens([], (ids,)) for ids in encode(texts, tokenizer)]
+    return _marked(texts, spoken_spans(conversations, texts, tokenizer, tools, names), tokenizer)
 
 
-def _spoken_by_turns(conversations: list[list[Message]], tokenizer: PreTrainedTokenizerBase) -> list[Tokens]:
-    """Find the assistant's text as what each of its turns adds to the text before it.
+def _check_calling(
+    conversations: list[list[Message]], tokenizer: PreTrainedTokenizerBase, tools: list[Tools], names: list[str]
+) -> None:
+    """Raise DataError where the template leaves calls out; only conversations with calls are laid out for it."""
+    rows = [row for row, chat in enumerate(conversations) if any(message.get("tool_calls") for message in chat)]
+    calling, ids = [conversations[row] for row in rows], [names[row] for row in rows]
+    check_calls(calling, render(calling, tokenizer, False, [tools[row] for row in rows], ids), ids)
 
-    Many chat templates carry no markers, but show a conversation's beginning as the beginning of its text.
-    """
-    turns = [
-        (row, turn)
-        for row, messages in enumerate(conversations)
-        for turn, message in enumerate(messages)
-        if message["role"] == "assistant"
-    ]
-    starts = render([conversations[row][:turn] for row, turn in turns], tokenizer, header=True)
-    ends = render([conversations[row][: turn + 1] for row, turn in turns], tokenizer)
-    texts = render(conversations, tokenizer)
-    spans: list[list[tuple[int, int]]] = [[] for _ in conversations]
-    for (row, turn), start, end in zip(turns, starts, ends, strict=True):
-        if not (end.startswith(start) and texts[row].startswith(end)):
-            raise ModelError(
-                "",
-                (
-                    f"the chat template shows turn {turn} of a conversation differently once more turns follow, so "
-                    "what the assistant wrote cannot be told from the rest"
-                ),
-                (
-                    "put {% generation %} … {% endgeneration %} around it in the template (model.chat_template), or "
-                    "train on everything (method.train_on=conversation)"
-                ),
-            )
-        spans[row].append((len(start), len(end)))
+
+def _by_markers(
+    conversations: list[list[Message]], tokenizer: PreTrainedTokenizerBase, tools: list[Tools], names: list[str]
+) -> list[Tokens]:
+    wanted = {"return_dict": True, "return_assistant_tokens_mask": True, "tokenizer_kwargs": {"verbose": False}}
+    template: Any = tokenizer.apply_chat_template
+    tokens: dict[int, Tokens] = {}
+    for rows in alike(tools):
+        part, functions = [conversations[row] for row in rows], tools[rows[0]]
+        try:
+            found = template(part, tools=functions or None, tokenize=True, **wanted)
+        except template_errors():
+            render(part, tokenizer, False, [functions] * len(part), [names[row] for row in rows])  # says which row
+            raise
+        for row, ids, mask in zip(rows, found["input_ids"], found["assistant_masks"], strict=True):
+            tokens[row] = Tokens([], (ids,), tuple(bool(bit) for bit in mask))
+    return [tokens[row] for row in range(len(conversations))]
+
+
+def _marked(texts: list[str], spans: list[list[Span]], tokenizer: PreTrainedTokenizerBase) -> list[Tokens]:
+    """Tokenise texts; a token that begins within one of a text's spans is the assistant's."""
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     return [
         Tokens([], (ids,), tuple(any(begin <= left < stop for begin, stop in inside) for left, _ in offsets))

@@ -40,6 +40,7 @@ def new_manifest(config: Row, choices: Mapping[str, Any], overrides: Sequence[st
         "config": config,
         "parents": {},
         "notes": [],
+        "files": {},
         "attempts": [],
     }
 
@@ -72,7 +73,7 @@ def close(manifest: Row, outcome: str, stage: str, spent: Mapping[str, float]) -
 
 def close_killed(manifest: Row, metrics: Iterable[Row]) -> None:
     """Mark attempts that never ended as killed; they were at work until their last row of metrics."""
-    last = max((row["time"] for row in metrics), default=0.0)
+    last = max((row["time"] for row in metrics if "time" in row), default=0.0)
     for attempt in manifest["attempts"]:
         if "outcome" not in attempt:
             started = datetime.fromisoformat(attempt["started"]).timestamp()

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.files import explained, json_text, sha256, write_atomic
+from rlpipe.core.files import Row, explained, json_text, remove, sha256, write_atomic
+from rlpipe.records.history import NOTHING
 
 SEAL = "whole.json"
 
@@ -39,15 +40,22 @@ def all_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def seal(checkpoint: Path, world_size: int = 1) -> None:
+def seal(checkpoint: Path, world_size: int = 1, history: Mapping[str, Row] = NOTHING) -> None:
     """Declare a checkpoint whole: force its files to the disk, and note their sizes and hashes in `whole.json`.
 
-    To be called when all processes have written their files. Raises RecordError.
+    `history` holds the seals of what the run had logged by then, which are noted too. To be called when all processes
+    have written their files. Raises RecordError.
     """
     with explained(checkpoint, "read back"):
         files = {str(path.relative_to(checkpoint)): _identity(path, sync=True) for path in _content(checkpoint)}
-    content = {"step": step_of(checkpoint), "world_size": world_size, "files": files}
+    content = {"step": step_of(checkpoint), "world_size": world_size, "files": files, "history": dict(history)}
     write_atomic(checkpoint / SEAL, json_text(content))
+
+
+def history_of(checkpoint: Path) -> dict[str, Row]:
+    """Return the seals of what the run had logged when a whole checkpoint was made; empty where it does not say."""
+    told: dict[str, Row] = json.loads((checkpoint / SEAL).read_bytes()).get("history", {})
+    return told
 
 
 def damage(checkpoint: Path) -> str | None:
@@ -111,9 +119,8 @@ def clear_after(folder: Path, resumed: Path | None) -> None:
 
 def delete(checkpoint: Path) -> None:
     """Delete a checkpoint; killed half-way, it leaves one that counts as half-written. Raises RecordError."""
-    with explained(checkpoint, "delete"):
-        (checkpoint / SEAL).unlink(missing_ok=True)
-        shutil.rmtree(checkpoint)
+    remove(checkpoint / SEAL)
+    remove(checkpoint)
 
 
 def _content(checkpoint: Path) -> list[Path]:

@@ -94,7 +94,7 @@ class Sign:
     beat: float
     """The file's time."""
     age: float
-    """Seconds since then, by the file system's clock."""
+    """Seconds since then, by the file system's clock; of a time to come, since this process first saw it."""
 
     @property
     def alive(self) -> bool:
@@ -133,7 +133,21 @@ def read(file: Path) -> Sign | None:
         owner = Owner(**fields) if set(fields) == set(asdict(UNKNOWN)) else UNKNOWN
     except (ValueError, TypeError):
         owner = UNKNOWN
-    return Sign(owner, beat, clock(file.parent) - beat)
+    return Sign(owner, beat, _age(file, beat, clock(file.parent)))
+
+
+_later_than_now: dict[Path, tuple[float, float]] = {}
+"""Files whose time lies in the future: that time, and when it was first seen by the clock that nobody sets."""
+
+
+def _age(file: Path, beat: float, now: float) -> float:
+    """Return the seconds since a sign of life; a clock that was set back must not make one count for ever."""
+    if beat <= now:
+        return now - beat
+    known, since = _later_than_now.get(file, (beat, time.monotonic()))
+    since = since if known == beat else time.monotonic()
+    _later_than_now[file] = (beat, since)
+    return time.monotonic() - since
 
 
 def clock(folder: Path) -> float:

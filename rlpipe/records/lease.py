@@ -3,17 +3,20 @@
 The folder's `.lease/` holds one file, named by a number that only grows: `7` while the seventh owner has the right,
 `7.free` once it has let go. To take the right is to create the next number, which the file system grants to exactly
 one. An owner that died leaves its number behind; its sign of life (`heartbeat`) tells. An owner that was only
-suspended, and finds a higher number when it goes on, has lost the right: `check` says so before it writes.
+suspended, and finds a higher number when it goes on, has lost the right: `check` says so, and `core.files` asks it
+before anything in the folder is changed.
 Such numbers are called fencing tokens (Kleppmann, Designing Data-Intensive Applications, chapter 8).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rlpipe.core.errors import RecordError
-from rlpipe.core.files import explained
+from rlpipe.core.errors import RecordError, advice
+from rlpipe.core.files import explained, guard, unguard
 from rlpipe.records import heartbeat
 from rlpipe.records.heartbeat import Owner, Sign
 
@@ -44,9 +47,8 @@ class Lease:
         return self.folder / FOLDER / str(self.number)
 
     def check(self) -> None:
-        """Raise Lost when another process has taken over; to be called before anything is written."""
-        newest, free = _newest(self.folder)
-        if newest == self.number and not free:
+        """Raise Lost when another process has taken over."""
+        if self.held:
             return
         heartbeat.stop(self._file)
         successor = holder(self.folder)
@@ -57,14 +59,18 @@ class Lease:
             "nothing more is written from here; what was saved before serves the other one",
         )
 
+    @property
+    def held(self) -> bool:
+        """Whether this process still has the right."""
+        return _newest(self.folder) == (self.number, False)
+
     def release(self) -> None:
         """Let another process have the right; a second call, or one after the right was lost, does nothing."""
         heartbeat.stop(self._file)
-        with explained(self.folder):
-            try:
-                self._file.rename(self._file.with_name(f"{self.number}{_FREE}"))
-            except FileNotFoundError:
-                return
+        with explained(self.folder), suppress(FileNotFoundError):
+            self._file.rename(self._file.with_name(f"{self.number}{_FREE}"))
+        if _newest(self.folder)[0] <= self.number:  # else it is lost: what is still under way here must stay guarded
+            unguard(self.folder, self.check)
 
 
 def acquire(folder: Path, doing: str = "working on this run", patient: bool = True) -> Lease:
@@ -86,13 +92,25 @@ def acquire(folder: Path, doing: str = "working on this run", patient: bool = Tr
                 if first is None:
                     from rlpipe.core.terminal import say  # rich: not for those who only check
 
-                    say(f"{folder}: is {sign.owner} still {sign.owner.doing}? Waiting for a sign of life")
+                    file = folder / FOLDER / str(newest)
+                    what = f"{folder}: is {sign.owner} still {sign.owner.doing}? Waiting for a sign of life"
+                    say(f"{what}, {heartbeat.LIMIT:.0f} s at most\n{advice(f'if it is surely gone, delete {file}')}")
                 first = first or sign
                 time.sleep(heartbeat.BEAT / 5)
                 continue
             lease = _take(folder, newest + 1, Owner(doing=doing))
             if lease is not None:
                 return lease
+
+
+@contextmanager
+def held(folder: Path, doing: str) -> Iterator[None]:
+    """Have the right to a folder during the body. Raises Taken while another process has it."""
+    lease = acquire(folder, doing, patient=False)
+    try:
+        yield
+    finally:
+        lease.release()
 
 
 def holder(folder: Path) -> Sign | None:
@@ -127,4 +145,5 @@ def _take(folder: Path, number: int, owner: Owner) -> Lease | None:
         name = older.name.removesuffix(_FREE)
         if name.isdigit() and int(name) < number:
             older.unlink(missing_ok=True)
+    guard(folder, lease.check)
     return lease

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rlpipe.config.relevance import flat
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import Row, explained
+from rlpipe.core.files import Row, explained, remove
+from rlpipe.records import manifest
 from rlpipe.records.lease import Lease, acquire
 
 FROZEN = ("config.yaml", "result.json")
@@ -21,12 +22,12 @@ def claim(folder: Path, lease: Lease | None = None) -> Lease:
     """
     with explained(folder, "make"):
         folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "manifest.json").exists():
+    if not manifest.is_run(folder):
         refuse_foreign(folder)
     lease = lease or acquire(folder)
     try:
         for left_over in folder.glob(".*.tmp"):
-            left_over.unlink(missing_ok=True)
+            remove(left_over)
     except BaseException:
         lease.release()
         raise

@@ -1,7 +1,8 @@
 """Finding runs on the disk and reading them as they are: finished, failed, still going, or damaged.
 
 Reading is tolerant where a record is not of our making any more: a damaged line is skipped and
-counted, a run that never began is `missing`. Only what is asked for is read, and nothing large is kept.
+counted, rows that are not as they were written are left out and named, a run that never began is `missing`. Only what
+is asked for is read, and nothing large is kept.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import yaml
 
 from rlpipe.core.errors import Problem, RecordError
 from rlpipe.core.files import Row, parse_lines
-from rlpipe.records import lease
-from rlpipe.records.record import When
-from rlpipe.records.sweep import SWEEP_FILE, Ended, read_outcome
+from rlpipe.core.shapes import misfit
+from rlpipe.records import history, lease, manifest, seals
+from rlpipe.records.record import When, read_result
+from rlpipe.records.sweep import SWEEP_FILE, Ended, read_outcome, read_sweep
 
 _WHENS: tuple[When, ...] = ("before", "after")
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -94,25 +96,31 @@ class Run:
 
     def metrics(self) -> list[Row]:
         """Read metrics.jsonl: a row `{step, time, …}` a log step. A number that was NaN is None. Not kept."""
-        return self._lines(self.dir / "metrics.jsonl")
+        return self._steps("metrics.jsonl")
 
     def samples(self) -> list[Row]:
         """Read samples.jsonl: texts to read, each with its `step`. Not kept."""
-        return self._lines(self.dir / "samples.jsonl")
+        return self._steps("samples.jsonl")
 
     @cached_property
     def evaluations(self) -> dict[str, tuple[When, ...]]:
-        """Which evaluations have rows, and of when."""
+        """Which evaluations have rows that are as they were written, and of when."""
         found: dict[str, tuple[When, ...]] = {}
+        altered = {flaw.file for flaw in self.flaws("evaluations/")}
         for when in _WHENS:
             for path in sorted((self.dir / "evaluations").glob(f"*.{when}.jsonl")):
-                name = path.name.removesuffix(f".{when}.jsonl")
-                found[name] = (*found.get(name, ()), when)
+                if path.relative_to(self.dir).as_posix() not in altered:
+                    name = path.name.removesuffix(f".{when}.jsonl")
+                    found[name] = (*found.get(name, ()), when)
         return found
 
     def evaluation(self, name: str, when: When) -> list[Row]:
         """Read an evaluation's rows, one an example; none where it has not been done. Not kept."""
         return self._lines(self.dir / "evaluations" / f"{name}.{when}.jsonl")
+
+    def flaws(self, within: str = "", content: bool = True) -> list[seals.Flaw]:
+        """Return what of the run's files is not as it was written (see `seals.flaws`). Not kept."""
+        return list(seals.flaws(self.dir, self.manifest, content, within))
 
     def final(self, name: str) -> When | None:
         """Return which rows tell of the run's result: those after training; where nothing is trained, the only ones.
@@ -148,9 +156,18 @@ class Run:
         except OSError as error:
             raise RecordError(path, f"cannot be read ({error.strerror})", "check its rights") from error
         rows, damaged = parse_lines(data, still_going=self.standing is Standing.running)
-        if damaged:
-            self.damaged[str(path.relative_to(self.dir))] = damaged
+        self._count(path.name if path.parent == self.dir else f"{path.parent.name}/{path.name}", damaged)
         return rows
+
+    def _steps(self, name: str) -> list[Row]:
+        rows = self._lines(self.dir / name)
+        kept = [row for row in rows if misfit(row, history.ROW) is None]
+        self._count(name, self.damaged.get(name, 0) + len(rows) - len(kept))
+        return kept
+
+    def _count(self, name: str, damaged: int) -> None:
+        if damaged:
+            self.damaged[name] = damaged
 
 
 NAME_ONE = "name a run's directory, a sweep's, or a folder above them"
@@ -185,14 +202,14 @@ def _no_run(folder: Path) -> Problem:
         return Problem(str(folder), "there is no such folder", NAME_ONE)
     if not folder.is_dir():
         return Problem(str(folder), "a file", "name the run's directory that it is in")
-    inside = next((outer for outer in folder.resolve().parents if (outer / "manifest.json").is_file()), None)
+    inside = next((outer for outer in folder.resolve().parents if manifest.is_run(outer)), None)
     fix = f"it lies inside one: {inside}" if inside else NAME_ONE
     return Problem(str(folder), "holds no run (no manifest.json, in no folder below it either)", fix)
 
 
 def _below(folder: Path) -> Iterator[Run]:
     """Yield the runs of a folder and of those below it; a run's own folders are not looked into."""
-    if (folder / "manifest.json").is_file():
+    if manifest.is_run(folder):
         yield _run(folder)
         return
     if (folder / SWEEP_FILE).is_file():
@@ -205,15 +222,9 @@ def _below(folder: Path) -> Iterator[Run]:
 
 def _arms(sweep: Path) -> Iterator[Run]:
     """Yield the arms that a sweep's file names, also those that have not begun."""
-    try:
-        arms = json.loads((sweep / SWEEP_FILE).read_bytes()).get("arms", [])
-    except (ValueError, AttributeError) as error:
-        raise RecordError(
-            sweep / SWEEP_FILE, f"damaged ({error})", "move it away to see only the arms that have begun"
-        ) from error
-    for arm in sorted(arms, key=lambda arm: arm["num"]):
+    for arm in sorted((read_sweep(sweep) or {}).get("arms", []), key=lambda arm: arm["num"]):
         folder = (sweep / arm["folder"]).resolve()
-        if (folder / "manifest.json").is_file():
+        if manifest.is_run(folder):
             run = _run(folder)
             run.sweep = sweep
             yield run
@@ -226,27 +237,40 @@ def _missing(folder: Path, sweep: Path, overrides: list[str], number: str) -> Ru
     run = Run(folder, Standing.missing, overrides=overrides, sweep=sweep)
     frozen = folder / "config.yaml"
     if frozen.is_file():
-        run.config = yaml.load(frozen.read_bytes(), Loader=_YAML) or {}
-    outcome = read_outcome(sweep / ".launch" / number)
-    if outcome is not None and outcome.ended is Ended.failed:
+        run.config = _frozen(frozen)
+    try:
+        outcome = read_outcome(sweep / ".launch" / number)
+    except RecordError as error:
+        run.standing, run.error = Standing.damaged, error.headline
+        return run
+    if outcome is not None and outcome.ended is Ended.ok:
+        run.error = "it has run, and its folder is gone"
+    elif outcome is not None and outcome.ended is Ended.failed:
         run.standing, run.error = Standing.failed, outcome.error
     elif outcome is not None and outcome.ended is Ended.cancelled:
         run.error = f"cancelled: {outcome.error}" if outcome.error else "cancelled"
     return run
 
 
+def _frozen(file: Path) -> Row:
+    """Return an arm's frozen config; empty where the file is damaged, for the arm's overrides still name it."""
+    try:
+        config = yaml.load(file.read_bytes(), Loader=_YAML)
+    except (ValueError, yaml.YAMLError):
+        return {}
+    return config if misfit(config, manifest.CONFIG) is None else {}
+
+
 def _run(folder: Path) -> Run:
     run = Run(folder, Standing.damaged)
     try:
-        run.manifest = json.loads((folder / "manifest.json").read_bytes())
-        run.config, run.overrides = run.manifest["config"], list(run.manifest["overrides"])
-        result = folder / "result.json"
-        run.result = json.loads(result.read_bytes()) if result.is_file() else {}
+        run.manifest = manifest.read(folder) or {}
+        run.config, run.overrides = run.manifest["config"], run.manifest["overrides"]
+        run.result = read_result(folder) or {}
         run.standing = _standing(folder, run.result.get("status"))
         run.error = _error(run.result.get("error"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        run.standing = Standing.damaged
-        run.error = f"its record cannot be read: {type(error).__name__}: {error}"
+    except RecordError as error:
+        run.error = error.headline
     return run
 
 

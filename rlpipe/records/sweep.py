@@ -25,8 +25,31 @@ from typing import Any
 
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import append, json_line, json_text, read_json, read_lines, write_atomic
+from rlpipe.core.shapes import NUMBER, Shape
 
 SWEEP_FILE = "sweep.json"
+_JOB: Shape = {
+    "key": str,
+    "kind": {"arm", "stage"},
+    "overrides": [str],
+    "run_dir": str,
+    "needs": [str],
+    "fields?": {str: str},
+    "steps?": int,
+}
+_SWEEP: Shape = {"jobs?": [_JOB], "arms?": [{"num": int, "overrides": [str], "folder": str}], "objective?": str}
+_SUBMISSION: Shape = {"time": NUMBER, "launcher": str, "keys": [str]}
+_OUTCOME: Shape = {
+    "ended": {"running", "ok", "failed", "stopped", "cancelled"},
+    "attempt?": int,
+    "time?": NUMBER,
+    "pid?": int,
+    "error?": str,
+    "traceback?": str,
+    "host?": str,
+    "job_id?": str,
+    "exit_code?": int,
+}
 JOB_ID = "RLPIPE_JOB_ID"
 """The environment variable by which a launcher tells a job the id that it knows it by."""
 
@@ -113,7 +136,7 @@ class Sweep:
     def load(cls, folder: Path | str) -> Sweep:
         """Read a sweep from any process, anywhere. Raises RecordError for a folder that holds none."""
         folder = Path(folder).expanduser().resolve()
-        data = read_json(folder / SWEEP_FILE)
+        data = read_sweep(folder)
         if data is None:
             raise RecordError(folder, f"no sweep's folder (it has no {SWEEP_FILE})", "name one under multirun/")
         return cls(folder, data)
@@ -170,16 +193,27 @@ class Sweep:
     @property
     def submissions(self) -> list[dict[str, Any]]:
         """What was handed to whom, oldest first."""
-        return read_lines(self.folder / ".launch" / "submissions.jsonl")
+        fix = "delete that line: resume submits its jobs again where they have not ended well"
+        return read_lines(self.folder / ".launch" / "submissions.jsonl", fix, _SUBMISSION)
 
     def _write(self) -> None:
         write_atomic(self.folder / SWEEP_FILE, json_text(self.data))
 
 
+def read_sweep(folder: Path) -> dict[str, Any] | None:
+    """Return what a folder's sweep.json holds, None where there is none. Raises RecordError for a damaged one."""
+    fix = "put it back from a backup; or move it away: rlpipe report then shows the arms that have begun"
+    return read_json(folder / SWEEP_FILE, fix, _SWEEP)
+
+
 def read_outcome(job_folder: Path) -> Outcome | None:
     """Return what a job's folder says of its newest attempt."""
-    row = read_json(job_folder / "outcome.json")
-    return Outcome(**{**row, "ended": Ended(row["ended"])}) if row is not None else None
+    fix = "delete it: the job counts as one that has not run, and resume submits it again"
+    row = read_json(job_folder / "outcome.json", fix, _OUTCOME)
+    if row is None:
+        return None
+    known = {one.name: row[one.name] for one in dataclasses.fields(Outcome) if row.get(one.name) is not None}
+    return Outcome(**{**known, "ended": Ended(row["ended"])})
 
 
 def write_outcome(job_folder: Path, outcome: Outcome) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report.arms import Arm
 from rlpipe.report.comparison import EvaluationComparison
 
 MOST_NAMES = 5
+MOST_BYTES = 2**30
+"""Of a larger model only the files' names are compared here: `rlpipe reproduce` reads all of it."""
 
 
 def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> list[str]:
@@ -22,6 +24,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> l
     for run in runs:
         for name, lines in run.damaged.items():
             found.append(f"{run.name}: {lines} damaged {'line' if lines == 1 else 'lines'} of {name} skipped")
+        found += [f"{run.name}: {words}" for words in _altered(run)]
     found += _tools(arms) + _code(runs)
     if not evaluations:
         found.append("no run has results to compare (yet)")
@@ -43,6 +46,16 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
         for standing, words in states.items()
         if counts[standing]
     ]
+
+
+def _altered(run: Run) -> Iterator[str]:
+    """Say which of a run's files are not as they were written."""
+    if run.standing is Standing.running:
+        return
+    model = run.dir / "model"
+    large = sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) > MOST_BYTES
+    for flaw in (*run.flaws(content=not large), *(run.flaws("evaluations/") if large else ())):
+        yield f"{flaw}; left out" if flaw.file.endswith((".before.jsonl", ".after.jsonl")) else str(flaw)
 
 
 def _tools(arms: Sequence[Arm]) -> list[str]:

@@ -8,7 +8,7 @@ needs beyond rollouts (a model, an open file) is made in `start`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,6 +47,11 @@ class RewardContext:
     """A folder of the run for this reward alone; not made yet."""
 
 
+def blank(value: Any) -> bool:
+    """Return whether a column holds nothing."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 class Reward(ABC):
     """One reward function."""
 
@@ -55,6 +60,8 @@ class Reward(ABC):
     """The dataset columns that it reads from `rollout.prompt.columns`."""
     verifies: ClassVar[bool] = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    parts: ClassVar[tuple[str, ...] | None] = None
+    """The names that `Score.parts` may have; None leaves them open."""
     model_head: ClassVar[Head | None] = None
     """What the model that it scores with must end in, where it scores with one."""
 
@@ -92,6 +99,14 @@ class Reward(ABC):
     def calls(self) -> int:
         """Calls to a paid or slow service that the run has made, over all its attempts."""
         return 0
+
+    def unscorable(self, columns: Mapping[str, Any]) -> str | None:
+        """Say in a few general words why no completion can be scored with a prompt's columns; None where one can.
+
+        Such prompts are dropped, and counted by these words, before anything is trained. Cheap: reads text, no more.
+        """
+        empty = (name for name in self.columns if name in columns and blank(columns[name]))
+        return next((f"nothing in column '{name}'" for name in empty), None)
 
     def cases(self) -> Sequence[Case]:
         """Return gold, wrong and hostile completions with the scores that they must get."""

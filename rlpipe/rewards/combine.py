@@ -96,6 +96,17 @@ class Rewards:
             raise _at_fault(name, reward, rollouts, error) from error
 
 
+def unscorable(rewards: Iterable[Reward]) -> Callable[[Mapping[str, Any]], str | None]:
+    """Return the function that says why some reward can score no completion with these columns."""
+    asked = list(rewards)
+    return lambda columns: next((why for one in asked if (why := one.unscorable(columns)) is not None), None)
+
+
+def verified_columns(rewards: Iterable[Reward]) -> set[str]:
+    """Return the columns by which rewards know right completions."""
+    return {column for reward in rewards if reward.verifies for column in reward.columns}
+
+
 def validated(name: str, scores: Any, rollouts: Sequence[Rollout]) -> list[Score]:
     """Return scores that are one Score for each rollout with finite numbers. Raises PluginError for others."""
     if not isinstance(scores, Sequence) or isinstance(scores, str):

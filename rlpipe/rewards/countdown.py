@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.config.settings import Changes, changing, setting
-from rlpipe.core.errors import Problem
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
 from rlpipe.tools.arithmetic import Undefined, calculate
@@ -27,7 +26,7 @@ BASIC = {"+", "-", "*", "/"}
 class CountdownRewardConfig(RewardConfig):
     """What an answer earns."""
 
-    format_score: float = setting(0.1, below=1)
+    format_score: float = setting(0.1, below=1, at_least=-1000, usual=(0, 0.5))
     """For an answer that is arithmetic, but wrong."""
 
 
@@ -46,13 +45,7 @@ class CountdownReward(Reward):
     config: CountdownRewardConfig
     verifies = True
     columns = ("nums", "target")
-
-    def problems(self) -> list[Problem]:
-        """Say where a wrong answer would earn as much as a right one."""
-        if self.config.format_score < 1:
-            return []
-        what = f"{self.config.format_score}: a wrong answer would earn what a right one does"
-        return [Problem("format_score", what, "give less than 1, for example 0.1")]
+    parts = ()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score each rollout; `parsed` is False where no arithmetic stands in answer tags."""

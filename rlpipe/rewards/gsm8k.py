@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.config.settings import Changes, changing
@@ -23,11 +24,15 @@ WINDOW = 4000
 DIGITS = 40
 """A longer number is none that these tasks ask for."""
 
-_PLAIN = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+"
-_WORTH = rf"(?:\\?\$(?P<inner>[-−]?))?(?P<number>{_PLAIN})(?![0-9])(?!,[0-9]{{3}})"
+_BEGIN = r"(?:(?<![0-9A-Za-z_.])\.|(?<![0-9A-Za-z_]))[0-9]"
+_RUN = rf"(?P<run>{_BEGIN}(?:[0-9.,_]|[A-Za-z]{{1,9}}(?=[0-9]))*)"
+_WORTH = rf"(?:\\?\$(?P<inner>[-−]?))?{_RUN}"
 NUMBER = re.compile(rf"(?:(?<![0-9A-Za-z.)])(?P<sign>[-−+]))?{_WORTH}")
-"""`-1,234.5`, `$5`, `-$5`, `$-5`, `.5`: ASCII digits, thousands separators where they belong, a typographic minus."""
+"""What begins like a number, with all that is written to it: `-1,234.5`, `$5`, `-$5`, `$-5`, `.5`, and also `0x72`,
+`1e72`, `5,72` and `1,00072`, which are then no numbers. ASCII digits, a typographic minus."""
 AFTER_MARK = re.compile(rf"\s{{0,8}}(?P<sign>[-−+])?{_WORTH}")
+WELL_FORMED = re.compile(r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+")
+"""Thousands separators where they belong, one decimal point."""
 
 
 class Extraction(Enum):
@@ -60,15 +65,23 @@ class Gsm8kReward(Reward):
     config: Gsm8kRewardConfig
     verifies = True
     columns = ("answer",)
+    parts = tuple(one.value for one in Extraction)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score each rollout; `parsed` is False where the mode finds no number. Raises ValueError for a bad answer."""
         return [self._score(one.text, one.prompt.columns["answer"]) for one in rollouts]
 
-    def _score(self, text: str, answer: str) -> Score:
-        wanted = flexible(answer)
+    def unscorable(self, columns: Mapping[str, Any]) -> str | None:
+        """Say where the column 'answer' is empty, or holds no number or several."""
+        found = super().unscorable(columns)
+        if found is None and "answer" in columns and right_answer(columns["answer"]) is None:
+            return "no single number in column 'answer'"
+        return found
+
+    def _score(self, text: str, answer: Any) -> Score:
+        wanted = right_answer(answer)
         if wanted is None:
-            raise ValueError(f"the column 'answer' holds no number: {answer[:40]!r}")
+            raise ValueError(f"the column 'answer' holds no single number: {str(answer)[:40]!r}")
         found = {Extraction.strict: strict(text), Extraction.flexible: flexible(text)}
         parts = {mode.value: float(number == wanted) for mode, number in found.items()}
         return Score(parts[self.config.mode.value], parts, parsed=found[self.config.mode] is not None)
@@ -100,7 +113,25 @@ class Gsm8kReward(Reward):
             case("#### \x0072", "72", None, 1),
             case("#### __import__('os')", "72", None, None),
             case("#### " + "7" * 1_000_000, "72", None, None),
+            case("#### 5,72", "72", None, None),
+            case("#### 1,00072", "72", None, None),
+            case("#### 0x72 or 1e72", "72", None, None),
+            case("an area of 72 m2", "72", None, 1),
         ]
+
+
+def right_answer(answer: Any) -> Fraction | None:
+    """Return the number that a column holds: as a number, behind the last `####`, or alone in a text with its unit."""
+    if isinstance(answer, bool):
+        return None
+    if isinstance(answer, int | float):
+        return Fraction(str(answer)) if math.isfinite(answer) else None
+    if not isinstance(answer, str):
+        return None
+    if MARK in answer:
+        return strict(answer)
+    found = list(NUMBER.finditer(answer[:WINDOW]))
+    return _value(found[0]) if len(found) == 1 else None
 
 
 def strict(text: str) -> Fraction | None:
@@ -119,8 +150,11 @@ def flexible(text: str) -> Fraction | None:
 
 
 def _value(found: re.Match[str] | None) -> Fraction | None:
-    if found is None or len(found["number"]) > DIGITS:
+    if found is None:
         return None
-    number = Fraction(found["number"].replace(",", ""))
+    written = found["run"].rstrip(".,")
+    if len(written) > DIGITS or WELL_FORMED.fullmatch(written) is None:
+        return None
+    number = Fraction(written.replace(",", ""))
     minuses = sum(sign in ("-", "−") for sign in (found["sign"], found["inner"]))
     return -number if minuses == 1 else number

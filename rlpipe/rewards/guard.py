@@ -21,7 +21,7 @@ START = 120.0
 class Guard:
     """Sends questions to `python -m <module>`, one line of JSON each, and waits for the answers.
 
-    The process says one line when it is ready. It is started at the first question, and anew after it
+    The process says one line when it is ready. It is started at the first question, and anew as soon as it
     died or was killed for taking too long.
     """
 
@@ -29,6 +29,7 @@ class Guard:
         self.module = module
         self.process: subprocess.Popen[str] | None = None
         self.answers: queue.Queue[str | None] = queue.Queue()
+        self.ready = False
 
     def ask(self, question: dict[str, Any], timeout: float) -> dict[str, Any] | None:
         """Return the answer, or None when it took more than `timeout` seconds or the process died of it.
@@ -45,6 +46,7 @@ class Guard:
             line = None
         if line is None:
             self.close()
+            self._start()  # importing what it needs takes longer than the next question may wait
             return None
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -60,9 +62,20 @@ class Guard:
                     pipe.close()  # type: ignore[union-attr]
 
     def _running(self) -> subprocess.Popen[str]:
-        if self.process is not None and self.process.poll() is None:
-            return self.process
-        self.close()
+        if self.process is not None and self.process.poll() is not None:
+            self.close()
+        process = self.process or self._start()
+        if not self.ready:
+            try:
+                self.ready = self.answers.get(timeout=START) is not None
+            except queue.Empty:
+                self.ready = False
+        if not self.ready:
+            self.close()
+            raise PluginError(self.module, "its process did not start", f"run `python -m {self.module}` to see why")
+        return process
+
+    def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", self.module],
             stdin=subprocess.PIPE,
@@ -73,15 +86,8 @@ class Guard:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         atexit.register(process.kill)
-        self.process, self.answers = process, queue.Queue()
+        self.process, self.answers, self.ready = process, queue.Queue(), False
         threading.Thread(target=_listen, args=(process, self.answers), daemon=True).start()
-        try:
-            ready = self.answers.get(timeout=START)
-        except queue.Empty:
-            ready = None
-        if ready is None:
-            self.close()
-            raise PluginError(self.module, "its process did not start", f"run `python -m {self.module}` to see why")
         return process
 
 

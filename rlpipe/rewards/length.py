@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.config.settings import Changes, changing, setting
-from rlpipe.core.errors import Problem
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 class LengthConfig(RewardConfig):
     """The wanted length."""
 
-    words: int = setting(30, at_least=1)
+    words: int = setting(30, at_least=1, at_most=10**7, usual=(None, 10**5))
     """The wanted number of words."""
 
 
@@ -30,12 +29,6 @@ class Length(Reward):
 
     Config = LengthConfig
     config: LengthConfig
-
-    def problems(self) -> list[Problem]:
-        """Say when no completion could be as long as is wanted."""
-        if self.config.words >= 1:
-            return []
-        return [Problem("words", f"{self.config.words} is no length", "give at least 1")]
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score by the number of words that white space separates."""

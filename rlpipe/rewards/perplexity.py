@@ -44,7 +44,7 @@ class PerplexityRewardConfig(FrozenModelConfig):
     """What stands between the completion and the reference answer."""
     verifier: str = "gsm8k"
     """The exact reward that `mode=hybrid` adds, with its default settings."""
-    verifier_weight: float = setting(1.0, finite=True)
+    verifier_weight: float = setting(1.0, finite=True, usual=(-1000, 1000), unused_if="mode!=hybrid")
     """The verifier's share in `mode=hybrid`."""
 
 
@@ -121,14 +121,17 @@ class PerplexityReward(Reward):
     def _spans(self, rollouts: Sequence[Rollout], completions: Sequence[str]) -> list[Span]:
         """Lay out contexts and references; a reference has the same tokens after every context."""
         from rlpipe.engines.scoring import Span
-        from rlpipe.models.tokens import encode, render
+        from rlpipe.models.layout import render
+        from rlpipe.models.tokens import encode
 
         tokenizer = self.loaded.tokenizer
-        heads = render([one.prompt.prompt for one in rollouts], tokenizer, header=True)
+        prompts = [one.prompt for one in rollouts]
+        tools, ids = [prompt.tools for prompt in prompts], [prompt.id for prompt in prompts]
+        heads = render([prompt.prompt for prompt in prompts], tokenizer, True, tools, ids)
         pairs = zip(heads, completions, strict=True)
         contexts = encode([f"{head}{text}{self.config.cue}" for head, text in pairs], tokenizer)
         answers = encode([f" {self._reference(one)}" for one in rollouts], tokenizer)
-        return [Span(context + ids, len(ids)) for context, ids in zip(contexts, answers, strict=True)]
+        return [Span(context + answer, len(answer)) for context, answer in zip(contexts, answers, strict=True)]
 
     def _reference(self, rollout: Rollout) -> str:
         reference = str(rollout.prompt.columns[self.config.column]).strip()

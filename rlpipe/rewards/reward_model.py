@@ -50,7 +50,9 @@ class RewardModelReward(Reward):
         from rlpipe.models.tokens import tokenize
 
         conversations = [
-            Completion(one.prompt.id, one.prompt.prompt, [{"role": "assistant", "content": one.text}])
+            Completion(
+                one.prompt.id, one.prompt.prompt, [{"role": "assistant", "content": one.text}], tools=one.prompt.tools
+            )
             for one in rollouts
         ]
         ids = [one.prompt + one.answers[0] for one in tokenize(conversations, self.loaded.tokenizer)]

@@ -12,20 +12,25 @@ from rlpipe.config import plugins
 from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, ModelError
-from rlpipe.core.terminal import say, show
+from rlpipe.core.errors import ConfigError, ModelError, Problem
+from rlpipe.core.terminal import say, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.load import describe, load
+from rlpipe.datasets.signal import weaknesses
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
+from rlpipe.rewards.combine import unscorable, verified_columns
 from rlpipe.stages.identity import named
+from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
 from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer_module
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
+
+    from rlpipe.run.watch import Watch
 
 
 def hardware(config: RunConfig) -> str:
@@ -56,10 +61,24 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
         resolved = resolve(dataclasses.replace(resolved.config, dataset=there))
     config, dataset = resolved.config, resolved.dataset
     with plugins.blame("dataset", config.dataset.name):
-        splits = load(dataset, resolved.method.takes or (dataset.form,), config.seed)
+        refused = unscorable(resolved.reward(name) for name in config.reward)
+        takes = resolved.method.takes or (dataset.form,)
+        watched = config.watch.limit if config.watch.every is not None and resolved.trains else 0
+        train = bool(resolved.method.takes)
+        splits = load(dataset, takes, config.seed, refused, train=train, validation=watched)
     if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
         splits.train = with_calls(splits.train, resolved.make_tools())
-    reports = [splits.train.report, splits.test.report]
+    weak = weaknesses(
+        splits.train.examples,
+        splits.train.native,
+        verified_columns(resolved.reward(name) for name in config.reward),
+    )
+    if any(problem.fatal for problem in weak):
+        raise ConfigError([problem for problem in weak if problem.fatal])
+    record.update(notes=[problem.headline for problem in weak])
+    if config.dataset.source in ("hub", "sample"):  # of local rows the checks have told
+        show_problems(weak)
+    reports = [split.report for split in (splits.train, splits.test, splits.validation) if split is not None]
     record.update(data={report.split: vars(report) for report in reports})
     for report in reports:
         say(describe(report))
@@ -71,8 +90,9 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
     config = resolved.config
     where = str(source) if source else config.model.source
     if source is None and where is not None and distributed.is_main():
+        refuse_altered(where)
         record.update(start_model=named(where, config.model.revision))
-    with plugins.blame("model", config.model.name):
+    with plugins.blame("model", config.model.name), record.made_once("start"):
         loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
     for note in loaded.notes:
@@ -94,7 +114,7 @@ def trainer(
     module = trainer_module(method)
     if module is None:
         return None
-    with plugins.blame("method", method.config.name):
+    with plugins.blame("method", method.config.name), record.made_once("data"):
         built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks)))
         found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())
@@ -102,6 +122,25 @@ def trainer(
     if found.errors:
         raise ConfigError(found.errors)
     return built
+
+
+def watch(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, trainer: Trainer | None) -> Watch | None:
+    """Have the training watched, where it is to be. Raises ConfigError for an evaluation that cannot be."""
+    from rlpipe.run import evaluate
+    from rlpipe.run.watch import Watch
+
+    config = resolved.config.watch
+    if trainer is None or splits.validation is None:
+        return None
+    names = evaluate.watched(resolved)
+    plans = evaluate.plan(resolved, loaded.head, splits.validation, record, names)
+    missing = sorted(set(config.evaluations or ()) - {one.name for one in plans})
+    if missing:
+        what = f"{', '.join(missing)} cannot look at the rows that are watched"
+        raise ConfigError([Problem("watch.evaluations", what, "name others, or null for all that can")])
+    watcher = Watch(config, plans, loaded, record, trainer)
+    trainer.add_callback(watcher)
+    return watcher
 
 
 def generator(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record) -> DataGenerator | None:

@@ -12,7 +12,7 @@ from rlpipe.config import plugins
 from rlpipe.config.kinds import Head
 from rlpipe.config.resolved import Resolved
 from rlpipe.core import distributed
-from rlpipe.core.files import json_text, read_json
+from rlpipe.core.files import json_text
 from rlpipe.core.terminal import say, show
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
@@ -37,14 +37,19 @@ class Planned:
     """Which held-out rows they are; empty for an evaluation that brings its own."""
 
 
-def plan(resolved: Resolved, head: Head, held_out: Split, record: Record) -> list[Planned]:
-    """Return the evaluations that dataset and model allow; what is left out is said and recorded.
+def plan(
+    resolved: Resolved, head: Head, held_out: Split, record: Record, names: Collection[str] | None = None
+) -> list[Planned]:
+    """Return the evaluations, all or those of these names, that dataset and model allow.
 
-    A required evaluation that does not fit is the checks' business, long before this.
+    What is left out is said and recorded. A required evaluation that does not fit is the checks' business, long before
+    this.
     """
     planned: list[Planned] = []
     left_out: list[str] = []
     for name, node in resolved.config.evaluation.items():
+        if names is not None and name not in names:
+            continue
         evaluation: Evaluation = resolved.make_evaluation(name)
         with plugins.blame("evaluation", node.name):
             fit, formless = _fit(name, evaluation, resolved, head, held_out, record)
@@ -56,6 +61,18 @@ def plan(resolved: Resolved, head: Head, held_out: Split, record: Record) -> lis
             left_out.append(f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure")
     _note(left_out, record)
     return planned
+
+
+def watched(resolved: Resolved) -> list[str]:
+    """Return which evaluations are watched while training: those that are named, else those that draw no completions.
+
+    A method that draws completions anyway has accuracy watched too.
+    """
+    if resolved.config.watch.evaluations is not None:
+        return resolved.config.watch.evaluations
+    chosen = {name: resolved.evaluation(name) for name in resolved.config.evaluation}
+    draws = resolved.method.takes_reward
+    return [name for name, one in chosen.items() if one.takes and (not one.draws or (draws and one.verifies))]
 
 
 def _fit(
@@ -155,7 +172,7 @@ def _alike(one: Planned, loaded: Loaded, record: Record) -> bool:
     name = f"evaluations/{one.name}.protocol.json"
     found: dict[str, Any] = {"dataset": one.dataset} if one.dataset else {}
     found |= one.evaluation.protocol(loaded)
-    earlier = read_json(record.run_dir / name) if distributed.is_main() else None
+    earlier = record.read(name)
     record.write(name, found)
     if earlier is None:
         return True

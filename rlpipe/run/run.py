@@ -22,9 +22,10 @@ from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
 from rlpipe.core.errors import RlpipeError, Stopped, guess
-from rlpipe.core.signals import stop_requests
+from rlpipe.core.signals import Interrupted, StopRequest, stop_requests
 from rlpipe.core.terminal import show_problems
 from rlpipe.engines.base import drawn_by
+from rlpipe.records.lease import held
 from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
 from rlpipe.run.summary import show_checked, show_finished, summary
@@ -42,6 +43,8 @@ class Outcome:
     """How far a run has come: kept up to date, so that the record can be closed at any exit."""
 
     reached: Until = Until.check
+    doing: str = "beginning"
+    """What the run was at when it was asked to stop, in words."""
     metrics: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     tracker: Guarded | None = None
@@ -71,7 +74,7 @@ def run(
         run_dir(config), to_plain(config), choices=chosen, overrides=overrides, lease=lease, same_run=same_run
     )
     if distributed.broadcast(record.finished):
-        show_finished(record)
+        _show_finished(record)
     else:
         _attempt(resolved, record, stage)
     return _objective(config, record)
@@ -79,79 +82,108 @@ def run(
 
 def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
     config, outcome = resolved.config, Outcome()
-    with ExitStack() as context:
-        context.enter_context(_recorded(record, outcome, stage))
+    with stop_requests(at_once=True) as stop, _recorded(record, outcome, stage, stop), ExitStack() as context:
         from rlpipe.core import logs
         from rlpipe.run import build, evaluate
         from rlpipe.stages.store import parents
         from rlpipe.training import train as training
 
+        outcome.doing = "preparing its stages and its data"
         needed = context.enter_context(parents(config, record, stage, run))
         splits = build.data(resolved, record, needed.rows())
         source = needed.start()
         context.enter_context(logs.quiet(record.log_file, config.log.libraries))
-        stop = context.enter_context(stop_requests())
-
+        outcome.doing = "loading the model"
         device = build.hardware(config)
         loaded = build.model(resolved, source, device, record)
         loaded = context.enter_context(drawn_by(resolved.make_engine(), loaded))
         checkpoint = training.resume_point(record)
         tracker = outcome.tracker = track(resolved, record, is_stage=stage is not None)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
+        outcome.doing = "preparing the trainer"
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
+        watch = build.watch(resolved, loaded, splits, record, trainer)
         generator = build.generator(resolved, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
             return
 
         if generator is not None:
+            outcome.doing = "making data"
             with plugins.blame("method", config.method.name):
                 outcome.metrics |= generator.generate(GenerationContext(record, tracker, stop, outcome.cost))
             outcome.reached = Until.evaluate
             return
+        outcome.doing = "measuring"
         plans = evaluate.plan(resolved, loaded.head, splits.test, record)
         outcome.metrics |= evaluate.measure(plans, loaded, "before", record, tracker, last=trainer is None)
         if trainer is None:
             outcome.reached = Until.evaluate
             return
-        training.train(trainer, checkpoint, config, record, outcome.cost)
+        outcome.doing = "training"
+        with stop.deferred(together=True):
+            training.train(trainer, checkpoint, config, record, outcome.cost)
+        outcome.doing = "saving the model"
+        if watch is not None:
+            watch.restore()
+            outcome.metrics |= watch.summary()
         loaded = training.keep(trainer, loaded, config, record)
         outcome.reached = Until.train
         if config.until is Until.train:
             return
 
+        outcome.doing = "measuring the trained model"
         outcome.metrics |= evaluate.measure(plans, loaded, "after", record, tracker, int(outcome.cost["steps"]))
         outcome.reached = Until.evaluate
 
 
 @contextmanager
-def _recorded(record: Record, outcome: Outcome, stage: Stage | None) -> Iterator[None]:
+def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopRequest) -> Iterator[None]:
     """Close the record at every exit, and show how the run ended (a stage's run leaves that to the one that asked)."""
 
     def finish(status: Status, error: BaseException | None = None) -> None:
+        reached, metrics, cost = outcome.reached.value, outcome.metrics, outcome.cost
         try:
-            record.finish(status, outcome.reached.value, metrics=outcome.metrics, cost=outcome.cost, error=error)
+            with stop.deferred():
+                record.finish(status, reached, metrics=metrics, cost=cost, error=error, hold=True)
         finally:
             if outcome.tracker is not None:
                 untrack(outcome.tracker, record, outcome.metrics)
-        result = record.result
-        if result is None or not distributed.is_main():
-            return
         from rlpipe.report.page.at_end import write_run
 
-        write_run(record.run_dir, record.log_file)
-        if stage is None:
-            summary(record.run_dir, result, record.manifest)
+        if status is not Status.stopped:
+            outcome.doing = f"writing the report of a run that ended {status.value}"
+        if (result := record.result) is not None and record.held:
+            write_run(record.run_dir, record.log_file)
+            if stage is None:
+                summary(record.run_dir, result, record.manifest)
 
     try:
-        yield
-    except (Stopped, KeyboardInterrupt):
-        finish(Status.stopped)
-        raise
-    except BaseException as error:
-        finish(Status.failed, error)
-        raise
-    finish(Status.ok)
+        try:
+            yield
+        except (Stopped, KeyboardInterrupt):
+            finish(Status.stopped)
+            raise
+        except BaseException as error:
+            finish(Status.failed, error)
+            raise
+        finish(Status.ok)
+    except Interrupted as interrupted:
+        what = f"stopped while {outcome.doing}; what was saved so far is kept"
+        raise Stopped("", what, "the same command, given the same run_dir, goes on") from interrupted
+    finally:
+        record.close()
+
+
+def _show_finished(record: Record) -> None:
+    """Say that the folder's run has ended well already; its report is written where a stop kept it from being."""
+    from rlpipe.report.page.at_end import NAME, write_run
+
+    page, result = record.run_dir / NAME, record.run_dir / "result.json"
+    if distributed.is_main() and not (page.exists() and page.stat().st_mtime_ns >= result.stat().st_mtime_ns):
+        with held(record.run_dir, "writing its report"):
+            write_run(record.run_dir, record.log_file)
+    show_finished(record)
 
 
 def run_dir(config: RunConfig) -> Path:

@@ -82,9 +82,18 @@ def relevant(config: RunConfig) -> dict[str, Any]:
     """Return the plain config without what does not change the result, or counts by what it leads to."""
     plain = to_plain(config)
     _prune(plain, plain)
-    if resolve(config).method.makes == "data":  # from held-out rows too
+    if _held_out_counts(resolve(config)):
         plain["dataset"]["test_limit"] = config.dataset.test_limit
+    del plain["watch"]  # without a say in the weights it is none of their inputs
+    if config.watch.decides:
+        whole = to_plain(config)
+        plain |= {"watch": whole["watch"], "evaluation": whole["evaluation"]}
     return plain
+
+
+def _held_out_counts(resolved: Resolved) -> bool:
+    """Return whether the result depends on held-out rows too."""
+    return resolved.method.makes == "data" or resolved.config.watch.decides
 
 
 def _prune(node: dict[str, Any], whole: dict[str, Any], prefix: str = "") -> None:
@@ -118,7 +127,7 @@ def models(config: RunConfig) -> dict[str, str]:
 
 def _rows(resolved: Resolved) -> str:
     rows = identity.data(resolved.config)
-    return f"{rows.train}+{rows.test}" if resolved.method.makes == "data" else rows.train
+    return f"{rows.train}+{rows.test}" if _held_out_counts(resolved) else rows.train
 
 
 @functools.cache

@@ -33,6 +33,9 @@ INHERITED: dict[str, tuple[str, ...]] = {
 display are always those of the run that asks. `after` takes over `tool` too where the run before can learn its calls:
 where its method takes tools and its dataset holds worked answers."""
 
+ALWAYS = ("store", "hardware", "checkpoint", "log")
+"""What every run takes over from the one that asks for it."""
+
 JUDGING = ("model", "dataset")
 """What runs named by rewards and evaluations take over. Not the seed: arms that differ in nothing but their seed are
 judged by one and the same model."""
@@ -54,6 +57,12 @@ def parent_overrides(config: RunConfig) -> dict[str, list[str]]:
         for name, node in getattr(config, kind).items():
             fields[f"{kind}.{name}.stage"] = getattr(node, "stage", [])
     return {path: list(overrides) for path, overrides in fields.items() if overrides}
+
+
+def handed_down(config: RunConfig) -> list[object]:
+    """Return all that decides on the runs that `config` needs: which they are, and what they take over."""
+    keys = {*JUDGING, *ALWAYS, "tool", *(key for keys in INHERITED.values() for key in keys)}
+    return [parent_overrides(config), {key: getattr(config, key) for key in sorted(keys)}]
 
 
 def parent_config(config: RunConfig, path: str) -> RunConfig:
@@ -109,7 +118,7 @@ def _run(config: RunConfig, overrides: Sequence[str], inherits: Sequence[str]) -
 def _taken(overrides: Sequence[str], inherits: Sequence[str]) -> list[str]:
     """Return the keys that are taken over from the run that asks."""
     inherited = [key for key in inherits if not any(override.startswith(f"{key}=") for override in overrides)]
-    return [*inherited, "store", "hardware", "checkpoint", "log"]
+    return [*inherited, *ALWAYS]
 
 
 def _split(overrides: Sequence[str], taken: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -7,9 +7,8 @@ from pathlib import Path
 from rlpipe.config.overrides import go_on
 from rlpipe.core.errors import ModelError, RecordError, guess
 from rlpipe.core.paths import store_dir
+from rlpipe.records import manifest
 from rlpipe.records.runs import Run, Standing, find
-
-MANIFEST = "manifest.json"
 
 
 def run_named(name: str, store: str | None = None) -> Run:
@@ -35,17 +34,33 @@ def look_up(name: str, store: str | None = None) -> Run | None:
     if folder.name == "model":
         places.append(folder.parent)
     for place in places:
-        if (place / MANIFEST).is_file():
+        if manifest.is_run(place):
             [run] = find([place])
             if run.standing is Standing.damaged:
-                raise RecordError(run.dir, str(run.error), f"restore {MANIFEST} and result.json, or run it anew")
+                raise RecordError(run.dir, str(run.error), "put the file back from a backup, or run it anew")
             return run
     return None
 
 
+def refuse_altered(source: str) -> None:
+    """Raise ModelError where a folder is a run's, or its model, and the model's files are not as they were written."""
+    folder = Path(source).expanduser()
+    places = (folder, folder.parent) if folder.name == "model" else (folder,)
+    place = next((place for place in places if manifest.is_run(place)), None)
+    if place is None:
+        return
+    [run] = find([place])
+    if altered := run.flaws("model/"):
+        raise ModelError(
+            source,
+            f"not the model that the run has made: {'; '.join(map(str, altered))}",
+            f"put it back from a backup; or move it away and make it anew: {go_on(run.dir, run.overrides)}",
+        )
+
+
 def stage_names(store: str | None = None) -> list[str]:
     """Return the names of the stages in the store."""
-    return sorted(path.parent.name for path in store_dir(store).glob(f"*/{MANIFEST}"))
+    return sorted(path.name for path in store_dir(store).glob("*") if manifest.is_run(path))
 
 
 def model_of(run: Run) -> Path:

@@ -15,8 +15,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import read_json, read_lines
-from rlpipe.records import lease
+from rlpipe.records import history, lease, manifest
+from rlpipe.records.record import read_result
 from rlpipe.stages import identity
 from rlpipe.stages.fingerprint import RECORDED
 from rlpipe.stages.users import users
@@ -50,12 +50,12 @@ class Stored:
     @functools.cached_property
     def manifest(self) -> dict[str, Any]:
         """The run's manifest; empty where there is none. Raises RecordError for a damaged one."""
-        return read_json(self.folder / "manifest.json") or {}
+        return manifest.read(self.folder) or {}
 
     @functools.cached_property
     def result(self) -> dict[str, Any]:
         """How the run ended; empty while it has not. Raises RecordError for a damaged one."""
-        return read_json(self.folder / "result.json") or {}
+        return read_result(self.folder) or {}
 
     @property
     def makes(self) -> str:
@@ -80,7 +80,7 @@ class Stored:
     @property
     def step(self) -> int | None:
         """The last optimiser step that was logged."""
-        return max((row["step"] for row in read_lines(self.folder / "metrics.jsonl")), default=None)
+        return max((row["step"] for row in history.rows(self.folder / "metrics.jsonl")), default=None)
 
     @property
     def builder(self) -> lease.Owner | None:

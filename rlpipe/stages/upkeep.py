@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlpipe.core.files import explained
 from rlpipe.core.progress import Counting
-from rlpipe.records import lease
-from rlpipe.records.lease import Taken
+from rlpipe.records.lease import Taken, held
 from rlpipe.stages.stored import State, Stored, parents
 from rlpipe.stages.users import users
 
@@ -34,7 +32,7 @@ def damaged(stages: Sequence[Stored]) -> dict[str, str]:
 def move_aside(stage: Stored) -> Path:
     """Move a damaged stage out of the way, so that it is built anew; returns where to. Raises Taken, RecordError."""
     aside = stage.folder.parent / ASIDE / f"{stage.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with _held(stage, "moving it aside"), explained(aside, "move a stage to"):
+    with held(stage.folder, "moving it aside"), explained(aside, "move a stage to"):
         aside.parent.mkdir(exist_ok=True)
         stage.folder.rename(aside)
     return aside
@@ -87,7 +85,7 @@ def _stays(stage: Stored, stages: Sequence[Stored], going: Mapping[str, Stored])
 def delete(stage: Stored) -> str | None:
     """Delete a stage; returns why it stays, where somebody began to use it meanwhile. Raises RecordError."""
     try:
-        with _held(stage, "pruning it"):
+        with held(stage.folder, "pruning it"):
             using = users(stage.folder)
             if using:
                 return f"it is used by {'; '.join(using)}"
@@ -100,12 +98,3 @@ def delete(stage: Stored) -> str | None:
     with explained(gone, "delete"):
         shutil.rmtree(gone)
     return None
-
-
-@contextmanager
-def _held(stage: Stored, doing: str) -> Iterator[None]:
-    held = lease.acquire(stage.folder, doing, patient=False)
-    try:
-        yield
-    finally:
-        held.release()

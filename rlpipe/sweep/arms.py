@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from rlpipe.config.resolved import Resolved
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import Problem
 
@@ -34,6 +35,8 @@ class Arm:
     """The fields that the sweep varies, with this arm's values."""
     stages: list[Stage] = field(default_factory=list)
     """The stages that it needs, those that others need first."""
+    resolved: Resolved | None = None
+    """The plugins of `run`, held here so that check, plan and freezing share them."""
 
 
 def grouped(found: Sequence[tuple[int, Problem]], count: int) -> list[Problem]:

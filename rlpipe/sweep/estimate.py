@@ -14,12 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlpipe.config.compose import to_plain
+from rlpipe.config.relevance import timed
 from rlpipe.config.schema import RunConfig, Until
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import first_row, last_row, read_json
+from rlpipe.core.files import first_row, json_text, last_row
+from rlpipe.core.shapes import misfit
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
 from rlpipe.models.memory import Memory
+from rlpipe.records import manifest
+from rlpipe.records.history import ROW
+from rlpipe.records.record import read_result
 from rlpipe.run.check import capacity
 from rlpipe.run.check.subject import Subject
 
@@ -101,34 +107,25 @@ def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: 
 
 def like(config: RunConfig | Mapping[str, Any], gpu: bool) -> str:
     """Return what two runs must have in common for one's pace to tell of the other's."""
-    plain = config if isinstance(config, Mapping) else _key_parts(config)
-    method, model = plain["method"], plain["model"]
-    parts = [method["name"], method["batch_size"], method["max_length"], model["name"], model["source"]]
-    return "/".join(map(str, [*parts, plain["dataset"]["name"], "gpu" if gpu else "cpu"]))
-
-
-def _key_parts(config: RunConfig) -> dict[str, Any]:
-    return {
-        "method": {name: getattr(config.method, name) for name in ("name", "batch_size", "max_length")},
-        "model": {"name": config.model.name, "source": config.model.source},
-        "dataset": {"name": config.dataset.name},
-    }
+    plain = dict(config) if isinstance(config, Mapping) else to_plain(config)
+    return json_text([timed(plain), "gpu" if gpu else "cpu"])
 
 
 def pace(store: Path, sweeps: Path) -> dict[str, Pace]:
     """Return the pace of finished stages and arms, by `like`; of several the newest counts."""
     found: dict[str, Pace] = {}
-    manifests = [*store.glob("*/manifest.json"), *sweeps.glob("*/*/*/manifest.json")]
+    manifests = [*store.glob(f"*/{manifest.FILE}"), *sweeps.glob(f"*/*/*/{manifest.FILE}")]
     newest = sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True)
     for path in itertools.islice(newest, LOOKED_AT):
         try:
-            manifest, result = read_json(path), read_json(path.with_name("result.json"))
-            cost = (result or {}).get("cost", {})
-            if manifest is None or not cost.get("steps") or not cost.get("seconds"):
+            record, cost = manifest.read(path.parent), (read_result(path.parent) or {}).get("cost") or {}
+            if record is None or not cost.get("steps") or not cost.get("seconds"):
                 continue
-            gpu = bool(manifest["attempts"][-1]["hardware"].get("gpus"))
-            found.setdefault(like(manifest["config"], gpu), _pace(path.with_name("metrics.jsonl"), cost))
-        except (RecordError, KeyError):
+            gpu = bool(record["attempts"][-1]["hardware"].get("gpus"))
+            config = record["config"]
+            if config["method"]["name"]:
+                found.setdefault(like(config, gpu), _pace(path.with_name("metrics.jsonl"), cost))
+        except (RecordError, KeyError, IndexError):
             continue  # another run's damaged or older record is no reason to stop this one
     return found
 
@@ -137,7 +134,9 @@ def _pace(metrics: Path, cost: Mapping[str, float]) -> Pace:
     """Return a run's pace between its first and last logged step, where it logged two."""
     first, last = first_row(metrics), last_row(metrics)
     step = cost["seconds"] / cost["steps"]
-    if first and last and last["step"] > first["step"]:
+    whole = [row for row in (first, last) if row is not None and misfit(row, ROW) is None and "time" in row]
+    if len(whole) == 2 and whole[1]["step"] > whole[0]["step"]:
         # An interrupted run's waiting lies between its steps too.
-        step = min(step, (last["time"] - first["time"]) / (last["step"] - first["step"]))
+        seconds, steps = (whole[1][name] - whole[0][name] for name in ("time", "step"))
+        step = min(step, seconds / steps)
     return Pace(step, cost["seconds"] - step * cost["steps"])

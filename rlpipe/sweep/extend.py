@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from rlpipe.config.compose import to_plain
-from rlpipe.config.explain import key_of
-from rlpipe.config.overrides import as_typed
+from rlpipe.config.overrides import as_typed, key_of
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.terminal import say
 from rlpipe.records import provenance

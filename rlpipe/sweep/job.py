@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from rlpipe.core import distributed
 from rlpipe.core.errors import LaunchError, RlpipeError, Stopped
 from rlpipe.core.files import write_atomic
+from rlpipe.core.visible import visible
 from rlpipe.records import attempts
 from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import (
@@ -88,7 +89,7 @@ def execute(folder: Path | str) -> Outcome:
         returned, error = None, raised
     outcome = _outcome(running, error)
     if outcome.traceback:  # of every process: the main one often knows only that another is gone
-        print(outcome.traceback, file=sys.stderr, flush=True)
+        print(visible(outcome.traceback), file=sys.stderr, flush=True)
     if returned is not None and distributed.is_main():
         write_atomic(folder / "return.pkl", _picklable(returned))
     _write(folder, outcome)
@@ -118,7 +119,7 @@ def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
     """Return, and say in the log, whether the code is another than the one that the sweep was rehearsed with."""
     change = code.changed(study.get("code", {}), code.state(Path.cwd()))
     if change and distributed.is_main():
-        print(f"note: {change}", file=sys.stderr, flush=True)
+        print(visible(f"note: {change}"), file=sys.stderr, flush=True)
     return (change,) if change else ()
 
 
@@ -181,7 +182,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _listen() -> None:
-    """Until a run listens itself (`training.signals`), SIGTERM stops a job that has nothing to save yet.
+    """Until a run listens itself (`core.signals`), SIGTERM and SIGHUP stop a job that has nothing to save yet.
 
     A launcher whose scheduler asks by another signal passes it on as SIGTERM.
     """
@@ -192,9 +193,11 @@ def _listen() -> None:
             os._exit(128 + number)  # a forked worker: what it would raise is not ours to report
         signal.signal(number, signal.SIG_IGN)  # where every process of a job gets the signal, it comes twice
         # It may come anywhere: libraries reword or swallow what is an Exception, and this is none.
-        raise KeyboardInterrupt(f"SIGTERM came {NOTHING_SAVED}")
+        raise KeyboardInterrupt(f"{signal.Signals(number).name} came {NOTHING_SAVED}")
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlpipe.core.errors import LaunchError, RecordError
-from rlpipe.core.files import explained, read_json
+from rlpipe.core.files import explained
 from rlpipe.launchers.base import launcher_of
+from rlpipe.records import manifest
 from rlpipe.records.lease import acquire
 from rlpipe.records.ownership import refuse_foreign
 from rlpipe.records.sweep import SWEEP_FILE, Sweep
@@ -53,7 +54,7 @@ def refuse_used(arms: Sequence[Arm]) -> None:
         if not arm.run_dir.is_dir():
             continue
         try:
-            if read_json(arm.run_dir / "manifest.json") is not None:
+            if manifest.is_run(arm.run_dir):
                 used.append(f"{arm.run_dir}: holds a run already")
             elif arm.run is not None:
                 refuse_foreign(arm.run_dir)

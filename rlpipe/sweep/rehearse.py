@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlpipe.config.compose import typed
 from rlpipe.config.explain import composing
 from rlpipe.config.overrides import as_options, as_typed
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import Until
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
 from rlpipe.run.check import check
@@ -30,10 +31,6 @@ from rlpipe.sweep.composition import Composer
 
 if TYPE_CHECKING:
     from rlpipe.stages.fingerprint import Stage
-
-
-ITS_OWN = ("method", "reward", "evaluation", "tracker", "run_dir", "until", "objective")
-"""The parts of a run's config that no run which it needs takes over (`stages.lineage`)."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,8 @@ def _compose(app: App, number: int, overrides: Sequence[str], composer: Composer
     run = typed(config) if app.is_ours else None
     if run is not None and run.run_dir is not None:
         folder = Path(run.run_dir).absolute()
-    return Arm(number, typed_overrides, config, hydra_config, folder, run)
+    resolved = resolve(run) if run is not None else None
+    return Arm(number, typed_overrides, config, hydra_config, folder, run, resolved=resolved)
 
 
 def _resolve(config: DictConfig) -> None:
@@ -172,7 +170,7 @@ def _explained(
 
 def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[Problem]:
     """Yield what is wrong with an arm's config, and find the stages that it needs where nothing is."""
-    from rlpipe.stages.lineage import parent_overrides
+    from rlpipe.stages.lineage import handed_down
     from rlpipe.stages.store import plan
 
     if arm.run is None:
@@ -182,9 +180,7 @@ def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[P
     if any(problem.fatal for problem in found):
         return
     # The many arms that differ in their method's settings need the same stages.
-    needs = repr(
-        [parent_overrides(arm.run), {part: node for part, node in vars(arm.run).items() if part not in ITS_OWN}]
-    )
+    needs = repr(handed_down(arm.run))
     try:
         if needs not in stages:
             stages[needs] = plan(arm.run)

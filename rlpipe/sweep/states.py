@@ -8,9 +8,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.files import last_row, read_json
+from rlpipe.core.files import last_row
+from rlpipe.core.shapes import misfit
 from rlpipe.core.terminal import is_number
 from rlpipe.launchers.base import JobStatus, Phase
+from rlpipe.records.history import ROW
+from rlpipe.records.record import read_result
 from rlpipe.records.sweep import Ended, Job, Outcome, Sweep
 
 
@@ -71,7 +74,7 @@ def _standing(sweep: Sweep, job: Job, seen: JobStatus | None, submitted: float |
     state, detail = _state(outcome, seen, submitted)
     run_dir = Path(job.run_dir)
     step, metric = _progress(run_dir, sweep.data.get("objective")) if state is not State.unsubmitted else (None, None)
-    result = read_json(run_dir / "result.json") if state.over else None
+    result = read_result(run_dir) if state.over else None
     if result is not None and state is State.done:
         metric = headline(result.get("metrics", {}), sweep.data.get("objective")) or metric
         step = result.get("cost", {}).get("steps", step)  # its last steps may not have been logged
@@ -124,7 +127,7 @@ def _place(seen: JobStatus | None, outcome: Outcome | None) -> str:
 def _progress(run_dir: Path, objective: str | None) -> tuple[int | None, tuple[str, float] | None]:
     """Return the last step that a run logged, and the number of that row that is worth showing."""
     row = last_row(run_dir / "metrics.jsonl")
-    if row is None or "step" not in row:
+    if row is None or misfit(row, ROW) is not None:
         return None, None
     for name in (objective, "reward", "loss"):
         if name is not None and is_number(row.get(name)):

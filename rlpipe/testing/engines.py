@@ -54,7 +54,7 @@ def check_engine(
 
             loaded.model = peft.get_peft_model(loaded.model, loaded.peft)
         for _ in range(2):
-            _move(loaded)
+            move(loaded)
             _check_policy(loaded, gap)
         if isinstance(loaded.engine, SeparateEngine):
             _check_refusal(loaded)
@@ -96,7 +96,7 @@ def small_model(folder: Path, tied: bool, rank: int) -> Loaded:
     return Pretrained(config).load(str(source), Head.causal_lm, 0, "cpu", folder / "scratch")
 
 
-def _move(loaded: Loaded) -> None:
+def move(loaded: Loaded) -> None:
     """Change the policy's trained weights, as training does but more."""
     import torch
 
@@ -231,7 +231,7 @@ def _check_tools(loaded: Loaded, gap: float) -> None:
 def _check_refusal(loaded: Loaded) -> None:
     """An engine that does not follow the policy is refused at the next drawing."""
     engine = loaded.engine
-    _move(loaded)
+    move(loaded)
     engine.sync = lambda loaded: None
     try:
         Sampler(loaded, DRAWN).sample(PROMPTS, 1, seed=0)

@@ -16,6 +16,8 @@ PLACES = 6
 LONGEST = 60
 """Results of more digits are given as a power of ten."""
 
+READ = 20_000
+"""Characters of a worked solution that are searched, so that no text takes long: the longest of GSM8K has 1,200."""
 ANNOTATION = re.compile(r"<<([^<>=\n]{1,200})=([^<>=\n]{1,60})>>")
 """GSM8K's annotation of a calculation; the result follows it once more (arXiv:2110.14168)."""
 EQUATION = re.compile(r"(?<![\w.)])([\d(][\d .+\-*/()]{1,100}[\d)]) ?= ?(?=(-?\d+(?:\.\d+)?)(?![\d./*]| [+\-*/] ?\d))")
@@ -52,8 +54,10 @@ class Calculator(Tool):
     def by_hand(self, text: str) -> Iterator[ByHand]:
         """Find GSM8K's annotations, or where there are none, equations with the result on the right.
 
-        An annotation whose result is rounded or wrong makes no call, and goes.
+        An annotation whose result is rounded or wrong makes no call, and goes. Beyond `READ` characters nothing is
+        looked for.
         """
+        text = text[:READ]
         for found in ANNOTATION.finditer(text):
             yield ByHand(found.start(), found.end(), _same(*found.groups()))
         if ANNOTATION.search(text) is None:

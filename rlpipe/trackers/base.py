@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rlpipe.config.kinds import TrackerConfig
+from rlpipe.core.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Tracker(ABC):
 
     def __init__(self, config: TrackerConfig):
         self.config = config
+
+    def problems(self) -> list[Problem]:
+        """Return why it could not start, each at a field's name. Cheap: asks no server, imports nothing heavy."""
+        return []
 
     @abstractmethod
     def start(self, run: RunIdentity, config: dict[str, Any]) -> None:

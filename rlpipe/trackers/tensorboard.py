@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import TrackerConfig
 from rlpipe.config.settings import Changes, changing
-from rlpipe.core.errors import RlpipeError
+from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker
 
 if TYPE_CHECKING:
@@ -32,6 +34,18 @@ class TensorBoard(Tracker):
     Config = TensorBoardConfig
     config: TensorBoardConfig
     _writer: SummaryWriter
+
+    def problems(self) -> list[Problem]:
+        """Say that the package is missing, or that the folder lies outside the run's."""
+        found = []
+        if importlib.util.find_spec("tensorboard") is None:
+            fix = "pip install 'rlpipe[tensorboard]', or run with tracker=none"
+            found.append(Problem("name", "the package 'tensorboard' is not installed", fix))
+        folder = Path(self.config.folder)
+        if folder.is_absolute() or ".." in folder.parts or not self.config.folder.strip():
+            what = f"'{self.config.folder}' is no folder inside the run's"
+            found.append(Problem("folder", what, "name one, such as tensorboard"))
+        return found
 
     def start(self, run: RunIdentity, config: dict[str, Any]) -> None:
         """Open the event files. Raises RlpipeError when the package `tensorboard` is not installed."""

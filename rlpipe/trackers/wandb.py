@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import netrc
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rlpipe.config.kinds import TrackerConfig
 from rlpipe.config.settings import Changes, changing
-from rlpipe.core.errors import RlpipeError
+from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.trackers.base import RunIdentity, Tracker
 
 if TYPE_CHECKING:
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
 STEP = "step"
 """The axis of all curves: optimiser steps."""
 LONGEST_TAG = 64
+LONGEST_PROJECT = 128
+REFUSED = "/\\#?%:"
+"""Signs that no project may have in its name."""
 
 
 class Mode(Enum):
@@ -54,6 +61,25 @@ class Wandb(Tracker):
     Config = WandbConfig
     config: WandbConfig
     _run: Run
+
+    def problems(self) -> list[Problem]:
+        """Say that the client is missing, that nobody is logged in, and which names the service refuses."""
+        own, found = self.config, []
+        if importlib.util.find_spec("wandb") is None:
+            fix = "pip install wandb, or run with tracker=none"
+            found.append(Problem("name", "the package 'wandb' is not installed", fix))
+        refused = sorted(set(own.project) & set(REFUSED))
+        if refused or not 0 < len(own.project) <= LONGEST_PROJECT:
+            signs = f"has {' '.join(refused)} in it" if refused else f"has {len(own.project)} letters"
+            what = f"'{own.project}' {signs}, which the service refuses"
+            found.append(Problem("project", what, f"give 1 to {LONGEST_PROJECT} letters without any of {REFUSED}"))
+        if not all(own.tags):
+            found.append(Problem("tags", "one of them is empty", "drop it"))
+        mode = own.mode.value if own.mode is not None else os.environ.get("WANDB_MODE", "online")
+        if mode == "online" and not _is_logged_in():
+            fix = "wandb login, or tracker.mode=offline (send it later with `wandb sync`)"
+            found.append(Problem("mode", "online, and no key of W&B is known here", fix))
+        return found
 
     def start(self, run: RunIdentity, config: dict[str, Any]) -> None:
         """Start the W&B run, or go on with it. Raises RlpipeError when the client is missing."""
@@ -118,6 +144,21 @@ class Wandb(Tracker):
     def finish(self, ok: bool) -> None:
         """Close the W&B run as finished or failed."""
         self._run.finish(exit_code=0 if ok else 1)
+
+
+def _is_logged_in() -> bool:
+    """Whether the client will find a key: in the environment, or in the file that `wandb login` writes."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    files = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
+    for file in map(os.path.expanduser, files):
+        try:
+            if netrc.netrc(file).authenticators(host) is not None:
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:

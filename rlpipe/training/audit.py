@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import Problem
+from rlpipe.core.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,10 +46,10 @@ class Audit:
         """Show it on a terminal: trained tokens green, others dim, stop tokens in reverse."""
         from rich.text import Text as RichText
 
-        page = RichText(self.summary() + "\n")
+        page = RichText(visible(self.summary()) + "\n")
         for shown in self.shown:
-            page.append(f"\n{shown['title']}\n", style="bold")
-            page.append(shown["prefix"], style="dim")
+            page.append(f"\n{visible(shown['title'])}\n", style="bold")
+            page.append(visible(shown["prefix"]), style="dim")
             for token in shown["tokens"]:
                 style = "green" if token["trained"] else "dim"
                 page.append(token["text"], style=f"{style} reverse" if token["stop"] else style)
@@ -68,5 +69,5 @@ def tokens_shown(
 
 def _text(token: int, tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a token as text; SentencePiece's decoders leave the space of a lone word out."""
-    text = str(tokenizer.decode([token]))
+    text = visible(str(tokenizer.decode([token])))
     return f" {text}" if str(tokenizer.convert_ids_to_tokens(token)).startswith("▁") else text

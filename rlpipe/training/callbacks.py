@@ -6,6 +6,7 @@ order that they rely on, `train` runs a trainer with them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def standard(
         LogToRecord(record, tracker),
         LogSamples(record, tracker),
         ShowProgress(progress),
-        WholeCheckpoints(config.checkpoint.keep),
+        WholeCheckpoints(config.checkpoint.keep, record),
     ]
 
 
@@ -55,7 +56,7 @@ def train(trainer: Trainer, checkpoint: Path | None) -> None:
     trainer.add_callback(_NothingLeft())
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except _AlreadyTrained:
+    except AlreadyTrained:
         trainer.is_in_train = False
     except Exception as error:
         raise full_disk(error, folder_of(trainer.args)) or error from error.__cause__
@@ -80,6 +81,11 @@ class LogToRecord(TrainerCallback):
         self.tracker = tracker
         self.tokens: float | None = None
         """How many tokens this attempt has read, where the trainer counts them."""
+        self._more: dict[str, float] = {}
+
+    def add(self, numbers: Mapping[str, float]) -> None:
+        """Have more numbers written into the next row."""
+        self._more |= numbers
 
     def on_log(
         self,
@@ -93,7 +99,8 @@ class LogToRecord(TrainerCallback):
         self.tokens = _tokens(state, logs) or self.tokens
         if _END_OF_TRAINING in logs or not distributed.is_main():
             return
-        numbers = {name: value for name, value in logs.items() if isinstance(value, (int, float))}
+        numbers = {name: value for name, value in logs.items() if isinstance(value, (int, float))} | self._more
+        self._more = {}
         self.record.log_metrics(state.global_step, numbers)
         self.tracker.log(numbers, state.global_step)
 
@@ -155,8 +162,8 @@ class StopAtStepBoundary(TrainerCallback):
             self.stopped = True
 
 
-class _AlreadyTrained(Exception):
-    """The checkpoint that training was to go on from is that of the last step."""
+class AlreadyTrained(Exception):
+    """Training was to go on from a checkpoint after which no step is left: raise it where it begins."""
 
 
 class _NothingLeft(TrainerCallback):
@@ -165,7 +172,7 @@ class _NothingLeft(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Leave when the last step is behind."""
         if 0 < state.max_steps <= state.global_step:
-            raise _AlreadyTrained
+            raise AlreadyTrained
 
 
 def _tokens(state: TrainerState, logs: dict[str, Any]) -> float | None:

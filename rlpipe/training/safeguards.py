@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError, TrainingError
 from rlpipe.records import checkpoints
+from rlpipe.records.record import Record
 
 
 class StopOnBadLoss(TrainerCallback):
@@ -53,8 +54,10 @@ class WholeCheckpoints(TrainerCallback):
     The trainer's own rotation (`save_total_limit`) must be off. To be the last callback.
     """
 
-    def __init__(self, keep: int):
+    def __init__(self, keep: int, record: Record | None = None):
         self.keep = keep
+        self.record = record
+        """The record whose metrics and samples a checkpoint vouches for."""
 
     def on_save(
         self,
@@ -72,7 +75,8 @@ class WholeCheckpoints(TrainerCallback):
             raise _bad_step("a weight is not a number", args, state)
         distributed.barrier()
         if distributed.is_main():
-            checkpoints.seal(checkpoint, distributed.world_size())
+            history = self.record.saved_history() if self.record is not None else {}
+            checkpoints.seal(checkpoint, distributed.world_size(), history)
             checkpoints.prune(checkpoint.parent, self.keep)
 
 

@@ -27,9 +27,11 @@ def resume_point(record: Record) -> Path | None:
     newest = checkpoints.newest_whole(record.checkpoints) if distributed.is_main() else None
     if distributed.is_main():
         checkpoints.clear_after(record.checkpoints, newest)
-        record.rewind(checkpoints.step_of(newest) if newest else 0)
+        notes = (
+            record.rewind(checkpoints.step_of(newest), checkpoints.history_of(newest)) if newest else record.rewind(0)
+        )
         if newest is not None:
-            say(f"going on from {newest}")
+            say("\n".join([f"going on from {newest}", *notes]))
     return distributed.broadcast(newest)
 
 
@@ -74,6 +76,6 @@ def keep(trainer: Trainer, loaded: Loaded, config: RunConfig, record: Record) ->
     if record.may_write():
         folder = record.run_dir / "model"
         save(trained, folder, card(record.manifest))
-        record.update(model=hashes(folder))
+        record.note_model(hashes(folder))
     distributed.barrier()
     return trained

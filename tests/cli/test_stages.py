@@ -10,12 +10,12 @@ import pytest
 
 from rlpipe.cli import main as cli
 from rlpipe.cli.exits import DONE, FIXABLE, UNWELL
-from rlpipe.config.compose import compose
 from rlpipe.stages import store, upkeep
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import parent_config
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import users, using
+from tests.composed import compose
 
 pytestmark = pytest.mark.slow
 

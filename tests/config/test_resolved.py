@@ -167,5 +167,6 @@ def test_what_a_local_folder_says_is_known_before_anything_is_loaded(small_model
     local = resolve(compose("model=hf", f"model.source={small_model}", "dataset.source=sample"))
     assert local.facts is not None
     assert local.parameters == local.facts.parameters
-    assert resolve(compose("model=blank")).facts is None
+    assert resolve(compose("model=tiny")).facts is None, "another run makes it"
+    assert resolve(compose("model=blank")).facts.layers == 4
     assert resolve(compose("model=blank", "model.parameters=7")).parameters == 7

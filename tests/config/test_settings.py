@@ -11,7 +11,7 @@ import pytest
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose, to_plain
 from rlpipe.config.kinds import MethodConfig
-from rlpipe.config.relevance import changes, differing
+from rlpipe.config.relevance import changes, differing, timed
 from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, Range, changing, setting, statement
 from rlpipe.testing import unstated
@@ -108,3 +108,18 @@ def test_attempts_may_differ_in_what_changes_nothing():
     old = to_plain(compose("model=blank", "method=sft"))
     assert differing(old, to_plain(compose("model=blank", "method=sft", "log.every=3", "until=check"))) == []
     assert differing(old, to_plain(compose("model=blank", "method=sft", "hardware.threads=3"))) == ["hardware.threads"]
+
+
+def test_what_changes_a_steps_time_is_read_from_the_fields():
+    plain = to_plain(compose("model=blank", "method=grpo", "dataset=gsm8k", "reward=gsm8k"))
+    keys = timed(plain).keys()
+    assert {"method.batch_size", "method.sampling.max_tokens", "model.layers", "hardware.threads"} <= keys
+    assert {"method.name", "model.name", "dataset.name", "reward.gsm8k.name"} <= keys
+    assert not keys & {"method.learning_rate", "method.clip", "seed", "method.max_steps", "log.every", "store"}
+
+
+def test_a_field_that_is_younger_than_a_record_had_its_default_there():
+    old = to_plain(compose("model=blank", "method=sft"))
+    del old["watch"], old["method"]["warmup"]
+    assert differing(old, to_plain(compose("model=blank", "method=sft"))) == []
+    assert differing(old, to_plain(compose("model=blank", "method=sft", "watch.every=5"))) == ["watch.every"]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rlpipe.core.signals import stop_requests
+from rlpipe.core.signals import SIGNALS, Interrupted, heed, stop_requests
 from rlpipe.records import checkpoints
 
 
@@ -172,3 +172,63 @@ def test_two_ctrl_cs_in_a_real_training_end_it_at_once(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             callbacks.train(made, None)
     assert checkpoints.newest_whole(tmp_path) is None
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_request_to_stop_is_one_at_once_or_noted(number):
+    with stop_requests() as noted:
+        press(number)
+    assert noted.signal == number
+    with pytest.raises(Interrupted), stop_requests(at_once=True):
+        press(number)
+
+
+def test_what_is_ignored_from_outside_stays_ignored():
+    """`nohup` has the end of a terminal ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests(at_once=True) as stop:
+            press(signal.SIGHUP)
+            assert not stop.requested
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_request_during_what_must_not_be_broken_off_is_heeded_after_it():
+    done = []
+
+    def save() -> None:
+        with stop_requests(at_once=True) as stop:
+            with stop.deferred():
+                press(signal.SIGTERM)
+                done.append("saved")
+            done.append("it went on")
+
+    with pytest.raises(Interrupted):
+        save()
+    assert done == ["saved"]
+
+
+def test_a_request_that_was_heeded_already_leaves_the_ending_alone():
+    done = []
+    with stop_requests(at_once=True) as stop:
+        with pytest.raises(Interrupted):
+            press(signal.SIGTERM)
+        with stop.deferred():
+            done.append("closed")
+        press(signal.SIGTERM)
+    assert done == ["closed"]
+
+
+def test_a_request_that_was_swallowed_is_heard_again():
+    with stop_requests(at_once=True):
+        heed()
+        try:
+            press()
+        except BaseException:
+            done = "swallowed"
+        assert done == "swallowed"
+        with pytest.raises(Interrupted):
+            heed()
+    heed()

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.plugins import make
 from rlpipe.core.files import write_lines
 from rlpipe.datasets.forms import Labelled, Preference
 from rlpipe.datasets.load import load
 from rlpipe.run.check.check import problems
+from tests.composed import compose
 
 
 def pair(number: int) -> dict:

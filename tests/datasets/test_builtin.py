@@ -37,12 +37,15 @@ def test_a_longer_conversation_keeps_its_common_turns_as_the_prompt(make) -> Non
     assert make("ultrafeedback").example(row, "0") == Preference("0", [ASK, BAD, more], [GOOD], [BAD])
 
 
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": {}}}
+
+
 def test_keys_that_a_table_filled_with_nothing_are_left_out(make) -> None:
-    call = {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}], "name": None}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "name": "f"}], "name": None}
     row = {"messages": [{**ASK, "tool_calls": None}, call, GOOD]}
     assert make("smoltalk").example(row, "0").messages == [
         ASK,
-        {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
         GOOD,
     ]
 

@@ -49,7 +49,7 @@ UNUSABLE = [
     ("completion", {"prompt": "q", "completion": "\n"}, "empty completion"),
     ("completion", {"prompt": "q", "completion": None}, "nothing in column 'completion'"),
     ("completion", {"prompt": "q"}, "nothing in column 'completion'"),
-    ("completion", {"prompt": "q", "completion": 3}, "neither text nor a list of messages"),
+    ("completion", {"prompt": "q", "completion": True}, "neither text nor a list of messages"),
     ("completion", {"prompt": "q", "completion": ["a"]}, "a message without role and content"),
     ("completion", {"prompt": "q\ud800", "completion": "a"}, "text that is not valid Unicode (half a surrogate pair)"),
     ("preference", {"prompt": "q", "chosen": "a", "rejected": "a "}, "chosen == rejected"),
@@ -132,9 +132,10 @@ def test_without_deduplication_repeats_are_kept_and_still_counted(make, write) -
     deduplicate=st.booleans(),
     train_limit=st.none() | st.integers(1, 20),
     test_limit=st.none() | st.integers(1, 20),
+    watched=st.integers(1, 20),
 )
 def test_held_out_rows_are_never_trained_on(
-    make, write, numbers, fraction, seed, deduplicate, train_limit, test_limit
+    make, write, numbers, fraction, seed, deduplicate, train_limit, test_limit, watched
 ) -> None:
     raw = [{"prompt": f"q{n}", "completion": "a"} for n in numbers]
     limits = {"train_limit": train_limit, "test_limit": test_limit}
@@ -152,10 +153,55 @@ def test_held_out_rows_are_never_trained_on(
     everything = load(make("files", **settings, test_limit=None), (Completion,), seed + 1)
     assert test <= set(asked(everything.test))
     assert train <= set(asked(everything.train))
+    _nothing_else_changes(make("files", **settings, **limits), splits, seed, watched)
     turned = load(
         make("files", **{**settings, "source": str(write(raw[::-1], "b.jsonl"))}, test_limit=None), (Completion,), 0
     )
     assert set(asked(turned.test)) == set(asked(everything.test))
+
+
+def _nothing_else_changes(dataset, splits, seed: int, watched: int) -> None:
+    """Setting rows aside for validation leaves training as it is, and takes from the test no more than half."""
+    try:
+        found, why = load(dataset, (Completion,), seed, validation=watched), ""
+    except DataError as error:
+        found, why = None, str(error)
+    if found is None:
+        assert "no held-out row is left to watch" in why
+        held_out = len(splits.test.examples) + splits.test.report.dropped.get("beyond test_limit", 0)
+        assert held_out == 1 or not dataset.config.deduplicate
+        return
+    assert asked(found.train) == asked(splits.train)
+    held_out, chosen = asked(found.test), asked(found.validation)
+    assert consistent(found.test.report)
+    assert consistent(found.validation.report)
+    assert held_out == asked(splits.test)[: len(held_out)]
+    assert 1 <= len(chosen) <= watched
+    assert not set(chosen) & set(held_out)
+    assert len(held_out) == len(splits.test.examples) or len(held_out) >= len(chosen)
+
+
+def test_rows_beyond_the_limit_are_watched_first(make, write) -> None:
+    write(rows(20, start=100), "test.jsonl")
+    dataset = make("files", source=str(write(rows(50)).parent), test_split="test", test_limit=4)
+    splits = load(dataset, (Completion,), 0, validation=6)
+    assert asked(splits.test) == [f"question {n}" for n in range(100, 104)]
+    assert asked(splits.validation) == [f"question {n}" for n in range(104, 110)]
+    assert splits.test.report.dropped == {"beyond test_limit": 10, "set aside for validation": 6}
+    few = load(dataset, (Completion,), 0, validation=18)
+    assert [len(few.test.examples), len(few.validation.examples)] == [4, 16]
+    assert few.test.report.notes == []
+    half = load(make("files", source=dataset.config.source, test_split="test"), (Completion,), 0, validation=18)
+    assert [len(half.test.examples), len(half.validation.examples)] == [10, 10]
+    assert "10 rows fewer than without watching" in describe(half.test.report)
+
+
+def test_sample_rows_have_rows_of_their_own_for_validation(make) -> None:
+    dataset = make("smoltalk", sample_size=40)
+    plain, watched = load(dataset, (Chat,), 0), load(dataset, (Chat,), 0, validation=7)
+    assert watched.test.examples == plain.test.examples
+    assert watched.train.examples == plain.train.examples
+    assert len(watched.validation.examples) == 7
 
 
 def test_the_held_out_share_is_about_right(make, write) -> None:
@@ -262,17 +308,14 @@ def test_rewards_read_the_columns_of_converted_prompts(make, write) -> None:
 
 
 def test_problems_of_settings_are_all_listed(make) -> None:
-    dataset = make("files", source="/no/such/place", test_fraction=1.5, test_limit=0, train_limit=-1)
-    assert [problem.where for problem in data_problems(dataset)] == [
-        "dataset.test_fraction", "dataset.train_limit", "dataset.test_limit", "dataset.source"
-    ]  # fmt: skip
+    assert [problem.where for problem in data_problems(make("files", source="/no/such/place"))] == ["dataset.source"]
     assert [problem.where for problem in data_problems(make("files"))] == ["dataset.source"]
     assert [problem.where for problem in data_problems(make("files", source="hub"))] == ["dataset.hub"]
     assert data_problems(make("piqa")) == data_problems(make("piqa", source="hub")) == []
 
 
 def test_problems_of_files_are_found_without_reading_them_whole(make, write, tmp_path: Path) -> None:
-    path = write(rows(3))
+    path = write(rows(300))
     path.write_text(path.read_text() + "broken\n")
     assert data_problems(make("files", source=str(path))) == []
     (tmp_path / "test.jsonl").write_text("")

@@ -33,7 +33,7 @@ def test_json_lines_come_back_as_they_were_written(
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(text.encode(), 1))
     assert read_rows(tmp_path / "a.jsonl") == rows
     assert read_rows(tmp_path / "b.jsonl.gz") == rows
-    assert read_rows(tmp_path / "a.jsonl", first_only=True) == rows[:1]
+    assert read_rows(tmp_path / "a.jsonl", limit=1) == rows[:1]
 
 
 @QUIET
@@ -115,7 +115,7 @@ def test_parquet(tmp_path: Path) -> None:
     rows = [{"nums": [1, 2], "text": "é"}, {"nums": [], "text": None}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     assert read_rows(tmp_path / "a.parquet") == rows
-    assert read_rows(tmp_path / "a.parquet", first_only=True) == rows[:1]
+    assert read_rows(tmp_path / "a.parquet", limit=1) == rows[:1]
     whole = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "b.parquet").write_bytes(whole[:-10])
     with pytest.raises(DataError, match=r"b\.parquet: not a whole Parquet file"):

@@ -118,4 +118,5 @@ def test_readmes_first_blocks_are_what_ci_runs():
     assert more == []
     assert first.text.splitlines()[0].endswith("-m venv .venv")
     assert first.runs == [["method=dpo", "dataset=ultrafeedback"]]
+    assert "-m rlpipe" in first.text.splitlines()[-1], "what is before the last line installs"
     assert second.text.strip() == ".venv/bin/python -m pytest -q"

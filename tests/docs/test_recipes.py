@@ -52,7 +52,7 @@ def test_a_recipe_runs(recipe, tmp_path, monkeypatch):
 
 
 def test_the_recipes_are_found():
-    assert len(RECIPES) == 11
+    assert len(RECIPES) == 12
 
 
 def modules(page: Path) -> dict[str, str]:

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.core.errors import ModelError
 from rlpipe.engines.frozen import load_reference as load
 from rlpipe.models.pretrained import Pretrained
 from rlpipe.run.run import run
+from tests.composed import compose
 
 SMALL = (
     *("dataset.sample_size=64", "dataset.test_limit=8", "method.max_steps=2", "method.batch_size=4"),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import PluginError
 from rlpipe.datasets.forms import Prompt
@@ -15,6 +14,7 @@ from rlpipe.evaluations import accuracy
 from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig, verifier
 from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.run.check.check import problems
+from tests.composed import compose
 
 RIGHT, WRONG, UNREADABLE = "<answer>3 + 5</answer>", "<answer>5 - 3</answer>", "eight"
 

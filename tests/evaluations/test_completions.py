@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.config.resolved import resolve
 from rlpipe.datasets.forms import Prompt
@@ -13,6 +12,7 @@ from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.completions import DrawConfig, complete, drawing, settings
 from rlpipe.models.base import Loaded
 from rlpipe.models.pretrained import Pretrained
+from tests.composed import compose
 
 WORDS = "Once upon a time there was a little dog who wanted to see the sea . "
 

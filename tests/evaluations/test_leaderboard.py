@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.config.compose import compose
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig
@@ -16,6 +15,7 @@ from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.completions import complete, converse
 from rlpipe.run.check.check import problems
 from rlpipe.run.run import run
+from tests.composed import compose
 
 
 def lines(*rows: object) -> str:

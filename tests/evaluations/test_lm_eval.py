@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.evaluations.lm_eval import LmEval, LmEvalConfig, _add
 from rlpipe.evaluations.task_names import harness_folder, unknown
 from rlpipe.run.check.check import problems
 from rlpipe.run.run import run
+from tests.composed import compose
 
 pytest.importorskip("lm_eval")
 

@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Completion
 from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.evaluations import perplexity
 from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig
+from tests.composed import compose
 
 THOUGHTS = ["2 and 2 make 4.\n#### 5", "no idea", ""]
 

@@ -6,10 +6,10 @@ import io
 
 from rich.console import Console
 
-from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.evaluations.base import EvaluationContext
 from rlpipe.evaluations.samples import Samples, SamplesConfig
+from tests.composed import compose
 
 
 def row(completion: str, finish: str = "stop") -> dict:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, Score
 from rlpipe.evaluations import win_rate
@@ -20,6 +19,7 @@ from rlpipe.rewards.base import Reward
 from rlpipe.rewards.judge.pairwise import Choice
 from rlpipe.rewards.length import Length
 from rlpipe.run.check.check import problems
+from tests.composed import compose
 
 
 def prompts(count: int) -> list[Prompt]:

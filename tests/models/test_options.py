@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.kinds import Precision
 from rlpipe.core.paths import conf_dir
+from tests.composed import compose
 
 TOYS = {"tiny", "blank"}
 OPTIONS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))

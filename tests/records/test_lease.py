@@ -16,9 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from rlpipe.core import files
 from rlpipe.records import heartbeat, lease
 from rlpipe.records.heartbeat import Owner
 from rlpipe.records.lease import Lost, Taken, acquire, holder
+from tests.records.takeover import take_over
 
 
 @pytest.fixture
@@ -131,6 +133,43 @@ def test_another_machine_s_process_lives_by_its_signs_of_life(tmp_path, quick):
     assert not file.exists()
 
 
+@pytest.mark.parametrize("ahead", [3600.0, 1e8])
+def test_a_sign_of_life_from_the_future_counts_no_longer_than_any_other(tmp_path, quick, capsys, ahead):
+    """The clock was set back since, and the other machine is dead."""
+    file = foreign(tmp_path, age=-ahead)
+    with pytest.raises(Taken):
+        acquire(tmp_path, patient=False)
+    began = time.monotonic()
+    acquire(tmp_path).release()
+    assert 0.4 < time.monotonic() - began < 10
+    said = capsys.readouterr().err
+    assert "is process 1 on node7 still" in said
+    assert f"if it is surely gone, delete {file}" in said
+
+
+def test_whoever_looks_again_and_again_sees_a_future_sign_lapse(tmp_path, quick):
+    foreign(tmp_path, age=-3600)
+    deadline = time.monotonic() + 10
+    while holder(tmp_path) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    acquire(tmp_path, patient=False).release()
+
+
+def test_a_living_machine_with_a_clock_ahead_keeps_the_right(tmp_path, quick):
+    file = foreign(tmp_path, age=-3600)
+    for beat in range(8):
+        assert holder(tmp_path) is not None
+        os.utime(file, times=(time.time() + 3600 + beat, time.time() + 3600 + beat))
+        time.sleep(0.1)
+    assert holder(tmp_path) is not None
+
+
+def test_the_advice_for_one_that_is_surely_gone_helps(tmp_path):
+    foreign(tmp_path).unlink()
+    acquire(tmp_path, patient=False).release()
+
+
 def test_a_sign_of_life_ends_the_waiting(tmp_path, monkeypatch):
     monkeypatch.setattr(heartbeat, "BEAT", 0.1)
     file = foreign(tmp_path, age=5)
@@ -188,6 +227,54 @@ def test_a_number_that_was_given_and_let_go_meanwhile_is_not_given_again(tmp_pat
     assert held.number == number + 1
     assert [file.name for file in (tmp_path / lease.FOLDER).iterdir()] == [str(number + 1)]
     held.release()
+
+
+WRITES = {
+    "write_atomic": lambda folder: files.write_atomic(folder / "a" / "manifest.json", "x"),
+    "append": lambda folder: files.append(folder / "rows.jsonl", "x\n"),
+    "write_lines": lambda folder: files.write_lines(folder / "rows.jsonl", []),
+    "cut_torn": lambda folder: files.cut_torn(folder / "rows.jsonl"),
+    "remove": lambda folder: files.remove(folder / "rows.jsonl"),
+    "remove a folder": lambda folder: files.remove(folder / "inner"),
+    "move": lambda folder: files.move(folder / "inner", folder / "outer"),
+    "by another path": lambda folder: files.append(folder / "inner" / ".." / "rows.jsonl", "x\n"),
+    "by a link": lambda folder: files.append(folder.parent / "link" / "rows.jsonl", "x\n"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_nothing_is_changed_in_a_folder_that_was_taken_over(tmp_path, write):
+    folder = tmp_path / "run"
+    (folder / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "rows.jsonl").write_text("row\ntorn")
+    held = acquire(folder)
+    take_over(folder)
+    before = files.hashes(folder)
+    for _ in range(2):  # letting go of what is lost gives no right back
+        with pytest.raises(Lost, match="took this over"):
+            WRITES[write](folder)
+        held.release()
+    assert files.hashes(folder) == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted([".lease", "inner", "rows.jsonl", *_empty(write)])
+
+
+def _empty(write: str) -> list[str]:
+    return ["a"] if write == "write_atomic" else []  # a folder that nothing was written into
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_whoever_has_the_right_or_needs_none_changes_what_it_likes(tmp_path, write):
+    folder = tmp_path / "run"
+    (folder / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(folder)
+    held = acquire(folder)
+    WRITES[write](folder)
+    held.release()
+    (folder / "inner").mkdir(exist_ok=True)
+    if write == "move":
+        (folder / "outer").rmdir()
+    WRITES[write](folder)
 
 
 def contend(folder: Path, rounds: int, wins: multiprocessing.Queue) -> None:

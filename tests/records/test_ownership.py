@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.relevance import differing
+from tests.composed import compose
 
 
 def test_settings_of_a_reward_that_change_no_score_may_differ():

@@ -322,12 +322,12 @@ rows = st.lists(
 def test_a_torn_end_costs_one_row_at_most(rows, cut, tmp_path_factory):
     path = tmp_path_factory.mktemp("torn") / "rows.jsonl"
     files.write_lines(path, rows)
-    whole = files.read_lines(path)
+    whole = files.read_lines(path, "")
     assert len(whole) == len(rows)
     data = path.read_bytes()
     kept = max(0, len(data) - cut)
     path.write_bytes(data[:kept])
-    after = files.read_lines(path)
+    after = files.read_lines(path, "")
     complete = data[:kept].count(b"\n")
     assert after == whole[: len(after)]
     assert complete <= len(after) <= complete + 1
@@ -336,7 +336,7 @@ def test_a_torn_end_costs_one_row_at_most(rows, cut, tmp_path_factory):
 def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a"\n{"a": 3}\n')
     with pytest.raises(RecordError, match=r"rows\.jsonl, line 2: not JSON"):
-        files.read_lines(tmp_path / "rows.jsonl")
+        files.read_lines(tmp_path / "rows.jsonl", "delete it")
 
 
 def test_evaluations_and_notes(tmp_path):

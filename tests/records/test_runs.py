@@ -120,7 +120,7 @@ def test_a_damaged_manifest_hides_no_other_run(tmp_path, content):
     bad, good = find([tmp_path])
     assert good.standing is Standing.ok
     assert bad.standing is Standing.damaged
-    assert "cannot be read" in bad.error
+    assert "manifest.json: damaged" in bad.error
 
 
 def test_a_damaged_line_is_skipped_and_counted(tmp_path):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.config.compose import compose
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import DataError, ModelError, PluginError
@@ -15,6 +14,7 @@ from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
 from rlpipe.rewards.combine import Rewards, summary, without_signal
+from tests.composed import compose
 
 
 @dataclass

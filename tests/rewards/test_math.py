@@ -35,8 +35,38 @@ def test_it_scores_its_own_cases(reward):
 @installed
 def test_text_that_keeps_the_parser_busy_is_cut_off_and_the_next_is_scored(reward, finished):
     reward.score([finished("$1$", reference="1")])
-    scores = reward.score([finished("$9^{9^{9^9}}$", reference="1"), finished("$1$", reference="1")])
+    before = reward.guard.process
+    busy = "$\\int_0^1 " + "+".join(f"x^{{{n}}} e^x \\sin({n} x)" for n in range(1, 40)) + " dx$"
+    scores = reward.score([finished(busy, reference="\\pi"), finished("$1$", reference="1")])
     assert [(score.value, score.parsed) for score in scores] == [(0.0, False), (1.0, True)]
+    assert [score.parts for score in scores] == [{"timed_out": 1.0}, {"timed_out": 0.0}]
+    assert reward.guard.process is before  # it keeps its own time, and need not be replaced
+
+
+@installed
+def test_what_took_too_long_is_not_asked_again(reward, finished, monkeypatch):
+    reward.hopeless.add(("1", "$2$"))
+    monkeypatch.setattr(reward.guard, "ask", None)
+    (score,) = reward.score([finished("$2$", reference="1")])
+    assert (score.value, score.parsed, score.parts) == (0.0, False, {"timed_out": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("\\boxed{1} or \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"), ("$1$ and $2$", "2"), ("\\boxed{1", None), ("3", None)],
+)
+def test_where_the_answer_stands(text, answer):
+    from rlpipe.rewards.math_worker import answer_in
+
+    assert answer_in(text) == answer
+
+
+@pytest.mark.parametrize("text", ["9^{9^{9^9}}", "2^2^2^2", "2^{99999}", "(9!)!", "9!!"])
+def test_numbers_that_cannot_be_written_down_are_not_worked_out(text):
+    from rlpipe.rewards.math_worker import TOWER
+
+    assert TOWER.search(text)
+    assert not TOWER.search("x^2 + 2^{10} - 5! = 10^{3}")
 
 
 @installed
@@ -47,10 +77,9 @@ def test_a_right_answer_that_cannot_be_read_is_an_error(reward, finished):
 
 def test_without_the_library_it_is_said_at_check_time_and_at_the_latest_when_scoring(monkeypatch, finished):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
-    reward = MathReward(MathReward.Config(name="math", timeout=0.0))
+    reward = MathReward(MathReward.Config(name="math"))
     assert [(one.where, one.fix) for one in reward.problems()] == [
         ("name", "pip install 'rlpipe[math]'"),
-        ("timeout", "give seconds, for example 2"),
     ]
     with pytest.raises(PluginError, match="math-verify is not installed"):
         reward.score([finished("$1$", reference="1")])

@@ -98,10 +98,7 @@ def test_settings_that_make_no_sense():
     def where(reward):
         return [problem.where for problem in reward.problems()]
 
-    assert where(RewardModelReward(RewardModelReward.Config(name="reward_model", batch_tokens=0))) == [
-        "model",
-        "batch_tokens",
-    ]
+    assert where(RewardModelReward(RewardModelReward.Config(name="reward_model"))) == ["model"]
     both = {"model": "a", "stage": ["method=reward_model"]}
     assert where(RewardModelReward(RewardModelReward.Config(name="reward_model", **both))) == ["model"]
     assert where(PerplexityReward(PerplexityReward.Config(name="perplexity"))) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from functools import partial
 from random import Random
 
@@ -16,7 +17,7 @@ from rlpipe.datasets.samples.countdown import puzzle
 from rlpipe.rewards.combine import prove
 from rlpipe.rewards.countdown import CountdownReward, last_answer
 from rlpipe.rewards.format import Format
-from rlpipe.rewards.gsm8k import Extraction, Gsm8kReward, flexible, strict
+from rlpipe.rewards.gsm8k import Extraction, Gsm8kReward, flexible, right_answer, strict
 from rlpipe.rewards.length import Length
 
 COUNTDOWN = CountdownReward(CountdownReward.Config(name="countdown"))
@@ -166,10 +167,20 @@ def test_gold_answers_of_gsm8k_earn_everything_both_ways(finished, shared_dir):
         ("it is −5", -5),
         ("\\$20", 20),
         ("\\boxed{7}", 7),
-        ("1,2", 2),
-        ("12,34", 34),
+        ("1,2", None),
+        ("5,72", None),
+        ("1,00072", None),
+        ("[72,72]", None),
+        ("0x72", None),
+        ("1e72", None),
+        ("1_072", None),
+        ("72, 73", 73),
+        ("so...72", 72),
+        ("72.", 72),
+        ("72kg", 72),
+        ("72 m2", 72),
         ("1,234,567", 1234567),
-        ("version 1.2.3", 3),
+        ("version 1.2.3", None),
         (".5", 0.5),
         ("20%", 20),
         ("7" * 41, None),
@@ -190,19 +201,50 @@ def test_integers_are_read_however_they_are_written(number, form):
     assert flexible(f"so it is {said}") == number
 
 
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        (72, 72),
+        (0.1, Fraction(1, 10)),
+        (-3, -3),
+        ("72", 72),
+        ("$1,234.50", Fraction("1234.5")),
+        ("72 km/h", 72),
+        ("10 m2", 10),
+        ("50%", 50),
+        ("48+24 = <<48+24=72>>72\n#### 72", 72),
+        ("70 to 72", None),
+        ("many", None),
+        ("1,00072", None),
+        (None, None),
+        (True, None),
+        (float("nan"), None),
+        (["72"], None),
+    ],
+)
+def test_right_answers_as_columns_hold_them(finished, answer, number):
+    reward = GSM8K[Extraction.flexible]
+    assert right_answer(answer) == number
+    if number is not None:
+        assert reward.unscorable({"answer": answer}) is None
+        assert reward.score([finished(f"so {float(number)}", answer=answer)])[0].value == 1.0
+    elif answer is None:
+        assert reward.unscorable({"answer": answer}) == "nothing in column 'answer'"
+    else:
+        assert reward.unscorable({"answer": answer}) == "no single number in column 'answer'"
+
+
 def test_a_right_answer_that_is_no_number_is_an_error(finished):
-    with pytest.raises(ValueError, match="holds no number: 'many'"):
+    with pytest.raises(ValueError, match="holds no single number: 'many'"):
         GSM8K[Extraction.strict].score([finished("#### 1", answer="many")])
 
 
 @pytest.mark.parametrize(
     ("reward", "where"),
     [
-        (CountdownReward(CountdownReward.Config(name="countdown", format_score=1.0)), "format_score"),
         (Format(Format.Config(name="format", tags=[])), "tags"),
         (Format(Format.Config(name="format", tags=["a b"])), "tags"),
         (Format(Format.Config(name="format", tags=["a", "a"])), "tags"),
-        (Length(Length.Config(name="length", words=0)), "words"),
     ],
 )
 def test_settings_that_make_no_sense(reward, where):

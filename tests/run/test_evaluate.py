@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.kinds import EvaluationConfig, Head, TrackerConfig
 from rlpipe.config.resolved import resolve
 from rlpipe.datasets.base import LoadReport, Split
@@ -19,6 +19,7 @@ from rlpipe.records.runs import find
 from rlpipe.report.compare import compare
 from rlpipe.run import evaluate
 from rlpipe.trackers.none import NoTracker
+from tests.composed import compose
 
 
 class Fixed(Evaluation):

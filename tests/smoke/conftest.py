@@ -17,13 +17,18 @@ SMALL = (
 """Two steps on few rows."""
 
 
+SHORT = ("evaluation.samples.max_tokens=8", "evaluation.accuracy.sampling.max_tokens=16")
+"""What the default evaluations draw: writing takes most of a small run's time."""
+
+
 def limits(overrides: Sequence[str]) -> list[str]:
     """Return the small settings that a run with these overrides has fields for."""
+    short = [] if any(one.startswith(("evaluation=", "experiment=")) for one in overrides) else list(SHORT)
     if "method=ai_feedback" in overrides:
         own = ["method.max_length=256", "method.sampling.max_tokens=8", "method.cut=keep"]
-        return [*own, *(one for one in SMALL if not one.startswith("method."))]
+        return [*own, *(one for one in SMALL if not one.startswith("method.")), *short]
     trains = "method=none" not in overrides
-    return [one for one in SMALL if trains or not one.startswith("method.micro_batch_size")]
+    return [*(one for one in SMALL if trains or not one.startswith("method.micro_batch_size")), *short]
 
 
 STAGE = (

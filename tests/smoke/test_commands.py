@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.docs.blocks import ROOT, blocks
 from tests.smoke.conftest import SMALL
 
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.slow
 
 GIVEN = os.environ.get("RLPIPE_STORE")
 """The store as it was given, before fixtures hide it: `.ci/run` has built the toy model in its own."""
+FIRST_RUN = os.environ.get("RLPIPE_FIRST_RUN")
+"""The folder where `.ci/run` has just typed README's first command."""
 
 
 def typed(folder: Path, *command: str, store: Path | None = None) -> str:
@@ -31,7 +34,8 @@ def typed(folder: Path, *command: str, store: Path | None = None) -> str:
 
 
 def result(folder: Path) -> dict[str, Any]:
-    (file,) = folder.glob("runs/*/*/result.json")
+    """Return what the newest run in a folder has found."""
+    file = max(folder.glob("runs/*/*/result.json"), key=os.path.getmtime)
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
@@ -41,9 +45,31 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(GIVEN) if GIVEN else tmp_path_factory.mktemp("toy")
 
 
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory, shared_store: Path) -> Path:
+    """The folder where README's first command was typed, which makes the toy model that other commands find."""
+    if GIVEN and FIRST_RUN:
+        return Path(FIRST_RUN)
+    command = shlex.split(blocks(ROOT / "README.md", "sh")[0].text.splitlines()[-1])
+    assert command[0] == ".venv/bin/python"
+    folder = tmp_path_factory.mktemp("first")
+    typed(folder, sys.executable, *command[1:], store=shared_store)
+    return folder
+
+
+def test_readmes_first_run_learns_to_prefer(first_run):
+    metrics = result(first_run)["metrics"]
+    assert metrics["after/preference/accuracy"] > metrics["before/preference/accuracy"]
+    assert metrics["after/preference/reward_accuracy"] > 0.7
+    assert metrics["after/preference/reward_margin"] > 0.5
+
+
+@pytest.mark.usefixtures("first_run")
 def test_the_bare_command_tells_the_whole_story(tmp_path, shared_store):
     """Warm start and RLOO on Countdown: more held-out puzzles are solved, by an interval that excludes no change."""
+    [toy] = shared_store.glob("sft-mixture-*")
     printed = typed(tmp_path, sys.executable, "-m", "rlpipe", store=shared_store)
+    assert f"reusing {toy.name}" in printed
     metrics = result(tmp_path)["metrics"]
     assert metrics["before/accuracy/accuracy"] > 0.1
     assert metrics["change/accuracy/low"] > 0
@@ -51,23 +77,11 @@ def test_the_bare_command_tells_the_whole_story(tmp_path, shared_store):
     assert "Training completed" not in printed, "what the libraries say belongs into log.txt"
 
 
-def test_readmes_first_run_makes_the_toy_model_once(tmp_path, shared_store):
-    command = shlex.split(blocks(ROOT / "README.md", "sh")[0].text.splitlines()[-1])
-    assert command[0] == ".venv/bin/python"
-    before = sorted(shared_store.glob("sft-mixture-*"))
-    printed = typed(tmp_path, sys.executable, *command[1:], store=shared_store)
-    assert ("reusing sft-mixture-" in printed) == bool(before)
-    assert sorted(shared_store.glob("sft-mixture-*")) == before or not before
-    metrics = result(tmp_path)["metrics"]
-    assert metrics["after/preference/accuracy"] > metrics["before/preference/accuracy"]
-    assert metrics["after/preference/reward_accuracy"] > 0.7
-    assert metrics["after/preference/reward_margin"] > 0.5
-
-
 def test_a_sweep_builds_a_common_stage_once(tmp_path):
     first = "method=sft,method.max_steps=2,method.batch_size=4,method.micro_batch_size=2,evaluation=none"
-    command = ("-m", "rlpipe", "-m", *SMALL, "model=blank", "method=dpo,orpo", f"after=[{first}]")
-    typed(tmp_path, sys.executable, *command)
+    asked = ("-m", *SMALL, "model=blank", "method=dpo,orpo", "evaluation=none", f"after=[{first}]")
+    done = warm.run("rlpipe", *asked, cwd=tmp_path, env={"RLPIPE_STORE": str(tmp_path / "store")})
+    assert done.returncode == 0, done.stderr
     assert len([folder for folder in (tmp_path / "store").iterdir() if folder.is_dir()]) == 1
     arms = [json.loads(file.read_text())["status"] for file in tmp_path.glob("multirun/*/*/*/result.json")]
     assert arms == ["ok", "ok"]
@@ -76,10 +90,13 @@ def test_a_sweep_builds_a_common_stage_once(tmp_path):
 def test_two_processes_train_as_one(tmp_path):
     """The pages' `accelerate launch` line: the same losses and the same held-out numbers as in one process."""
     own = [*SMALL, "model=blank", "method=dpo", "dataset=ultrafeedback", "method.max_steps=3", "method.batch_size=8"]
-    launcher = ("accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m")
+    own += ["evaluation=preference"]
+    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "rlpipe")
     losses, metrics = [], []
-    for name, start in (("one", ()), ("two", launcher)):
-        typed(tmp_path, sys.executable, "-m", *start, "rlpipe", *own, f"run_dir={name}")
+    one = warm.run("rlpipe", *own, "run_dir=one", cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    typed(tmp_path, sys.executable, *launcher, *own, "run_dir=two")
+    for name in ("one", "two"):
         rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         losses.append([row["loss"] for row in rows if "loss" in row])
         metrics.append(json.loads((tmp_path / name / "result.json").read_text())["metrics"])

@@ -90,6 +90,16 @@ def judges_of(config: RunConfig) -> list[str]:
     ]
 
 
+def short(config: RunConfig) -> list[str]:
+    """Return the overrides that make what the evaluations draw short."""
+    fields = {
+        name: "max_tokens" if hasattr(node, "max_tokens") else "sampling.max_tokens"
+        for name, node in config.evaluation.items()
+        if hasattr(node, "max_tokens") or hasattr(node, "sampling")
+    }
+    return [f"evaluation.{name}.{field}=16" for name, field in fields.items()]
+
+
 def rows_of(name: str) -> list[str]:
     """Return the override that makes the run small which makes an experiment's rows, where one does."""
     own = compose(f"experiment={name}").dataset.stage
@@ -115,7 +125,8 @@ def test_an_experiment_runs(finished, name):
     steps = [] if not trains else DRAWN if issubclass(method, OnlineMethod) else STEPS
     after = [f"after=[{','.join([*config.after, *STEPS, *ROWS, 'evaluation=none'])}]"] if config.after else []
     result = finished(
-        f"experiment={name}", STAGE, *steps, *ROWS, *after, *rows_of(name), *judges_of(config), small=False
+        *(f"experiment={name}", STAGE, *steps, *ROWS, *after, *short(config), *rows_of(name), *judges_of(config)),
+        small=False,
     )
     assert [row["step"] for row in result["rows"] if "loss" in row] == ([1] if trains else [])
     measured = any(key.startswith("after/" if trains else "before/") for key in result["metrics"])

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.core.files import hashes
 from rlpipe.records.record import Record, Status
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.store import plan
+from tests.composed import compose
 
 
 class Builder:

@@ -6,7 +6,6 @@ import copy
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import StageError
 from rlpipe.datasets.forms import Prompt
@@ -15,6 +14,7 @@ from rlpipe.run.check.check import problems
 from rlpipe.stages import store
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import other_parents
+from tests.composed import compose
 
 REWARD = "reward.reward_model.stage=['method=reward_model','method.max_steps=2','evaluation=none']"
 ASKED = ("model=blank", "dataset=ultrafeedback", "dataset.sample_size=64", "seed=3", "reward=reward_model", REWARD)

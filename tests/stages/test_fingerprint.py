@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.models.blank import Blank
 from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import fingerprint, identity
 from rlpipe.stages.fingerprint import describe, relevant
+from tests.composed import compose
 
 CHANGES = {
     "run": "model dataset method reward tool seed",
@@ -43,7 +44,7 @@ CHANGES = {
 """The fields of each kind's plugins that determine the result."""
 
 CHANGES_NOT = {
-    "run": "evaluation tracker after until run_dir store objective hardware checkpoint log",
+    "run": "evaluation tracker after until run_dir store objective hardware checkpoint log watch",
     "model": "source revision stage dataset_source learning_rate_scale parameters context",
     "dataset": "source stage test_limit",
     "method": "reference.model reference.revision reference.stage samples_every chunk",

@@ -12,7 +12,6 @@ import time
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.core.errors import RlpipeError, StageError, Stopped
 from rlpipe.core.files import explained
 from rlpipe.records import heartbeat, lease
@@ -20,6 +19,7 @@ from rlpipe.stages import identity, store
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import reserve, users, using
+from tests.composed import compose
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,11 @@ import pytest
 from rlpipe.statistics.crossed import DIFFERENCE, SHARE, Parts, limits, one_arm, p_value, two_arms
 from tests.statistics.simulated import Studies, continuous, percentile_bootstrap, right_and_wrong
 
-SEEDS = (1, 2, 3, 5, 8)
+SEEDS = (1, 2, 3, 8)
 EXAMPLES = (20, 100, 500)
-SPREADS = {"zero": 0.0, "small": 0.1, "middling": 0.3, "large": 0.7}
-"""How far seeds differ, as a share of the noise of one example: the last moves accuracy by 10 points and more."""
+SPREADS = {"zero": 0.0, "small": 0.1, "large": 0.7}
+"""How far seeds differ, as a share of the noise of one example: the last moves accuracy by 10 points and more; the
+quick look has 0.3."""
 KINDS = ("even", "skewed", "binary")
 
 
@@ -57,7 +58,7 @@ def test_a_runs_own_change_covers_the_truth(kind, n):
 def test_intervals_cover_the_truth(kind, k):
     outside = []
     for n in EXAMPLES:
-        count = min(4000, 4_000_000 // (k * n))
+        count = min(4000, 2_000_000 // (k * n))
         for name, spread in SPREADS.items():
             found = studies(kind, count, k, n, spread, 0.5)
             share, difference = (SHARE, DIFFERENCE) if found.binary else (None, None)
@@ -85,7 +86,7 @@ def test_intervals_cover_the_truth(kind, k):
 def test_the_paired_test_finds_nothing_where_nothing_is_in_five_percent(kind, k):
     wrong = []
     for n in EXAMPLES:
-        count = min(1500, 2_000_000 // (k * n))
+        count = min(1500, 1_000_000 // (k * n))
         for name, spread in SPREADS.items():
             # One seed says something of its own models alone: there, models are alike only without a spread.
             if k == 1 and spread:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rlpipe.config.compose import compose
 from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.plan import Plan, Planned, drawn, plan
 from rlpipe.sweep.rehearse import Rehearsal
+from tests.composed import compose
 
 SMALL = ("dataset.sample_size=64", "model.stage=[]", "model.parameters=1000000", "evaluation=none")
 
@@ -126,6 +126,6 @@ def test_damaged_and_foreign_records_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    config = compose("method=sft", "model=blank", "dataset.sample_size=64")
+    config = compose("method=sft", "model=hf", "dataset.source=sample", "dataset.sample_size=64")
     assert estimate.time(Subject(config), None, {}, gpu=False) is None
     assert estimate.time(Subject(config), 5, {}, gpu=False) is None

@@ -12,12 +12,14 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from rlpipe.cli.run import task
+from rlpipe.config import plugins
 from rlpipe.config.overrides import as_options
 from rlpipe.core.errors import ConfigError
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep.arms import named
 from rlpipe.sweep.composition import Composer
 from rlpipe.sweep.discovery import register
+from rlpipe.sweep.plan import plan
 from rlpipe.sweep.rehearse import App, Rehearsal, rehearse
 
 pytestmark = pytest.mark.slow
@@ -182,3 +184,22 @@ def test_200_arms_are_rehearsed_together(rehearsed: Rehearse) -> None:
     found = rehearsed(*arms)
     assert len(found.arms) == 200
     assert len(found.stages) == 11
+
+
+def test_an_arms_plugins_are_made_once_for_check_and_plan(rehearsed: Rehearse, tmp_path: Path, monkeypatch) -> None:
+    made: list[str] = []
+    make = plugins.make
+    monkeypatch.setattr(plugins, "make", lambda kind, config: made.append(kind) or make(kind, config))
+    found = rehearsed([*SMALL, "seed=1"], [*SMALL, "seed=2"])
+    plan(found, tmp_path, None, 0)
+    assert sorted(made).count("method") == 2
+    assert sorted(made).count("model") == 2
+
+
+def test_one_bad_value_among_many_names_its_arm(rehearsed: Rehearse) -> None:
+    with pytest.raises(ConfigError) as stopped:
+        rehearsed(*([*SMALL, f"method.beta={beta}"] for beta in ("0.1", "0.2", "0", "0.4")))
+    assert problems(stopped) == {"method.beta (arm 2 of 4)": "0.0 is out of range"}
+    with pytest.raises(ConfigError) as stopped:
+        rehearsed(*([*SMALL, f"+method.extra.optim={optim}"] for optim in ("sgd", "sgdd")))
+    assert list(problems(stopped)) == ["method.extra.optim (arm 1 of 2)"]

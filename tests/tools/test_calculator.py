@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from typing import Any
 
@@ -124,6 +125,13 @@ def test_calls_are_read_as_they_are_meant() -> None:
     assert text.calls("1</calc>") == text.calls("<calc>1") == []
     assert text.answer("<calc>1</calc><re", ["5"]) == "sult>5</result>"
     assert text.answer("<calc>1</calc> x", ["5"]) == "<result>5</result>"
+
+
+@pytest.mark.parametrize("piece", ["1+1+", "1+1=", "(", "((((=2", "<<1+1=", "1 + ", "<<"])
+def test_no_text_takes_long_to_be_searched_for_calculations(piece: str) -> None:
+    began = time.process_time()
+    list(TOOL.by_hand(piece * (200_000 // len(piece))))
+    assert time.process_time() - began < 0.5
 
 
 def test_unknown_tools_and_arguments() -> None:

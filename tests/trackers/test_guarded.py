@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.config.kinds import TrackerConfig
 from rlpipe.core.errors import RlpipeError
 from rlpipe.records.record import Record, Status
@@ -13,6 +12,7 @@ from rlpipe.trackers.base import RunIdentity, Tracker
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.none import NoTracker
 from rlpipe.trackers.wandb import Mode
+from tests.composed import compose
 
 
 class Fragile(Tracker):

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     chosen = {name: value for name, value in given.items() if value is not None}
     if problems := sampling_problems(replace(SamplingConfig(), **chosen), "--"):
-        raise ConfigError([replace(one, where="--" + one.where[3:].replace("_", "-")) for one in problems])
+        raise ConfigError([replace(one, where=one.where.replace("_", "-")) for one in problems])
 
     from rlpipe.core import logs
 

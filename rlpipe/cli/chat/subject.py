@@ -49,6 +49,7 @@ def find(name: str, device: str, scratch: Path) -> Subject:
         return _bare(name, device, scratch)
     config = restore(run.config)
     notes = [] if run.standing is Standing.ok else [f"the run has not ended well ({run.standing.value})"]
+    notes += [f"{flaw}: it is not the model that the run has made" for flaw in run.flaws("model/")]
     settings = ModelConfig(precision=config.model.precision, attention=config.model.attention)
     loaded = _load(settings, str(model_of(run)), device, scratch)
     sampling = replace(getattr(config.method, "sampling", None) or SAMPLING)

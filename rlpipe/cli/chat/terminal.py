@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-import unicodedata
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from rich.text import Text
 from rlpipe.cli.chat.conversation import Conversation, cut_by
 from rlpipe.core.errors import DataError
 from rlpipe.core.terminal import console, say
+from rlpipe.core.visible import visible
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import ToolCall
@@ -98,7 +98,7 @@ def write_text(text: str) -> None:
 
 def show_text(text: str) -> None:
     """Write a piece of an answer to a terminal, which control characters in it must not steer."""
-    write_text("".join(one for one in text if one in "\n\t" or unicodedata.category(one) != "Cc"))
+    write_text(visible(text))
 
 
 def show_call(call: ToolCall) -> None:

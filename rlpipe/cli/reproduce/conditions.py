@@ -1,5 +1,7 @@
 """What a run was made under, compared with what it would be made under here: code, packages, machine, data, parents.
 
+Whether the run's own files are still those that it wrote is looked at first.
+
 None of it trains or changes anything; the data are read.
 """
 
@@ -38,7 +40,8 @@ def compare(run: Run, config: RunConfig) -> list[Difference]:
     """
     found: list[Difference] = []
     missing: list[str] = []
-    looks: Sequence[Callable[[Run, RunConfig], Iterator[Difference]]] = (code, packages, machine, data, start, parents)
+    looks: Sequence[Callable[[Run, RunConfig], Iterator[Difference]]]
+    looks = (files, code, packages, machine, data, start, parents)
     for look in looks:
         try:
             found += look(run, config)
@@ -48,6 +51,12 @@ def compare(run: Run, config: RunConfig) -> list[Difference]:
         listed = "\n".join(dict.fromkeys(missing))  # the rows of a run are often its parents' too
         raise RecordError(run.dir, f"cannot be made again here:\n{listed}", "")
     return found
+
+
+def files(run: Run, config: RunConfig) -> Iterator[Difference]:
+    """Compare the run's files with what was written."""
+    for flaw in run.flaws():
+        yield Difference(flaw.file, "as it was written", flaw.what)
 
 
 def code(run: Run, config: RunConfig) -> Iterator[Difference]:

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,13 +18,14 @@ from rlpipe.config.overrides import go_on
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
-from rlpipe.core.terminal import say
+from rlpipe.core.terminal import console, say
 from rlpipe.records.runs import Run, Standing, find
 from rlpipe.stages.named import run_named
 
 ABOUT = (
-    "Say what differs from a run's record (code, packages, machine, data, parents), run it again in a new folder, and "
-    "compare the results: weights by their hashes, rows and numbers one by one."
+    "Say what of a run's files is not as it was written, and what differs from its record (code, packages, machine, "
+    "data, parents), run it again in a new folder, and compare the results: all files of weights and data bit for bit, "
+    "rows and numbers one by one."
 )
 EXAMPLES = [
     ("rlpipe reproduce runs/DATE/TIME", "is it what the record says?"),
@@ -93,9 +93,9 @@ def rerun(run: Run, config: RunConfig, folder: Path | None) -> Run:
 
 def show_conditions(found: list[conditions.Difference]) -> None:
     """Print what differs from the record."""
-    out = Console(markup=False)
+    out = console(stderr=False)
     if not found:
-        out.print("code, packages, machine, data and parents are those of the record")
+        out.print("files, code, packages, machine, data and parents are those of the record")
         return
     table = Table(title="what differs from the record")
     for heading in ("", "in the record", "here"):
@@ -107,7 +107,7 @@ def show_conditions(found: list[conditions.Difference]) -> None:
 
 def show_results(findings: list[results.Finding], old: Run, new: Run) -> None:
     """Print what of the results is the same, and the verdict in a line."""
-    out = Console(markup=False)
+    out = console(stderr=False)
     table = Table("", "", "", title="the two results", show_header=False)
     for one in findings:
         table.add_row(one.what, "same" if one.same else Text("different", style="bold red"), Text(one.detail))

@@ -8,9 +8,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.files import Row
+from rlpipe.core.files import Row, hashes
 from rlpipe.records.record import When
 from rlpipe.records.runs import Run
+from rlpipe.records.seals import MADE
 
 NOT_RESULT = ("time", "seconds")
 """The first parts of names of logged numbers that tell of the clock."""
@@ -30,7 +31,9 @@ class Finding:
 
 def compare(old: Run, new: Run) -> list[Finding]:
     """Return what of two runs' results is the same and what is not."""
-    findings = [_files(old, new, kind) for kind in ("model", "data_files") if old.manifest.get(kind)]
+    findings = [_files(old, new, kind) for kind in MADE if old.manifest.get(kind)]
+    if altered := [str(flaw) for flaw in old.flaws() if not flaw.gone]:
+        findings.append(Finding("the old run's files", False, "; ".join(altered)))
     findings.append(_numbers(old, new))
     findings.append(_steps("logged numbers", old.metrics(), new.metrics()))
     for name in sorted({*old.evaluations, *new.evaluations}):
@@ -50,12 +53,14 @@ def _both_notes(old: Run, new: Run) -> set[str]:
 
 
 def _files(old: Run, new: Run, kind: str) -> Finding:
-    """Compare recorded hashes."""
-    then, now = (_comparable(run.manifest.get(kind) or {}) for run in (old, new))
+    """Compare files; of an old run whose files are gone, what its record says of them."""
+    there = (old.dir / MADE[kind]).is_dir()
+    then = _comparable(hashes(old.dir / MADE[kind]) if there else old.manifest[kind])
+    now = _comparable(hashes(new.dir / MADE[kind]))
     changed = sorted(name for name in then | now if then.get(name) != now.get(name))
     what = "weights" if kind == "model" else "data"
     if not changed:
-        return Finding(what, True, f"{len(now)} files, the same hashes")
+        return Finding(what, True, f"{len(now)} files, the same hashes{'' if there else ' as its record has'}")
     apart = [text for name in changed if (text := _apart(old.dir / "model" / name, new.dir / "model" / name))]
     return Finding(what, False, "; ".join([f"other hashes: {', '.join(changed)}", *apart]))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from rlpipe.config.launchers import LocalConfig
+from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import LaunchError, Problem
 from rlpipe.launchers.base import JobStatus, Launcher, Phase
 from rlpipe.launchers.local import process
@@ -51,10 +52,7 @@ class LocalLauncher(Launcher):
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with the settings."""
-        jobs = self.config.jobs
-        if jobs is not None and jobs < 1:
-            return [Problem("hydra.launcher.jobs", f"{jobs} jobs at once would never end", "give at least 1, or null")]
-        return []
+        return list(out_of_range(self.config, "hydra.launcher."))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Hand jobs to the pool, which is started where it does not run. Raises LaunchError."""

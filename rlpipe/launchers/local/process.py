@@ -13,10 +13,14 @@ from pathlib import Path
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import json_text, read_json, write_atomic
+from rlpipe.core.shapes import Shape
 from rlpipe.launchers.base import job_command, job_environment
 from rlpipe.records import heartbeat
 
 FILE = "process.json"
+
+
+_SHAPE: Shape = {"pid": int, "born?": str, "machine": str, "gpu?": str, "submission": int}
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,10 @@ def start(folder: Path, cwd: Path, gpu: str | None, submission: int) -> tuple[su
 
 def of(folder: Path) -> Process | None:
     """Return the process of a job's newest attempt, None when it never began."""
-    row = read_json(folder / FILE)
-    return Process(**row) if row is not None else None
+    row = read_json(folder / FILE, "delete it: the job then counts as one that no process works on", _SHAPE)
+    if row is None:
+        return None
+    return Process(row["pid"], row.get("born"), row["machine"], row.get("gpu"), row["submission"])
 
 
 def ending(code: int | None) -> str:

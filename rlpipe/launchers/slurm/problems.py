@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rlpipe.config.launchers import SlurmConfig
+from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import Problem, guess
 from rlpipe.launchers.slurm import cluster as facts
 from rlpipe.launchers.slurm.cluster import Cluster, Node, Partition
@@ -41,13 +42,7 @@ def problems(config: SlurmConfig, folder: Path) -> list[Problem]:
 
 
 def _numbers(config: SlurmConfig) -> Iterator[Problem]:
-    least = {"gpus": 0, "cpus": 1, "nodes": 1, "requeues": 0, "grace": 0, "processes": 1, "throttle": 1}
-    for name, lowest in least.items():
-        value = getattr(config, name)
-        if value is not None and value < lowest:
-            yield Problem(f"{AT}.{name}", f"{value} is too few", f"give {lowest} or more")
-    if config.poll <= 0:
-        yield Problem(f"{AT}.poll", f"{config.poll:g} s is no time", "give a number above 0")
+    yield from out_of_range(config, f"{AT}.")
     for name, read in (("memory", megabytes), ("time", seconds)):
         try:
             read(getattr(config, name))

@@ -33,6 +33,7 @@ MOST_ROWS = 1_000_000
 """Logged rows that are read of all runs together; of more, one in two is, or one in three, and so on."""
 
 GROUPS = (
+    ("Watched on held-out rows", r"^watch/"),
     ("Reward", r"^rewards?($|[/_])|^advantage|^accuracy|^margin|^groups_"),
     ("Loss", r"loss|perplexity|token_accuracy"),
     ("KL and entropy", r"(^|[/_])kl($|[/_])|entropy|clip_fraction|ratio"),

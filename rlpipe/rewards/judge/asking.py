@@ -7,7 +7,6 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,19 +50,35 @@ class Asking:
         return reply is not None and (lenient or _made(read, reply) is not None)
 
     def _ask(self, bodies: dict[str, Body], read: Callable[[str], Any], lenient: bool) -> None:
-        """Ask questions at once and keep the replies; the first that fails for good ends all of them."""
+        """Ask questions at once and keep the replies; the first that fails for good ends all of them.
+
+        A run that is asked to stop does not wait for the answers that are on their way.
+        """
         self.endpoint.stop.clear()
-        with ThreadPoolExecutor(self.concurrency) as threads:
-            futures = [threads.submit(self._ask_one, name, body, read, lenient) for name, body in bodies.items()]
-            try:
-                done = wait(futures, return_when=FIRST_EXCEPTION).done
-            finally:
-                self.endpoint.stop.set()
-                threads.shutdown(wait=True, cancel_futures=True)
-        # Those that failed first tell why; what came after may be the ending of all waiting.
-        failed = [
-            error for one in sorted(futures, key=lambda one: one not in done) if (error := _error(one)) is not None
-        ]
+        left = list(reversed(bodies.items()))
+        failed: list[BaseException] = []  # those that failed first tell why; what came after may be the ending of all
+
+        def work() -> None:
+            while not failed and not self.endpoint.stop.is_set():
+                try:
+                    name, body = left.pop()
+                except IndexError:
+                    return
+                try:
+                    self._ask_one(name, body, read, lenient)
+                except BaseException as error:  # raised again by whoever waits
+                    failed.append(error)
+                    self.endpoint.stop.set()
+
+        # Not an executor's threads: the interpreter waits for those at its end.
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.concurrency, len(bodies)))]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            self.endpoint.stop.set()
         for error in failed:
             if not isinstance(error, Unanswered | BudgetSpent):
                 raise error
@@ -88,10 +103,6 @@ def _made(read: Callable[[str], Read], reply: str) -> Read | None:
         return read(reply)
     except ValueError:
         return None
-
-
-def _error(future: Future[None]) -> BaseException | None:
-    return None if future.cancelled() else future.exception()
 
 
 class BudgetSpent(Exception):

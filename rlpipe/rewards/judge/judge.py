@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,15 +66,15 @@ class JudgeConfig(RewardConfig):
     """The best score of the rubric; the reward is scaled so that it is 1."""
     attribute: str = "reward"
     """Which of a reward endpoint's numbers counts; the others are logged."""
-    max_tokens: int = setting(512, at_least=1)
+    max_tokens: int = setting(512, at_least=1, at_most=10**6, usual=(16, 32768))
     """Longest reply to a rubric or a comparison."""
-    concurrency: int = setting(8, Changes.nothing, at_least=1)
+    concurrency: int = setting(8, Changes.nothing, at_least=1, at_most=10**4, usual=(None, 256))
     """Questions under way at once."""
-    timeout: float = setting(60.0, Changes.nothing, above=0)
+    timeout: float = setting(60.0, Changes.nothing, above=0, at_most=86400, usual=(1, 3600))
     """Seconds for one reply."""
-    retries: int = setting(5, Changes.nothing, at_least=0)
+    retries: int = setting(5, Changes.nothing, at_least=0, at_most=1000, usual=(None, 50))
     """How often a question is asked again after a time-out, a 429, a 5xx or a reply without a score."""
-    budget: int | None = setting(None, Changes.nothing, at_least=1)
+    budget: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**9)
     """Calls that the run may make, retries included."""
     cache: str | None = setting(None, Changes.nothing)
     """The file that keeps replies by content, to share between runs (null: one in the run's folder)."""
@@ -129,13 +128,6 @@ class Judge(Reward):
                 found.append(Problem("comparison", "does not show both completions", fix))
             if not config.low < config.high:
                 found.append(Problem("high", f"{config.high} is not above low={config.low}", "give a range, low first"))
-        least = {"max_tokens": 1, "concurrency": 1, "retries": 0, "budget": 1}
-        for name, bound in least.items():
-            value = getattr(config, name)
-            if value is not None and value < bound:
-                found.append(Problem(name, f"{value} is out of range", f"give at least {bound}"))
-        if not 0 < config.timeout < math.inf:
-            found.append(Problem("timeout", f"{config.timeout} is no time", "give seconds, for example 60"))
         return found
 
     def start(self, context: RewardContext) -> None:
@@ -217,7 +209,8 @@ class Judge(Reward):
         if config.mode is JudgeMode.reward:
             numbers = named_numbers(reply)
             if config.attribute not in numbers:
-                raise ValueError(f"the reply has no number '{config.attribute}'")
+                there = f", only {', '.join(numbers)} (set `attribute` to one of them)" if numbers else ""
+                raise ValueError(f"the reply has no number '{config.attribute}'{there}")
             return Score(numbers[config.attribute], numbers)
         number = rubric_score(reply)
         if not config.low <= number <= config.high:

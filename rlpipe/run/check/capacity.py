@@ -16,7 +16,7 @@ from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.library import LibraryMethod
-from rlpipe.models.lora import parameter_count, target_error
+from rlpipe.models.lora import parameter_count, target_error, targeted
 from rlpipe.models.memory import Memory, estimate
 from rlpipe.run.check.subject import Subject
 from rlpipe.training.offline.arguments import accumulation
@@ -34,12 +34,20 @@ def batches(subject: Subject) -> Iterator[Problem]:
 
 
 def adapters(subject: Subject) -> Iterator[Problem]:
-    """LoRA's targets are layers of the model."""
+    """LoRA's targets are layers of the model, and adapters are smaller than these."""
     lora = subject.config.model.lora
-    if lora.rank > 0 and subject.facts is not None:
-        error = target_error(lora.target_modules, subject.facts.linear_modules)
-        if error is not None:
-            yield error
+    if lora.rank <= 0 or subject.facts is None:
+        return
+    modules = subject.facts.linear_modules
+    error = target_error(lora.target_modules, modules)
+    if error is not None:
+        yield error
+        return
+    weights = sum(rows * columns for rows, columns in targeted(lora.target_modules, modules))
+    adapters = parameter_count(lora.rank, lora.target_modules, modules)
+    if modules and adapters >= weights:
+        what = f"adapters of rank {lora.rank} have more weights than the layers that they adapt ({adapters}, {weights})"
+        yield Problem("model.lora.rank", what, "lower it (8 to 64 is usual), or train all weights: model.lora.rank=0")
 
 
 def context(subject: Subject) -> Iterator[Problem]:

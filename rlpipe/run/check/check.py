@@ -12,13 +12,19 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, fitting, places, ranges, rewards, stages
+from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, rows, stages, watching
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
 RULES: tuple[Rule, ...] = (
     fitting.usable,
+    choices.twice,
+    choices.lists,
+    choices.run_before,
+    choices.purpose,
+    choices.idle,
     ranges.schedule,
+    ranges.unused,
     fitting.form,
     fitting.reward,
     rewards.settings,
@@ -27,14 +33,22 @@ RULES: tuple[Rule, ...] = (
     fitting.tool,
     fitting.engine,
     fitting.evaluation,
+    choices.objective,
+    choices.tracker,
     fitting.rows,
+    watching.watching,
     fitting.method_settings,
+    extra.extra,
     stages.rows,
-    stages.models,
     stages.store,
     places.data,
-    places.weights,
-    places.template,
+    rows.rows,
+    models.own,
+    models.policy,
+    models.frozen,
+    models.reference,
+    models.template,
+    models.attention,
     capacity.adapters,
     capacity.context,
     capacity.batches,
@@ -65,7 +79,7 @@ def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True
 
 
 def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
-    subject = Subject(config, overrides, here)
+    subject = Subject(config, overrides, here, chain[-1][1] if chain else overrides)
     found = [problem for rule in RULES for problem in rule(subject)]
     named = {problem.where for problem in found}
     # What a plugin says itself of a number tells more than its range.

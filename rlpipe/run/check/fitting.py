@@ -81,7 +81,7 @@ def evaluation(subject: Subject) -> Iterator[Problem]:
     for name, one in subject.evaluations.items():
         where, drop = f"evaluation.{name}", f"set evaluation.{name}.required=false to leave it out, or choose another"
         for problem in one.problems():
-            yield Problem(f"{where}.{problem.where}", problem.what, problem.fix, problem.fatal)
+            yield problem.below(where)
         if not one.config.required:
             continue
         if method.makes == "data":
@@ -118,19 +118,10 @@ def rows(subject: Subject) -> Iterator[Problem]:
 
 
 def method_settings(subject: Subject) -> Iterator[Problem]:
-    """What the method and the library behind it say about their settings."""
+    """What the method says about its settings."""
     method = subject.method
-    if method is None:
-        return
-    yield from method.problems(subject.config)
-    from rlpipe.methods.library import LibraryMethod
-    from rlpipe.training.offline.arguments import SET_BY_RLPIPE
-
-    if isinstance(method, LibraryMethod):
-        taken = SET_BY_RLPIPE | {key: f"method.{name}" for key, name in method.library_fields.items()}
-        for key in subject.config.method.extra:
-            if key in taken:
-                yield Problem(f"method.extra.{key}", "rlpipe sets this itself", f"set {taken[key]} instead")
+    if method is not None:
+        yield from method.problems(subject.config)
 
 
 def _served(subject: Subject, what: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files and folders: the data and the weights are there, the output folder is free, the disk is big enough."""
+"""Files and folders: the data is there, the output folder is free, the disk is big enough."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from rlpipe.config.kinds import Precision
 from rlpipe.config.relevance import differing
-from rlpipe.core.errors import ModelError, Problem, RecordError
+from rlpipe.core.errors import Problem, RecordError
 from rlpipe.datasets.load import data_problems
-from rlpipe.hub.facts import local_facts
 from rlpipe.models.lora import parameter_count
 from rlpipe.records.ownership import refuse_foreign, refuse_other_run
 from rlpipe.run.check.subject import Subject
@@ -20,47 +19,13 @@ from rlpipe.run.check.subject import Subject
 def data(subject: Subject) -> Iterator[Problem]:
     """The dataset's settings make sense; a local file is there, with the columns that are needed."""
     if subject.dataset is not None and subject.reads_data:
-        yield from data_problems(subject.dataset)
-
-
-def weights(subject: Subject) -> Iterator[Problem]:
-    """The model has a source, and a local one is whole."""
-    model = subject.config.model
-    if model.stage or model.name != "pretrained" or subject.config.after:
-        return
-    if model.source is None:
-        yield Problem("model.source", "is not given", "give a hub id or a folder: model.source=organisation/name")
-    elif not Path(model.source).expanduser().is_dir():
-        if looks_like_a_path(model.source):
-            yield Problem(
-                "model.source", f"there is no folder {model.source}", "give a folder that is there, or a hub id"
-            )
-    else:
-        try:
-            local_facts(model.source)
-        except ModelError as error:
-            yield error.at("model.source")
-
-
-def looks_like_a_path(source: str) -> bool:
-    """Whether a name means a local folder rather than a hub id (`name` or `organisation/name`)."""
-    first, *rest = source.split("/")
-    return (
-        source.startswith((".", "/", "~")) or len(rest) > 1 or "\\" in source or (bool(rest) and Path(first).is_dir())
-    )
-
-
-def template(subject: Subject) -> Iterator[Problem]:
-    """A chat template that is a file is there."""
-    name = subject.config.model.chat_template
-    if name is not None and name != "chatml" and not Path(name).expanduser().is_file():
-        yield Problem("model.chat_template", f"there is no file {name}", "give a Jinja file, `chatml`, or null")
+        yield from data_problems(subject.dataset, subject.reads_train)
 
 
 def run_dir(subject: Subject) -> Iterator[Problem]:
     """The output folder can be written, and holds nothing but an earlier attempt of this very run."""
     from rlpipe.config.compose import to_plain
-    from rlpipe.core.files import read_json
+    from rlpipe.records import manifest
     from rlpipe.records.provenance import plain
 
     if subject.config.run_dir is None:
@@ -73,11 +38,11 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
         yield Problem("run_dir", f"{nearest} cannot be written", "name a folder that can be")
     elif folder.is_dir():
         try:
-            manifest = read_json(folder / "manifest.json")
-            if manifest is None:
+            there = manifest.read(folder)
+            if there is None:
                 refuse_foreign(folder)
             else:
-                refuse_other_run(folder, manifest["config"], plain(to_plain(subject.config)), differing)
+                refuse_other_run(folder, there["config"], plain(to_plain(subject.config)), differing)
         except RecordError as error:
             yield error.at("run_dir")
 

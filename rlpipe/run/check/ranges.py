@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from rlpipe.config.relevance import settings
-from rlpipe.config.settings import statement
+from rlpipe.config.overrides import key_of
+from rlpipe.config.ranges import out_of_range, without_effect
 from rlpipe.core.errors import Problem, guess
 from rlpipe.run.check.subject import Subject
 
@@ -19,12 +18,12 @@ SCHEDULES = (
 
 def ranges(subject: Subject) -> Iterator[Problem]:
     """Every number lies where its field says that it means something."""
-    for cls, name, path, value in settings(subject.config):
-        known = statement(cls, name).range
-        for number in _numbers(value):
-            if known is not None and not known.holds(number):
-                fix = f"it must be {known.wanted}; for example {path}={known.example}"
-                yield Problem(path, f"{number} is out of range", fix)
+    yield from out_of_range(subject.config)
+
+
+def unused(subject: Subject) -> Iterator[Problem]:
+    """A setting that is given has an effect, as the others are set."""
+    yield from without_effect(subject.config, {key_of(override) for override in subject.named})
 
 
 def schedule(subject: Subject) -> Iterator[Problem]:
@@ -32,12 +31,3 @@ def schedule(subject: Subject) -> Iterator[Problem]:
     name = subject.config.method.schedule
     if name not in SCHEDULES:
         yield Problem("method.schedule", f"there is no schedule '{name}'", guess(name, SCHEDULES))
-
-
-def _numbers(value: Any) -> Iterator[float]:
-    """Yield the numbers that a field holds: one, or those of a list or mapping."""
-    if isinstance(value, list | dict):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield value

@@ -16,7 +16,7 @@ def settings(subject: Subject) -> Iterator[Problem]:
     """What rewards say about their own settings; weights that leave an objective."""
     for name, reward in subject.rewards.items():
         for problem in reward.problems():
-            yield Problem(f"reward.{name}.{problem.where}", problem.what, problem.fix, problem.fatal)
+            yield problem.below(f"reward.{name}")
     weights = [node.weight for node in subject.config.reward.values()]
     if weights and not any(weights):
         yield Problem("reward", "every weight is 0, so nothing can be learnt", "give one reward a weight")
@@ -55,7 +55,8 @@ def prompt_columns(dataset: Dataset) -> set[str] | None:
     row = None
     with contextlib.suppress(DataError, NotImplementedError):
         if config.source not in ("hub", "sample") and type(dataset).make_rows is Dataset.make_rows:
-            _, row = local.first_row(dataset, local.existing(config.source), config.train_split, "train")
+            _, rows = local.first_rows(dataset, local.existing(config.source), config.train_split, "train", limit=1)
+            row = rows[0]
         elif type(dataset).sample is not Dataset.sample:
             row = next(iter(dataset.sample("train", 1, 0)), None)
     if row is None or found is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rlpipe.config.kinds import Head
@@ -13,7 +12,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.core.paths import store_dir
 from rlpipe.datasets.base import Dataset
-from rlpipe.run.check.places import looks_like_a_path, standing
+from rlpipe.run.check.places import standing
 from rlpipe.run.check.subject import Subject, classes
 
 Link = tuple[str, tuple[str, ...], RunConfig]
@@ -47,19 +46,6 @@ def fits(config: RunConfig, path: str, run: RunConfig) -> Iterator[Problem]:
         return
     right = [name for name, cls in classes("method").items() if _makes(cls, makes, head)]
     yield Problem(f"method={run.method.name}", what, f"name a run with one of: {', '.join(right)}")
-
-
-def models(subject: Subject) -> Iterator[Problem]:
-    """A model of a reward, an evaluation or the reference that is named by a folder is there."""
-    config = subject.config
-    nodes = {
-        f"{kind}.{name}": node for kind in ("reward", "evaluation") for name, node in getattr(config, kind).items()
-    }
-    nodes["method.reference"] = getattr(config.method, "reference", None)
-    for path, node in nodes.items():
-        model = getattr(node, "model", None) if hasattr(node, "stage") else None
-        if isinstance(model, str) and looks_like_a_path(model) and not Path(model).expanduser().is_dir():
-            yield Problem(f"{path}.model", f"there is no folder {model}", "give a folder that is there, or a hub id")
 
 
 def store(subject: Subject) -> Iterator[Problem]:

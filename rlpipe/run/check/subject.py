@@ -10,21 +10,31 @@ from typing import TypeVar
 from rlpipe.config import plugins
 from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
-from rlpipe.core.errors import PluginError, Problem
+from rlpipe.core.errors import PluginError, Problem, RlpipeError
 from rlpipe.datasets.base import Dataset
 from rlpipe.engines.base import Engine
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.hub.facts import Facts
 from rlpipe.methods.base import Method
+from rlpipe.models.base import Model
 from rlpipe.rewards.base import Reward
 
 
 class Subject:
     """A config under examination. What cannot be had is None: one rule says why, the others pass it over."""
 
-    def __init__(self, config: RunConfig, overrides: Sequence[str] = (), here: bool = True):
+    def __init__(
+        self,
+        config: RunConfig,
+        overrides: Sequence[str] = (),
+        here: bool = True,
+        named: Sequence[str] | None = None,
+    ):
         self.config, self.resolved = config, resolve(config)
         self.overrides = tuple(overrides)
+        """The command line's, and those that name this run where another needs it."""
+        self.named = self.overrides if named is None else tuple(named)
+        """Those that this very run is composed from."""
         self.here = here
         """Whether the run will be on this machine, so that its devices, memory and disk count."""
 
@@ -32,6 +42,11 @@ class Subject:
     def method(self) -> Method | None:
         """The method, or None where its plugin cannot be used."""
         return _usable(lambda: self.resolved.method)
+
+    @cached_property
+    def model(self) -> Model | None:
+        """The model's plugin, or None where it cannot be used."""
+        return _usable(lambda: self.resolved.model)
 
     @cached_property
     def dataset(self) -> Dataset | None:
@@ -53,20 +68,32 @@ class Subject:
         """The evaluations by name, without those whose plugin cannot be used."""
         return _all_usable(self.resolved.evaluation, self.config.evaluation)
 
-    @property
+    @cached_property
     def facts(self) -> Facts | None:
-        """What the model's local folder says, or None where there is no (readable) folder."""
-        return self.resolved.facts
+        """What is known of the model's shape, also through the runs before that make its weights."""
+        from rlpipe.stages.lineage import start_parent
+
+        if not (self.config.model.stage or self.config.after):
+            return self.resolved.facts
+        with contextlib.suppress(RlpipeError):  # another rule says why
+            parent = start_parent(self.config)
+            return Subject(parent).facts if parent is not None and parent != self.config else None
+        return None
 
     @property
     def parameters(self) -> int | None:
         """Number of weights, where it is known before loading."""
-        return self.resolved.parameters
+        return self.config.model.parameters or (self.facts.parameters if self.facts else None)
 
     @property
     def reads_data(self) -> bool:
         """Whether the dataset's rows are looked at, as far as is known."""
         return _usable(lambda: self.resolved.reads_data) is not False
+
+    @property
+    def reads_train(self) -> bool:
+        """Whether rows to train on, or to make others of, are needed, as far as is known."""
+        return self.method is None or bool(self.method.takes)
 
     @property
     def trains(self) -> bool:

@@ -5,15 +5,16 @@ Chunks begin at fixed places, so that a run that goes on makes the very rows tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError, Stopped
-from rlpipe.core.files import Row, append, explained, json_line, read_lines, write_lines
+from rlpipe.core.files import Row, append, explained, json_line, parse_lines, write_lines
 from rlpipe.core.progress import Counting
+from rlpipe.core.shapes import misfit
 from rlpipe.core.signals import StopRequest
 from rlpipe.records.record import Record
 
@@ -63,22 +64,35 @@ class Chunks:
             )
 
     def _whole(self) -> list[Row]:
-        """Return the rows of the file's whole chunks; what an interrupted attempt left of another is cut off."""
+        """Return the rows of the file's whole chunks up to the first that is damaged or twice.
+
+        All else is cut off, to be made again.
+        """
         with explained(self.file.parent, "make"):
             self.file.parent.mkdir(parents=True, exist_ok=True)
         if not self.file.exists():
             return []
-        rows = read_lines(self.file)
-        if [row["id"] for row in rows] != list(self.ids[: len(rows)]):
-            raise RecordError(
-                self.file,
-                "holds rows of other prompts than the dataset gives now",
-                "restore the data that the run began with, or name another run_dir",
-            )
+        rows = list(self._in_place(self.file.read_bytes().splitlines()))
         if len(rows) < len(self.ids):
             rows = rows[: len(rows) // self.size * self.size]
         write_lines(self.file, rows)
         return rows
+
+    def _in_place(self, lines: Sequence[bytes]) -> Iterator[Row]:
+        """Yield the rows up to the first that is damaged or twice. Raises RecordError for one of another prompt."""
+        seen: set[str] = set()
+        for place, line in enumerate(lines):
+            row = next(iter(parse_lines(line)[0]), None)
+            if row is None or misfit(row, {"id": str}) is not None or row["id"] in seen:
+                return
+            if place >= len(self.ids) or row["id"] != self.ids[place]:
+                raise RecordError(
+                    self.file,
+                    "holds rows of other prompts than the dataset gives now",
+                    "restore the data that the run began with, or name another run_dir",
+                )
+            seen.add(row["id"])
+            yield row
 
 
 def shared_out(items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:

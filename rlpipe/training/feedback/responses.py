@@ -34,7 +34,7 @@ class Prompts:
 def fitting(split: str, prompts: Sequence[Prompt], sampler: Sampler, max_length: int) -> Prompts:
     """Leave out prompts after which `sampling.max_tokens` do not fit into `max_length`."""
     tokenizer = sampler.loaded.tokenizer
-    ids = encode([lay_out(prompt.prompt, tokenizer, None) for prompt in prompts], tokenizer) if prompts else []
+    ids = encode([lay_out(prompt, tokenizer, None) for prompt in prompts], tokenizer) if prompts else []
     room = max_length - sampler.sampling.max_tokens
     kept = [number for number, tokens in enumerate(ids) if len(tokens) <= room]
     return Prompts(split, [prompts[n] for n in kept], [ids[n] for n in kept], len(prompts) - len(kept))

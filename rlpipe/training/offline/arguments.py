@@ -84,6 +84,11 @@ def accumulation(config: RunConfig, world_size: int = 1) -> int:
     raise ConfigError([Problem("method.batch_size", what, f"set {smaller}method.batch_size={upper}")])
 
 
+def set_by_rlpipe(method: LibraryMethod) -> dict[str, str]:
+    """Return the library's fields that rlpipe sets for a method, each with the config field to use in its place."""
+    return {**SET_BY_RLPIPE, **{key: f"method.{field}" for key, field in method.library_fields.items()}}
+
+
 def extra_problems(method: LibraryMethod) -> list[Problem]:
     """List what is wrong with `method.extra`: keys that the library does not know or that rlpipe sets itself.
 
@@ -91,7 +96,7 @@ def extra_problems(method: LibraryMethod) -> list[Problem]:
     """
     library = method.library_config()
     known = {field.name for field in dataclasses.fields(library)}
-    taken = {**SET_BY_RLPIPE, **{key: f"method.{field}" for key, field in method.library_fields.items()}}
+    taken = set_by_rlpipe(method)
     problems = []
     for key in method.config.extra:
         where = f"method.extra.{key}"

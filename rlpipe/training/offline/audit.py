@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Chat, Example
+from rlpipe.models.layout import render
 from rlpipe.training.audit import Audit, tokens_shown
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 256
 """Rows that are looked at, evenly spread over the data."""
+LEFT_OVER = 0.05
+"""Share of the rows that may fill no batch without a word of warning."""
 SHOWN = 2
 """Rows that are shown token by token."""
 
@@ -46,7 +49,11 @@ class OfflineAudit(Audit):
     double_bos: int
     """Sequences that begin with the begin-of-text token twice."""
     data: dict[str, Any] = field(default_factory=dict)
-    """How many examples were dropped or cut, and their lengths (`TokenizedExamples.report`)."""
+    """How many rows were read and dropped, how many examples dropped or cut, and their lengths
+    (`TokenizedExamples.report`); what fills no batch (`left_over`)."""
+    turns: dict[str, int] = field(default_factory=dict)
+    """Of the conversations that were looked at, the assistant's turns: `all` of them, those `trained`, those that make
+    `calls` of tools, and those `changed` by the chat template, which leaves something of their text out."""
 
     def lines(self) -> list[str]:
         """Say the numbers, a line each."""
@@ -57,12 +64,31 @@ class OfflineAudit(Audit):
             f"{self.trained_share:.0%} of the tokens of {self.rows} rows are trained; {stop}"
             + (f" ({' '.join(self.stop_tokens)})" if self.stop_tokens else "")
         ]
+        if self.turns:
+            lines.append(_turns_told(self.turns))
+        if "rows" in self.data:
+            rows = self.data["rows"]
+            lines.append(f"{rows['kept']} of {rows['read']} rows read are used; left out: {_counts(rows['dropped'])}")
         if self.data:
-            dropped = ", ".join(f"{count} {why}" for why, count in self.data["dropped"].items()) or "none"
+            dropped = _counts(self.data["dropped"])
             lines.append(
                 f"{self.data['kept']} of {self.data['seen']} examples kept; dropped: {dropped}; cut: {self.data['cut']}"
             )
+        left = self.data.get("left_over", {})
+        if left.get("rows"):
+            which = "always the same ones" if left["same"] else "others each time"
+            lines.append(f"{left['rows']} of {left['of']} rows of an epoch fill no batch and are left out, {which}")
         return lines
+
+
+def _counts(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count} {why}" for why, count in dropped.items()) or "none"
+
+
+def _turns_told(turns: dict[str, int]) -> str:
+    calls = f", {turns['calls']} of them with tool calls" if turns["calls"] else ""
+    changed = f"; of {turns['changed']} the chat template leaves something out" if turns["changed"] else ""
+    return f"{turns['trained']} of {turns['all']} turns of the assistant are trained{calls}{changed}"
 
 
 def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = None) -> OfflineAudit:
@@ -94,11 +120,67 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = Non
         untrained=sum(not any(s.trained) for s in sequences),
         leaking=len(leaks),
         double_bos=sum(_double_bos(s, loaded.tokenizer) for s in sequences),
-        data=tokenized.report() if tokenized is not None else {},
+        data=_data(trainer, tokenized),
+        turns=_turns(sequences, examples, loaded.tokenizer) if _completions_only(method) else {},
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)
+    found.warnings += [*_left_over(found, trainer), *_not_offered(sequences, examples, loaded.tokenizer)]
     return found
+
+
+def _data(trainer: Trainer, tokenized: Any) -> dict[str, Any]:
+    """Return what became of rows and examples, with the rows of an epoch that fill no batch."""
+    found = tokenized.report() if tokenized is not None else {}
+    order = getattr(trainer, "order", None)
+    if order is not None:
+        found["left_over"] = {"rows": order.count - len(order), "of": order.count, "same": order.fixed_batches}
+    return found
+
+
+def _left_over(found: OfflineAudit, trainer: Trainer) -> Iterator[Problem]:
+    """Say where rows that fill no batch are many, and no later epoch comes to them."""
+    left = found.data.get("left_over", {"rows": 0})
+    never = left["rows"] and (left["same"] or trainer.args.num_train_epochs <= 1)
+    if never and left["rows"] > LEFT_OVER * left["of"]:
+        size = getattr(trainer, "order").batch_size  # noqa: B009
+        share = left["rows"] / left["of"]
+        what = f"{left['rows']} of {left['of']} rows ({share:.0%}) are never trained on: they fill no batch of {size}"
+        fitting = next(smaller for smaller in range(size, 0, -1) if left["of"] % smaller <= LEFT_OVER * left["of"])
+        yield Problem("audit.left_over", what, f"set method.batch_size={fitting}, or use more data", fatal=False)
+
+
+def _turns(sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Count the assistant's turns of the conversations that were looked at, by what becomes of them."""
+    turns = {"all": 0, "trained": 0, "calls": 0, "changed": 0}
+    for sequence in sequences if examples else ():
+        example = examples[sequence.row]
+        if not isinstance(example, Chat):
+            return {}
+        text = tokenizer.decode(sequence.ids)
+        for message in example.messages:
+            if message["role"] == "assistant":
+                turns["all"] += 1
+                turns["trained"] += message.get("weight") != 0
+                turns["calls"] += bool(message.get("tool_calls"))
+                turns["changed"] += message["content"].strip() not in text
+    return turns if turns["all"] else {}
+
+
+def _not_offered(
+    sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Problem]:
+    """Say where rows offer tools that the chat template does not show to the model."""
+    offering = [sequence for sequence in sequences if examples and examples[sequence.row].tools]
+    silent = []
+    for sequence in offering:
+        text = tokenizer.decode(sequence.ids)
+        if not all(tool["function"]["name"] in text for tool in examples[sequence.row].tools):
+            silent.append(examples[sequence.row].id)
+    if silent:
+        what = f"{len(silent)} of {len(offering)} rows offer tools that the chat template does not show ({silent[0]})"
+        fix = "use a template that shows them, such as model.chat_template=chatml"
+        yield Problem("audit.tools", what, fix, fatal=False)
 
 
 def _stop_ids(loaded: Loaded) -> set[int]:
@@ -131,9 +213,10 @@ def _leaks(sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: Pre
     for sequence in sequences if examples else ():
         if sequence.whole:
             continue
-        prompt = _prompt(examples[sequence.row])
+        example = examples[sequence.row]
+        prompt = _prompt(example)
         if prompt:
-            text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+            (text,) = render([prompt], tokenizer, True, [example.tools], [example.id])
             border = tokenizer(text, add_special_tokens=False)["input_ids"]
             common = 0
             while common < min(len(border), len(sequence.ids)) and border[common] == sequence.ids[common]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from transformers import Trainer, set_seed
 from rlpipe.core.errors import DataError
 from rlpipe.core.logs import quiet_preparation
 from rlpipe.engines.frozen import load_reference
-from rlpipe.tools.protocols import choose
+from rlpipe.tools.protocols import Protocol, choose
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
 from rlpipe.training.offline.store import materialise
@@ -34,6 +35,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         random.Random(config.seed).shuffle(examples)
     protocol = choose(parts.resolved.make_tools(), parts.loaded.tokenizer)
     tokenized = tokenize_examples(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
+    tokenized = dataclasses.replace(tokenized, rows=parts.data.train.report)
     _enough(tokenized, method)
     if method.precomputes and method.config.max_steps is not None:
         # No reference is computed for examples that the run never comes to.
@@ -47,6 +49,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         extra["ref_model"] = named
     elif method.needs_reference_model and parts.loaded.peft is None:
         extra["ref_model"] = copy.deepcopy(parts.loaded.model)
+    watched = _watched(method, parts, protocol)
     with quiet_preparation(config.log.progress):
         rows = materialise(method.columns(tokenized.examples, tokenized.tokens), parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
@@ -55,12 +58,22 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
             model=parts.loaded.model,
             args=arguments,
             train_dataset=rows,
+            eval_dataset=None if watched is None else materialise(watched, parts.run_dir),
             processing_class=parts.loaded.tokenizer,
             callbacks=list(parts.callbacks),
             method=method,
             tokenized=tokenized,
             **extra,
         )
+
+
+def _watched(method: OfflineMethod, parts: Parts, protocol: Protocol | None) -> Any:
+    """Return the columns of the rows that are watched while training; None without any."""
+    if parts.data.validation is None:
+        return None
+    examples, tokenizer = parts.data.validation.examples, parts.loaded.tokenizer
+    tokenized = tokenize_examples(examples, tokenizer, method.config, method.marks_speaker, protocol)
+    return method.columns(tokenized.examples, tokenized.tokens)
 
 
 def _enough(tokenized: TokenizedExamples, method: OfflineMethod) -> None:

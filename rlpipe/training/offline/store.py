@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlpipe.core.files import move, remove
 from rlpipe.methods.columns import Columns
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def materialise(columns: Columns, run_dir: Path) -> Dataset:
     with state.main_process_first():
         if state.is_main_process and not folder.exists():
             half = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-            shutil.rmtree(half, ignore_errors=True)
+            remove(half)
             Dataset.from_dict(columns).save_to_disk(half)
-            half.replace(folder)
+            move(half, folder)
     return Dataset.load_from_disk(str(folder), keep_in_memory=False)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import DataError
+from rlpipe.datasets.base import LoadReport
 from rlpipe.datasets.forms import Completion, Example
 from rlpipe.methods.offline import OfflineConfig, Overlong
 from rlpipe.models.tokens import Tokens, tokenize
@@ -36,6 +37,8 @@ class TokenizedExamples:
     """How many lost their end."""
     protocol: str | None = None
     """How tool calls are written; None without tools."""
+    rows: LoadReport | None = None
+    """How the rows that the examples were made of were read."""
 
     @property
     def lengths(self) -> list[int]:
@@ -62,6 +65,7 @@ class TokenizedExamples:
         """Return the counts and the lengths' spread, for the record."""
         lengths = sorted(self.lengths)
         return {
+            **({} if self.rows is None else {"rows": _rows(self.rows)}),
             "seen": self.seen,
             "kept": len(lengths),
             "dropped": dict(self.dropped),
@@ -69,6 +73,10 @@ class TokenizedExamples:
             **({} if self.protocol is None else {"tool_protocol": self.protocol}),
             "tokens": {"median": lengths[len(lengths) // 2], "longest": lengths[-1], "all": sum(lengths)},
         }
+
+
+def _rows(report: LoadReport) -> dict[str, Any]:
+    return {"read": report.read, "kept": report.kept, "dropped": dict(report.dropped)}
 
 
 def tokenize_examples(

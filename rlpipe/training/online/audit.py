@@ -5,7 +5,8 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import Problem
@@ -13,6 +14,8 @@ from rlpipe.datasets.forms import text_of
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.rollout import Finish, Rollout
 from rlpipe.engines.stops import end_tokens
+from rlpipe.rewards.base import Reward
+from rlpipe.rewards.combine import Rewards
 from rlpipe.training.audit import Audit, tokens_shown
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from rlpipe.models.base import Loaded
     from rlpipe.training.online.trainer import OnlineTrainer
 
+DISTINCT = 3
+"""Different completions from which on it tells something that a reward gives all the same."""
 PROMPTS, COMPLETIONS = 2, 2
 """How many prompts are sampled from, and how often each."""
 
@@ -67,7 +72,46 @@ def audit(trainer: OnlineTrainer, loaded: Loaded, method: OnlineMethod) -> Onlin
         notes=[*sampler.notes, *collector.notes(trainer.model)],
     )
     _judge(found, trainer, rollouts)
+    blind = list(_blind(collector.rewards.rewards, rollouts, loaded.tokenizer))
+    found.errors += [problem for problem in blind if problem.fatal]
+    found.warnings += [problem for problem in blind if not problem.fatal]
     return found
+
+
+def _blind(rewards: Mapping[str, Reward], rollouts: list[Rollout], tokenizer: Any) -> Iterator[Problem]:
+    """Say which rewards give a prompt's completions all the same, whatever is written.
+
+    Each completion, and its first half, is scored as an answer to each prompt. Not asked is what proves by its own
+    cases that it tells completions apart, and what is paid by the call.
+    """
+    texts = list({one.text: one for one in (*rollouts, *(_half(rollout, tokenizer) for rollout in rollouts))}.values())
+    prompts = list({rollout.prompt.id: rollout for rollout in rollouts}.values())
+    weighed = {name: reward for name, reward in rewards.items() if reward.config.weight}
+    asked = {name: reward for name, reward in weighed.items() if not _proven(reward)}
+    if len(texts) < DISTINCT or not asked:
+        return
+    given = [[replace(one, prompt=to.prompt, prompt_ids=to.prompt_ids) for one in texts] for to in prompts]
+    Rewards(asked).score([rollout for answers in given for rollout in answers])
+    values = {name: [{one.scores[name].value for one in answers} for answers in given] for name in asked}
+    same = {name: found for name, found in values.items() if all(len(kinds) == 1 for kinds in found)}
+    # One value for all may be a reward that is hard to earn; one for each prompt is not.
+    nothing = len(same) == len(weighed) and all(len(set.union(*found)) > 1 for found in same.values())
+    for name, found in same.items():
+        shown = ", ".join(f"{value:.3g}" for value in sorted(set.union(*found))[:3])
+        what = f"gives the same to {len(texts)} different completions of a prompt ({shown}), on each of {len(prompts)}"
+        fix = "let it read the completion (rollout.text): where all earn the same, nothing can be learnt"
+        yield Problem(f"reward.{name}", what, fix, fatal=nothing)
+
+
+def _proven(reward: Reward) -> bool:
+    return len({case.value for case in reward.cases()}) > 1 or type(reward).calls is not Reward.calls
+
+
+def _half(rollout: Rollout, tokenizer: Any) -> Rollout:
+    end = len(rollout.ids) // 2
+    ids = rollout.ids[:end]
+    text = str(tokenizer.decode(ids, skip_special_tokens=True))
+    return replace(rollout, ids=ids, logps=rollout.logps[:end], written=rollout.written[:end], text=text, calls=[])
 
 
 def _shown(rollout: Rollout, tokenizer: Any, stops: set[int] | frozenset[int]) -> dict[str, Any]:
@@ -86,7 +130,7 @@ def _judge(found: OnlineAudit, trainer: OnlineTrainer, rollouts: list[Rollout]) 
     tokenizer, sampling = trainer.collector.sampler.loaded.tokenizer, trainer.settings.sampling
     for rollout in rollouts:
         last = text_of(rollout.prompt.prompt[-1:]).strip()
-        laid_out = lay_out(rollout.prompt.prompt, tokenizer, trainer.collector.sampler.protocol)
+        laid_out = lay_out(rollout.prompt, tokenizer, trainer.collector.sampler.protocol)
         if last and last.split()[-1] not in laid_out:
             what = f"the prompt {rollout.prompt.id}, laid out as the model reads it, lacks its last message's end"
             found.errors.append(Problem("audit.prompt", what, "fix the chat template (model.chat_template)"))

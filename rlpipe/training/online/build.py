@@ -39,10 +39,9 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     loaded = _adapted(parts.loaded)
     sampler = Sampler(loaded, settings.sampling, parts.resolved.make_tools())
     examples = cast("list[Prompt]", parts.data.train.examples)
-    texts = [lay_out(example.prompt, loaded.tokenizer, sampler.protocol) for example in examples]
-    prompts = fit(
-        examples, [len(ids) for ids in encode(texts, loaded.tokenizer)], settings, config.seed, settings.curriculum
-    )
+    texts = [lay_out(example, loaded.tokenizer, sampler.protocol) for example in examples]
+    lengths = [len(ids) for ids in encode(texts, loaded.tokenizer)]
+    prompts = fit(examples, lengths, settings, config.seed, settings.curriculum)
     rewards = Rewards(parts.resolved.make_rewards())
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)

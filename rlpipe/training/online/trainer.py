@@ -15,7 +15,7 @@ import math
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import Stopped
+from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.prompts import lay_out
 from rlpipe.methods.batch import Batch
+from rlpipe.models.tokens import encode
+from rlpipe.statistics import intervals
 from rlpipe.training.online.collect import Collector
 from rlpipe.training.online.forward import forward
 from rlpipe.training.online.objective import STATISTICS, Objective
@@ -52,6 +56,8 @@ class OnlineTrainer(Trainer):
         """The rollouts in use; None when the next step draws others."""
         self.tokens = 0
         """Tokens of all prompts and completions so far."""
+        self.watched = _watched(parts, collector)
+        """Prompts of held-out rows that are watched while training."""
         self._metrics: dict[str, list[float]] = defaultdict(list)
         steps = [{"step": step} for step in range(collector.prompts.batches * self.settings.steps_per_batch)]
         super().__init__(
@@ -175,6 +181,19 @@ class OnlineTrainer(Trainer):
         self._metrics.clear()
         super().log({**logs, **means, "num_tokens": float(self.tokens)}, *args, **kwargs)
 
+    # Watching
+
+    def validate(self) -> dict[str, float]:
+        """Return the mean reward, with its 95 % interval, of one completion of each prompt that is watched."""
+        if not self.watched:
+            return {}
+        mine = self.watched[distributed.rank() :: distributed.world_size()]
+        rollouts = [one for group in self.collector.sampler.sample(mine, 1, self.args.seed) for one in group]
+        self.collector.rewards.score(rollouts)
+        rewards = [reward for part in distributed.gather([one.reward for one in rollouts]) for reward in part]
+        found = intervals.mean(rewards)
+        return {"reward": found.estimate, **found.ends("reward_")}
+
     # Checkpoints that hold all state
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -203,3 +222,13 @@ class OnlineTrainer(Trainer):
             self.values.load(folder)
         if self.collector.reference is not None:
             self.collector.reference.load(folder)
+
+
+def _watched(parts: Parts, collector: Collector) -> list[Prompt]:
+    if parts.data.validation is None:
+        return []
+    prompts = cast("list[Prompt]", parts.data.validation.examples)
+    texts = [lay_out(prompt, parts.loaded.tokenizer, collector.sampler.protocol) for prompt in prompts]
+    room = collector.method.config.max_length - collector.method.config.sampling.max_tokens
+    lengths = [len(ids) for ids in encode(texts, parts.loaded.tokenizer)]
+    return [prompt for prompt, length in zip(prompts, lengths, strict=True) if length <= room]

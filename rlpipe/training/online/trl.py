@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, Trainer, set_seed
 
 from rlpipe.core import distributed
+from rlpipe.core.errors import DataError
 from rlpipe.core.logs import quiet_preparation
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import lay_out
@@ -34,7 +35,10 @@ def build(method: TrlMethod, parts: Parts) -> Trainer:
     config, loaded = parts.config, parts.loaded
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     examples = cast("list[Prompt]", parts.data.train.examples)
-    texts = [lay_out(example.prompt, loaded.tokenizer, None) for example in examples]
+    if any(example.tools for example in examples):
+        what = "rows offer tools, which TRL's trainer does not put into their prompts"
+        raise DataError("dataset", what, "give rows without a column 'tools', or choose method=rloo or grpo")
+    texts = [lay_out(example, loaded.tokenizer, None) for example in examples]
     lengths = [len(ids) for ids in encode(texts, loaded.tokenizer)]
     prompts = fit(examples, lengths, cast(Any, method.config), config.seed)
     rewards = Rewards(parts.resolved.make_rewards())

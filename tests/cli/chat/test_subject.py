@@ -28,7 +28,8 @@ def test_a_run_brings_its_model_tools_and_sampling(trained_run, tmp_path):
 def test_the_sampling_of_training_is_the_default(trained_run, tmp_path):
     """An on-policy method's own settings."""
     shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
-    from rlpipe.config.compose import compose, to_plain
+    from rlpipe.config.compose import to_plain
+    from tests.composed import compose
 
     chosen = ("model=blank", "method=grpo", "dataset=countdown", "reward=countdown")
     plain = to_plain(compose(*chosen, "method.sampling.temperature=0.4", "method.sampling.max_tokens=17"))

@@ -103,7 +103,7 @@ def test_control_characters_of_a_model_do_not_steer_the_terminal():
     with shown_on(screen):
         terminal.show_text("a\x1b[2Jb\tc\nd\x9b31me\x07")
     screen.read(1)
-    assert screen.text == "a[2Jb\tc\nd31me"
+    assert screen.text == r"a\x1b[2Jb" + "\tc\nd" + r"\x9b31me\x07"
 
 
 def test_a_call_is_shown_with_its_result(capsys):

@@ -13,8 +13,8 @@ SMALL = (
 
 
 def trained(folder: Path, *overrides: str) -> Path:
-    from rlpipe.config.compose import compose
     from rlpipe.run.run import run
+    from tests.composed import compose
 
     asked = [*overrides, *SMALL, f"run_dir='{folder}'"]
     run(compose(*asked), asked)

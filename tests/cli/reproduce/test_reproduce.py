@@ -115,6 +115,30 @@ def test_the_same_again_in_this_very_place(run, tmp_path, capsys):
     assert "identical, bit for bit" in out
 
 
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_one_bit_of_the_old_model_is_enough_to_say_so(run, tmp_path, capsys):
+    """Its record still has the hashes of what was written, and they are those of the new model."""
+    flip(run / "model" / "model.safetensors")
+    code, out, _ = reproduce(capsys, run, "--run-dir", tmp_path / "again")
+    assert code == 1
+    words = "has another content than it was written with"
+    assert f"model/model.safetensors │ as it was written │ {words}" in out
+    assert "not identical: weights, the old run's files (" in out.replace("│ ", "")
+
+
+@pytest.mark.parametrize("file", ["evaluations/perplexity.after.jsonl", "metrics.jsonl", "result.json", "audit.json"])
+def test_files_that_are_not_as_written_are_named_first(run, capsys, file):
+    flip(run / file)
+    code, out, err = reproduce(capsys, run, "--check")
+    assert code in (1, 2), "a damaged result.json cannot be read at all"
+    assert file in out + err
+
+
 def test_check_alone_makes_nothing(run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.rmtree(run / "model")  # not needed for looking

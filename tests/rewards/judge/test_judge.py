@@ -138,6 +138,41 @@ def test_a_list_of_messages_ends_with_the_reply(server, judge, finished, content
         values(judge(mode=JudgeMode.reward, retries=0), [finished("No.")])
 
 
+def rewarded(text, hosted) -> bytes:
+    """An answer of NVIDIA's hosted service, whose `message` is a list of messages, or of a NIM, where it is one."""
+    message = {"role": "assistant", "content": text}
+    return json.dumps({"id": "1", "choices": [{"index": 0, "message": [message] if hosted else message}]}).encode()
+
+
+@pytest.mark.parametrize("hosted", [True, False], ids=["hosted", "NIM"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda whole: (429, b'{"detail": "Too Many Requests"}'),
+        lambda whole: (502, b"<html><body>Bad Gateway</body></html>"),
+        lambda whole: (200, b"<html><body>We will be back</body></html>"),
+        lambda whole: (200, whole[: len(whole) // 2]),
+        lambda whole: (200, whole.replace(b"reward:-3.2", b"reward:")),
+        lambda whole: (200, b""),
+    ],
+    ids=["rate limit", "error page", "page with code 200", "half an answer", "half a number", "nothing"],
+)
+def test_a_reward_endpoint_in_trouble_is_asked_again(server, judge, finished, hosted, trouble):
+    whole = rewarded("reward:-3.2", hosted)
+    server.script = [trouble(whole), (200, whole)]
+    assert values(judge(mode=JudgeMode.reward), [finished("So.")]) == [-3.2]
+    assert len(server.asked) == 2
+    server.script = [trouble(whole)]
+    with pytest.raises(TrainingError, match="no score was made up"):
+        values(judge(mode=JudgeMode.reward, retries=1), [finished("No.")])
+
+
+def test_a_reward_endpoint_of_other_numbers_says_which(server, judge, finished):
+    server.script = [(200, rewarded("helpfulness:1.6,correctness:1.7,verbosity:0.9", hosted=False))]
+    with pytest.raises(TrainingError, match=r"no number 'reward', only helpfulness, correctness, verbosity \(set"):
+        values(judge(mode=JudgeMode.reward, retries=0), [finished("So.")])
+
+
 def test_questions_go_out_together_in_order_and_equal_ones_once(server, judge, finished):
     server.delay = 0.05
     server.script = [lambda body: (200, chat(f"Score: {body['messages'][0]['content'][-1]}"))]
@@ -290,8 +325,8 @@ def test_a_file_that_cannot_be_kept(judge, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_paused_for_its_budget_goes_on_and_ends_as_one_that_never_did(server, tmp_path, monkeypatch):
-    from rlpipe.config.compose import compose
     from rlpipe.run.run import run
+    from tests.composed import compose
 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
     server.script = [lambda body: (200, chat(f"Score: {len(body['messages'][0]['content']) % 11}"))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.compose import to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem
-from rlpipe.run.check import capacity, ranges
+from rlpipe.run.check import capacity, models, ranges
 from rlpipe.run.check.check import RULES, check, problems
+from tests.composed import compose
+from tests.run.check import folders
 
 PAIR = {
     "prompt": "Why?",
@@ -33,6 +34,7 @@ def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setattr(capacity, "gpu_memory", lambda: None)
     monkeypatch.setattr(capacity, "main_memory", lambda: 16 * 10**9)
+    monkeypatch.setattr(models, "cannot_be_had", lambda source, revision: None)
 
 
 @pytest.fixture(scope="module")
@@ -54,29 +56,6 @@ def one(where: str, *overrides: str, fatal: bool = True) -> Problem:
     assert problem.fatal is fatal
     assert problem.fix
     return problem
-
-
-def model_folder(folder: Path, context: int = 256) -> Path:
-    """Write a model folder with the header of its weights: one block of width 8."""
-    folder.mkdir(parents=True)
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "max_position_embeddings": context,
-        "vocab_size": 16,
-        "num_hidden_layers": 1,
-        "hidden_size": 8,
-        "intermediate_size": 16,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    shapes = {"model.layers.0.self_attn.q_proj.weight": (8, 8), "model.layers.0.mlp.up_proj.weight": (16, 8)}
-    header, end = {}, 0
-    for name, (rows, columns) in shapes.items():
-        size = 4 * rows * columns
-        header[name] = {"dtype": "F32", "shape": [rows, columns], "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(end))
-    return folder
 
 
 @pytest.mark.slow
@@ -178,7 +157,7 @@ def test_a_required_evaluation_must_fit():
 
 
 def test_a_real_model_never_meets_sample_rows_by_accident(tmp_path):
-    real = ("model=hf", f"model.source={model_folder(tmp_path / 'real')}")
+    real = ("model=hf", f"model.source={folders.model(tmp_path / 'real')}")
     assert not [problem for problem in found(*real) if problem.where == "dataset.source"]
     config = compose(*real, "dataset.source=sample")
     assert "on purpose" in next(p for p in problems(config) if p.where == "dataset.source").fix
@@ -226,7 +205,7 @@ def test_hub_ids_are_not_taken_for_folders():
 
 
 def test_a_damaged_model_folder(tmp_path):
-    folder = model_folder(tmp_path / "model")
+    folder = folders.model(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"short")
     assert "damaged" in one("model.source", "model=hf", f"model.source={folder}").what
 
@@ -268,7 +247,7 @@ def test_batches_that_do_not_divide(monkeypatch):
 
 
 def test_adapters_and_context_are_checked_against_a_local_model(tmp_path):
-    real = ("model=hf", f"model.source={model_folder(tmp_path / 'real', context=200)}")
+    real = ("model=hf", f"model.source={folders.model(tmp_path / 'real', max_position_embeddings=200)}")
     assert one("method.max_length", *real, "method.max_length=201").fix == "set method.max_length=200"
     assert compose(*real).method.max_length == 200, "a default fits itself to the model"
     lora = (*real, "model.lora.rank=4")
@@ -277,14 +256,15 @@ def test_adapters_and_context_are_checked_against_a_local_model(tmp_path):
     assert "q_proj" in problem.fix
 
 
-def test_quantisation_needs_adapters_a_gpu_and_a_package(monkeypatch):
-    listed = [problem.what for problem in found("model.quantize=nf4") if problem.where == "model.quantize=nf4"]
+def test_quantisation_needs_adapters_a_gpu_and_a_package(tmp_path, monkeypatch):
+    real = ("model=hf", f"model.source={folders.model(tmp_path / 'real')}", "model.quantize=nf4")
+    listed = [problem.what for problem in found(*real) if problem.where == "model.quantize=nf4"]
     assert any("needs a GPU" in what for what in listed)
     assert any("cannot be trained" in what for what in listed)
     monkeypatch.setattr(capacity, "gpu_memory", lambda: 80 * 10**9)
     monkeypatch.setattr(capacity.importlib.util, "find_spec", lambda name: object())
-    assert found("model.quantize=nf4", "model.lora.rank=8") == []
-    assert any("needs a GPU" in p.what for p in found("model.quantize=nf4", "model.lora.rank=8", "hardware.device=cpu"))
+    assert found(*real, "model.lora.rank=2") == []
+    assert any("needs a GPU" in p.what for p in found(*real, "model.lora.rank=2", "hardware.device=cpu"))
 
 
 def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch):

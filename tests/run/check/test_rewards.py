@@ -7,11 +7,11 @@ import json
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.config.compose import compose
 from rlpipe.datasets.forms import Prompt
 from rlpipe.methods.base import Method
 from rlpipe.run.check.rewards import columns, curriculum, prompt_columns, settings
 from rlpipe.run.check.subject import Subject
+from tests.composed import compose
 
 
 class OnPolicy(Method):
@@ -68,8 +68,8 @@ def test_a_column_that_the_dataset_lacks(subject):
 
 def test_settings_are_named_by_their_dotted_path(subject, monkeypatch):
     monkeypatch.delenv("NVIDIA_API_KEY", raising=False)
-    found = list(settings(subject("reward=[length,nemotron]", "reward.length.words=0")))
-    assert [one.where for one in found] == ["reward.length.words", "reward.nemotron.key_env"]
+    found = list(settings(subject("reward=[format,nemotron]", "reward.format.tags=[]")))
+    assert [one.where for one in found] == ["reward.format.tags", "reward.nemotron.key_env"]
     monkeypatch.setenv("NVIDIA_API_KEY", "x")
     [problem] = settings(subject("reward=[length,nemotron]", "reward.length.weight=0", "reward.nemotron.weight=0"))
     assert (problem.where, problem.what) == ("reward", "every weight is 0, so nothing can be learnt")

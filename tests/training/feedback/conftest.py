@@ -182,8 +182,8 @@ def finished(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
 
     def run_it(*overrides: str) -> dict[str, Any]:
-        from rlpipe.config.compose import compose
         from rlpipe.run.run import run
+        from tests.composed import compose
 
         folder = tmp_path / "run"
         named = any(one.startswith("reward=") for one in overrides)

@@ -71,10 +71,23 @@ def test_rows_of_other_prompts_are_refused(tmp_path):
         complete(file, ids=["train/1", *IDS])
     with pytest.raises(RecordError, match="other prompts"):
         complete(file, ids=IDS[:4])
+    with pytest.raises(RecordError, match="other prompts"):
+        complete(file, ids=[*IDS[:6], "train/new", *IDS[6:]])
 
 
-def test_a_damaged_line_is_named(tmp_path):
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"id": "train/0"\n' + json.dumps(WHOLE[1]) + "\n")
-    with pytest.raises(RecordError, match="line 1: not JSON"):
-        complete(file)
+SPOILT = {
+    "damaged": lambda rows: [*rows[:5], '{"id": "train/5"', *rows[6:]],
+    "of another shape": lambda rows: [*rows[:5], "[]", *rows[6:]],
+    "without its name": lambda rows: [*rows[:5], '{"text": "é"}', *rows[6:]],
+    "twice": lambda rows: [*rows[:5], rows[4], *rows[5:]],
+    "NULs": lambda rows: [*rows[:5], "\0" * len(rows[5]), *rows[6:]],
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_follows_a_spoilt_row_is_made_again(tmp_path, name):
+    file, asked = tmp_path / "rows.jsonl", []
+    file.write_text("\n".join(SPOILT[name]([json.dumps(row) for row in WHOLE])) + "\n")
+    assert complete(file, asked) == WHOLE
+    assert asked == [(4, 8), (8, 10)]
+    assert [json.loads(line) for line in file.read_text().splitlines()] == WHOLE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.stages.fingerprint import describe
+from tests.composed import compose
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from rlpipe.config.compose import compose
 from rlpipe.core.errors import DataError
 from rlpipe.run.check.check import problems
+from tests.composed import compose
 
 pytestmark = pytest.mark.slow
 

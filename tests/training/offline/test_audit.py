@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
 import pytest
 
 from rlpipe.datasets import forms
+from rlpipe.datasets.base import LoadReport
 from rlpipe.models.base import Loaded
 from rlpipe.training.offline.audit import audit
+from tests.conftest import CHATML
 
 METHODS = ("sft", "reward_model", "dpo", "kto", "orpo", "simpo")
 
@@ -97,7 +100,54 @@ def test_every_completion_cut(build, tmp_path):
     found = audited(trainer)
     assert found.data["cut"] > 0
     assert found.stop_share < 1
-    assert [problem.where for problem in (*found.errors, *found.warnings)] == ["audit.stop"]
+    assert [problem.where for problem in (*found.errors, *found.warnings)] == ["audit.stop", "audit.left_over"]
+
+
+@pytest.mark.parametrize(("count", "same", "epochs", "said"), [(20, False, 1, True), (20, False, 3, False)])
+def test_rows_that_fill_no_batch_are_counted(build, tmp_path, count, same, epochs, said):
+    found = audited(build(tmp_path, "sft", forms.Completion, count=count, max_steps=None, epochs=epochs))
+    assert found.data["left_over"] == {"rows": 4, "of": 20, "same": same}
+    assert any("4 of 20 rows of an epoch fill no batch" in line for line in found.lines())
+    assert ["audit.left_over"] * said == [warning.where for warning in found.warnings]
+    if said:
+        assert "4 of 20 rows (20%) are never trained on: they fill no batch of 8" in found.warnings[0].what
+        assert "method.batch_size=5" in found.warnings[0].fix
+
+
+def test_rows_of_kto_that_fill_no_batch_are_always_the_same(build, tmp_path):
+    found = audited(build(tmp_path, "kto", count=20, max_steps=None, epochs=3))
+    assert found.data["left_over"] == {"rows": 4, "of": 20, "same": True}
+    assert [warning.where for warning in found.warnings] == ["audit.left_over"]
+
+
+def test_counts_add_up_to_the_rows_read(build, tmp_path):
+    trainer = build(tmp_path, "sft", forms.Completion)
+    trainer.tokenized.rows = LoadReport("train", "here", "", read=30, kept=24, dropped={"empty prompt": 6})
+    found = audited(trainer)
+    rows, counted = found.data["rows"], found.data
+    assert rows["read"] == rows["kept"] + sum(rows["dropped"].values())
+    assert counted["seen"] == counted["kept"] + sum(counted["dropped"].values())
+    assert "24 of 30 rows read are used; left out: 6 empty prompt" in found.lines()
+
+
+def test_turns_that_are_trained_are_counted(build, tmp_path):
+    found = audited(build(tmp_path, "sft", forms.Chat))
+    assert found.turns == {"all": 48, "trained": 48, "calls": 0, "changed": 0}
+    assert "48 of 48 turns of the assistant are trained" in found.lines()
+    cut = "{{ message['content'] if loop.last else 'gone' }}"
+    silent = audited(
+        build(tmp_path / "b", "sft", forms.Chat, template=CHATML.replace("{{ message['content'] + ", f"{cut}{{{{ "))
+    )
+    assert silent.turns["changed"] == 24
+    assert "of 24 the chat template leaves something out" in silent.lines()[1]
+
+
+def test_tools_that_the_template_does_not_show(build, tmp_path):
+    trainer = build(tmp_path, "sft", forms.Chat)
+    tool = {"type": "function", "function": {"name": "calc"}}
+    trainer.tokenized.examples = [dataclasses.replace(one, tools=[tool]) for one in trainer.tokenized.examples]
+    (warning,) = audited(trainer).warnings
+    assert warning.what == "24 of 24 rows offer tools that the chat template does not show (train/0)"
 
 
 def test_begin_of_text_twice(build, tmp_path):
@@ -123,6 +173,10 @@ def test_packed_rows(build, tmp_path):
     found = audited(trainer)
     assert found.errors == []
     assert found.rows == len(trainer.train_dataset) < 24
+    assert sum(map(len, trainer.train_dataset["input_ids"])) == sum(
+        trainer.tokenized.lengths
+    )  # none is lost in packing
+    assert found.data["left_over"] == {"rows": found.rows % 2, "of": found.rows, "same": False}
 
 
 def test_report_shows_text_and_colour(build, tmp_path):

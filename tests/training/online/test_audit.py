@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from rlpipe.engines.rollout import Finish, ToolCall
+import pytest
+
+from rlpipe.engines.rollout import Finish, Score, ToolCall
 from rlpipe.training.online.audit import audit
 
 
@@ -72,6 +74,26 @@ def test_tool_results_that_would_be_trained_are_an_error(training, small_model, 
     trainer = training.build(small_model, tmp_path, "rloo")
     plant(trainer, lambda rollout: rollout.calls.append(ToolCall("calculator", {}, "4", False, at=0)))
     assert "audit.mask" in [error.where for error in audited(trainer).errors]
+
+
+@pytest.mark.parametrize(
+    ("value", "fatal"),
+    [
+        (lambda one: float(one.prompt.columns["row"]), True),  # of the prompt alone
+        (lambda one: 0.5, False),  # as a reward that is hard to earn
+        (lambda one: float(len(one.text)), None),
+    ],
+)
+def test_rewards_that_ignore_the_completion(training, small_model, tmp_path, monkeypatch, value, fatal):
+    trainer = training.build(small_model, tmp_path, "rloo")
+    (name, reward), *_ = trainer.collector.rewards.rewards.items()
+    monkeypatch.setattr(type(reward), "score", lambda self, rollouts: [Score(value(one)) for one in rollouts])
+    found = audited(trainer)
+    assert [error.where for error in found.errors] == [f"reward.{name}"] * (fatal is True)
+    assert [error.where for error in found.warnings] == [f"reward.{name}"] * (fatal is False)
+    if fatal is not None:
+        (problem,) = (*found.errors, *found.warnings)
+        assert "different completions of a prompt" in problem.what
 
 
 def test_many_dropped_prompts_are_worth_a_warning(training, small_model, tmp_path):

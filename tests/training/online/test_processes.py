@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("training.py")
-ROOT = Path(__file__).resolve().parents[3]
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+from tests import warm
+
+SCRIPT = "tests.training.online.training"
 METHODS = ("rloo", "grpo", "reinforce", "ppo")
 pytestmark = pytest.mark.slow
 
 
-def start(launcher: list[str], *arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(SCRIPT), *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+def start(*arguments: str) -> list[warm.Process]:
+    return [warm.Process(SCRIPT, *arguments)]
 
 
-def result(process: subprocess.Popen) -> dict:
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err[-3000:]
-    return json.loads(next(line for line in reversed(out.splitlines()) if line.startswith("{")))
+def start_two(*arguments: str) -> list[warm.Process]:
+    return warm.ranks(2, SCRIPT, *arguments)
+
+
+def result(processes: list[warm.Process]) -> dict:
+    for process in processes:
+        assert process.wait() == 0, process.stderr[-3000:]
+    return json.loads(next(line for line in reversed(processes[0].stdout.splitlines()) if line.startswith("{")))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_equal_one(small_model, tmp_path, name):
     """Completions of different lengths, in micro-batches of which the processes have different numbers."""
     settings = ('sampling={"max_tokens":12,"stop":["a","e","i","o","u"]}', "micro_batch_tokens=96")
-    two = result(start(TORCHRUN, str(small_model), str(tmp_path / "two"), name, *settings))
-    one = result(start([], str(small_model), str(tmp_path / "one"), name, *settings))
+    two = result(start_two(str(small_model), str(tmp_path / "two"), name, *settings))
+    one = result(start(str(small_model), str(tmp_path / "one"), name, *settings))
     assert len(one["loss"]) == 6
     assert two["reward"] == pytest.approx(one["reward"], rel=1e-6)
     for key in ("loss", "grad_norm", "entropy"):
@@ -47,18 +42,19 @@ def test_two_processes_equal_one(small_model, tmp_path, name):
 
 def test_two_processes_resume(small_model, tmp_path):
     settings = ("ppo", "every=3")
-    whole = result(start(TORCHRUN, str(small_model), str(tmp_path / "run"), *settings))
+    whole = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
     (tmp_path / "run" / "checkpoints" / "checkpoint-6").rename(tmp_path / "away")
-    again = result(start(TORCHRUN, str(small_model), str(tmp_path / "run"), *settings))
+    again = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
     assert again["loss"][-3:] == pytest.approx(whole["loss"][-3:], rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("step", [3, 4], ids=["inside_a_batch", "between_batches"])
+@pytest.mark.parametrize(
+    ("name", "step"), [pytest.param("grpo", 3, id="inside_a_batch"), pytest.param("ppo", 4, id="between_batches")]
+)
 def test_killed_run_goes_on_to_the_same_weights(small_model, tmp_path, name, step):
     settings = ("max_steps=8", f"every={step}", "lora_rank=4")
-    whole = result(start([], str(small_model), str(tmp_path / "whole"), name, *settings))
-    killed = start([], str(small_model), str(tmp_path / "killed"), name, *settings, "pause=0.5")
+    whole = result(start(str(small_model), str(tmp_path / "whole"), name, *settings))
+    [killed] = start(str(small_model), str(tmp_path / "killed"), name, *settings, "pause=0.5")
     written = tmp_path / "killed" / "checkpoints" / f"checkpoint-{step}" / "online_state.json"
     deadline = time.monotonic() + 120
     while not written.exists():
@@ -66,7 +62,7 @@ def test_killed_run_goes_on_to_the_same_weights(small_model, tmp_path, name, ste
         assert killed.poll() is None
         time.sleep(0.05)
     time.sleep(0.2)
-    os.killpg(killed.pid, signal.SIGKILL)
+    killed.kill()
     killed.wait()
-    again = result(start([], str(small_model), str(tmp_path / "killed"), name, *settings))
+    again = result(start(str(small_model), str(tmp_path / "killed"), name, *settings))
     assert again["weights"] == whole["weights"]
