@@ -475,13 +475,13 @@ def test_built_in_evaluations_conform(name, tmp_path):
 
 
 @pytest.fixture
-def small_engine_model(monkeypatch):
-    """Leave the subprocess out, and make each model once for all engines."""
+def light_engines(monkeypatch):
+    """Leave the subprocess out: one test stands for all modules."""
     monkeypatch.setattr("rlpipe.testing.engines.check_light", lambda modules: None)
 
 
-@pytest.mark.usefixtures("small_engine_model")
-@pytest.mark.parametrize("options", [{}, {"rank": 4}], ids=["whole", "adapter"])
+@pytest.mark.usefixtures("light_engines")
+@pytest.mark.parametrize("options", [{}, pytest.param({"rank": 4}, marks=pytest.mark.slow)], ids=["whole", "adapter"])
 def test_the_policy_as_engine_conforms(options, tmp_path):
     testing.check_engine(plugins.load("engine", "transformers"), tmp_path, **options)
 
@@ -501,7 +501,7 @@ def deaf(rows, loaded):
         row.calls.clear()
 
 
-@pytest.mark.usefixtures("small_engine_model")
+@pytest.mark.usefixtures("light_engines")
 @pytest.mark.parametrize(
     ("flaw", "match"),
     [
@@ -524,7 +524,7 @@ def test_an_engine_that_draws_otherwise_is_caught(flaw, match, tmp_path):
         testing.check_engine(Flawed, tmp_path)
 
 
-@pytest.mark.usefixtures("small_engine_model")
+@pytest.mark.usefixtures("light_engines")
 def test_an_engine_whose_draws_depend_on_their_neighbours_is_caught(tmp_path):
     from rlpipe.engines.transformers import Transformers
 
@@ -540,8 +540,11 @@ def test_an_engine_whose_draws_depend_on_their_neighbours_is_caught(tmp_path):
         testing.check_engine(Neighbourly, tmp_path)
 
 
-@pytest.mark.usefixtures("small_engine_model")
-@pytest.mark.parametrize(("settings", "match"), [({}, None), ({"max_gap": 1e9}, "draws from older weights")])
+@pytest.mark.usefixtures("light_engines")
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [({}, None), pytest.param({"max_gap": 1e9}, "draws from older weights", marks=pytest.mark.slow)],
+)
 def test_an_engine_with_weights_of_its_own_must_follow_and_be_refused(settings, match, tmp_path):
     from tests.engines.engines import Copied
 
