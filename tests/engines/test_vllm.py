@@ -155,22 +155,25 @@ def test_a_run_trains_and_measures_what_it_has_trained(rank: int, tmp_path: Path
     """After training, vLLM's greedy completions are those of the model that the run has saved."""
     from rlpipe.config.kinds import Head, ModelConfig
     from rlpipe.engines.sampler import Sampler
-    from rlpipe.methods.rloo import RLOO
     from rlpipe.models.pretrained import Pretrained
-    from rlpipe.testing import check_method
+    from rlpipe.run.run import run
 
-    chosen = ("engine=vllm", "engine.cache_gb=1", "evaluation=samples", "evaluation.samples.max_tokens=8")
+    folder = tmp_path / "run"
+    small = ("method.batch_size=4", "method.group_size=2", "method.max_steps=2", "method.sampling.max_tokens=8")
+    chosen = ("model=blank", "method=rloo", "dataset=countdown", "reward=length", "engine=vllm", "engine.cache_gb=1")
     learns = ("method.learning_rate=1e-2", f"model.lora.rank={rank}", "method.correction=truncate")
-    check_method(RLOO, tmp_path, *chosen, *learns)
-    run = tmp_path / "run"
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    shown = ("evaluation=samples", "evaluation.samples.max_tokens=8", "log.every=1", "log.progress=false")
+    where = ("hardware.device=cpu", f"run_dir='{folder}'")
+    overrides = [*chosen, *small, *learns, *shown, *where]
+    run(compose(*overrides), overrides)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     gaps = [row["engine/gap_largest"] for row in rows if "engine/gap_largest" in row]
     assert len(gaps) == 2
     assert max(gaps) < 1e-4
     saved = Pretrained(ModelConfig(name="pretrained")).load(
-        str(run / "model"), Head.causal_lm, 0, "cpu", tmp_path / "again"
+        str(folder / "model"), Head.causal_lm, 0, "cpu", tmp_path / "again"
     )
-    measured = [json.loads(line) for line in (run / "evaluations" / "samples.after.jsonl").read_text().splitlines()]
+    measured = [json.loads(line) for line in (folder / "evaluations" / "samples.after.jsonl").read_text().splitlines()]
     prompts = [Prompt(row["id"], [{"role": "user", "content": row["prompt"]}]) for row in measured]
     groups = Sampler(saved, SamplingConfig(temperature=0, max_tokens=8)).sample(prompts, 1, 0)
     assert [rollout.text for (rollout,) in groups] == [row["completion"] for row in measured]
@@ -181,5 +184,5 @@ def test_responses_to_be_judged_are_drawn_too(tmp_path: Path) -> None:
     from rlpipe.methods.ai_feedback import AIFeedback
     from rlpipe.testing import check_method
 
-    chosen = ("engine=vllm", "engine.cache_gb=1", "method.cut=keep", "dataset.sample_size=8", "dataset.test_limit=2")
+    chosen = ("engine=vllm", "engine.cache_gb=1", "method.cut=keep", "dataset.train_limit=8", "dataset.test_limit=2")
     assert check_method(AIFeedback, tmp_path, *chosen)["status"] == "ok"
