@@ -121,7 +121,7 @@ class Client:
             answer: dict[str, Any] | Exception = _read(response, path)
         except (httpx2.HTTPError, OSError) as error:
             answer = Unreachable(f"{type(error).__name__}: {error}")
-        except (Unreachable, ModelError) as error:
+        except Exception as error:  # whatever it is: the run waits for an answer
             answer = error
         self.answers.put((mark, answer))
 
@@ -139,9 +139,12 @@ def _read(response: httpx2.Response, path: str) -> Any:
         raise Unreachable(f"HTTP {response.status_code}: {response.text[:TAIL]}")
     if not response.is_success:
         what = f"the server refuses {path}: HTTP {response.status_code}: {response.text[:TAIL]}"
-        raise ModelError("engine", what, "its version may not fit; start it as docs/engine.md says")
+        raise ModelError("engine", what, "its version may not fit; start it as docs/engines.md says")
     is_json = response.headers.get("Content-Type", "").startswith("application/json")
-    return response.json() if is_json and response.content else None
+    try:
+        return response.json() if is_json and response.content else None
+    except ValueError as error:
+        raise Unreachable(f"its answer is no JSON: {error}") from error
 
 
 def wait_until_healthy(client: Client, child: Child | None, patience: float) -> None:

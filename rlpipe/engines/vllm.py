@@ -77,6 +77,16 @@ class Vllm(SegmentEngine):
         """Say what of vLLM is missing here, and what it cannot do."""
         return [*missing(), *unserved(config), *alone(self.config.name)]
 
+    @property
+    def takes(self) -> float:
+        """Weights and cache together."""
+        return self.config.memory
+
+    @property
+    def holds(self) -> float:
+        """Nothing where vLLM sleeps."""
+        return 0.0 if self.config.sleep else self.config.memory
+
     def start(self, loaded: Loaded) -> None:
         """Start vLLM on the model's folder. Raises ModelError where it cannot be."""
         import torch

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MODEL = "policy"
 """What a server of our own calls the model."""
+FOUND_WITHIN = 30.0
+"""Seconds within which a server that runs already must answer."""
 RESTARTS = 3
 """How often a run starts its server again."""
 
@@ -89,6 +91,11 @@ class VllmServer(SegmentEngine):
     def problems(self, config: RunConfig) -> list[Problem]:
         """Say which choices of a server contradict each other, and what vLLM cannot do."""
         return [*contradictions(self.config), *unserved(config), *alone(self.config.name)]
+
+    @property
+    def takes(self) -> float:
+        """Nothing where GPUs are set aside, or the server is another's; a server does not sleep."""
+        return self.config.memory if self.config.url is None and self.config.gpus is None else 0.0
 
     def start(self, loaded: Loaded) -> None:
         """Start the server and wait for it, or find the one that runs. Raises ModelError."""
@@ -187,7 +194,8 @@ class VllmServer(SegmentEngine):
             self._child = Child(command, self._environment, place / "log.txt", self._scratch)
         self._talk()
         assert self._client is not None
-        wait_until_healthy(self._client, self._child, self.config.patience)
+        patience = self.config.patience if self.config.url is None else min(self.config.patience, FOUND_WITHIN)
+        wait_until_healthy(self._client, self._child, patience)
         if self.config.url is not None:
             self._model = self._base = str(self._client.get("/v1/models")["data"][0]["id"])
 
