@@ -41,6 +41,8 @@ INTRODUCTIONS = {
     "reward": "What completions earn, for methods that sample. Methods on fixed data learn from the dataset alone and "
     "refuse a reward.",
     "tool": "What completions may call, for methods that sample.",
+    "engine": "What draws completions, for training, evaluations, AI feedback and `rlpipe chat --engine`. How they are "
+    "kept up to date, checked and corrected: [engines](engines.md).",
     "after": "The run whose model this run starts from. It is built once, kept in the store by its fingerprint, and "
     "reused by every run that needs the same weights. An option is short for a list: "
     "`'after=[method=sft,dataset=smoltalk]'` says the same as `after=sft_smoltalk`. Model, dataset and seed are "

@@ -25,11 +25,11 @@ from rlpipe.hub import files
 LOAD = """
 import sys
 from rlpipe.config import plugins
-from rlpipe.datasets.load import describe, load
+from rlpipe.datasets.load import load, summed_up
 cls = plugins.load("dataset", "gsm8k")
 dataset = cls(cls.Config(name="gsm8k", source="hub"))
 splits = load(dataset, (dataset.form,), 0)
-print(describe(splits.train.report))
+print(summed_up("files", splits.train.report, splits.test.report))
 print("torch" in sys.modules)
 """
 

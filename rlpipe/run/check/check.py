@@ -55,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     capacity.quantization,
     capacity.device,
     capacity.memory,
+    capacity.drawing,
     places.run_dir,
     places.disk,
 )

@@ -241,7 +241,9 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 
 
 def test_batches_that_do_not_divide(monkeypatch):
-    assert "method.micro_batch_size=6" in one("method.batch_size", "method.batch_size=30").fix
+    named = ("method.batch_size=30", "method.micro_batch_size=8")
+    assert "method.micro_batch_size=6" in one("method.batch_size", *named).fix
+    assert compose("model=blank", "method.batch_size=30").method.micro_batch_size == 6, "where none is named it fits"
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert "on 3 processes" in one("method.batch_size").what
     assert not [problem for problem in found("method.batch_size=48") if problem.where == "method.batch_size"]
@@ -280,6 +282,26 @@ def test_memory(monkeypatch):
     monkeypatch.setattr(capacity, "gpu_memory", lambda: 80 * 10**9)
     assert found(*big) == []
     one("method.micro_batch_size", "model=llama-3.2-1b", "method.micro_batch_size=32", fatal=False)
+
+
+def test_an_engine_needs_its_share_of_the_gpu_beside_the_policy(monkeypatch):
+    """Two billion weights with their optimiser keep 24 GB, and a step takes 8 GB of gradients more."""
+    monkeypatch.setattr(capacity, "gpu_memory", lambda: 40 * 10**9)
+    monkeypatch.setattr("rlpipe.engines.vllm.installed", lambda: "0.30.0")
+    chosen = ("method=rloo", "dataset=countdown", "reward=countdown", "evaluation=none", "method.kl_coef=0")
+    big = ("model=llama-3.2-1b", "model.parameters=2000000000", "method.micro_batch_tokens=64", "method.max_length=256")
+
+    def said(*overrides):
+        """Return what is fatal of memory; whether the disk is large enough depends on the machine."""
+        listed = found(*chosen, *big, *overrides)
+        return {problem.where: problem.what for problem in listed if problem.fatal and problem.where != "run_dir"}
+
+    assert said("engine=vllm") == {}
+    assert "beside the 20.0 GB of engine=vllm" in said("engine=vllm", "engine.memory=0.5")["engine.memory"]
+    assert "what engine=vllm leaves of the GPU: 28.0 GB" in said("engine=vllm", "engine.sleep=false")["model"]
+    assert set(said("engine=vllm_server")) == {"model", "engine.memory"}
+    assert said("engine=vllm_server", "engine.gpus='1'") == {}
+    assert said("engine=vllm_server", "engine.url=http://there:8000") == {}
 
 
 def test_nvidia_smi_is_read(monkeypatch, tmp_path):
@@ -347,13 +369,21 @@ def test_every_rule_is_named_once_and_says_what_holds():
 
 
 @pytest.mark.slow
-def test_checking_is_light():
+def test_checking_is_light(tmp_path):
+    """Neither a good config, nor one whose library, model or tracker must be looked into, imports anything heavy."""
+    folder = folders.model(tmp_path / "model")
+    lines = [
+        ["after=sft", "method=kto"],
+        ["model=hf", f"model.source={folder}", "+method.extra.optim=paged_adamw_8bit", "tracker=tensorboard"],
+        ["model=blank", "method=trl_grpo", "dataset=gsm8k", "reward=gsm8k", "+method.extra.use_vllm=true"],
+        ["model=hf", "model.source=organisation/none", "method=reward_model", "objective=after/preference/accuracy"],
+    ]
     program = (
-        "import sys; from rlpipe.config.compose import compose; from rlpipe.run.check.check import problems;"
+        "import json, sys; from rlpipe.config.compose import compose; from rlpipe.run.check.check import problems;"
         "from rlpipe.testing import HEAVY;"
-        "problems(compose('after=sft', 'method=kto')); print([name for name in HEAVY if name in sys.modules])"
+        "[problems(compose(*line), line) for line in json.loads(sys.argv[1])];"
+        "print([name for name in HEAVY if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3]
-    )
+    command = [sys.executable, "-c", program, json.dumps(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert done.stdout.strip() == "[]", done.stderr
