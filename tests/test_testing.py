@@ -472,3 +472,84 @@ def test_an_evaluation_that_breaks_the_contract_is_told_how(cls, complaint, inst
 def test_built_in_evaluations_conform(name, tmp_path):
     result = testing.check_evaluation(plugins.load("evaluation", name), tmp_path)
     assert name == "samples" or any(key.startswith(f"after/{name}/") for key in result["metrics"])
+
+
+@pytest.fixture
+def light_engines(monkeypatch):
+    """Leave the subprocess out: one test stands for all modules."""
+    monkeypatch.setattr("rlpipe.testing.engines.check_light", lambda modules: None)
+
+
+@pytest.mark.usefixtures("light_engines")
+@pytest.mark.parametrize("options", [{}, pytest.param({"rank": 4}, marks=pytest.mark.slow)], ids=["whole", "adapter"])
+def test_the_policy_as_engine_conforms(options, tmp_path):
+    testing.check_engine(plugins.load("engine", "transformers"), tmp_path, **options)
+
+
+def unsure(rows, loaded):
+    for row in rows:
+        row.logps = [logp * 1.01 for logp in row.logps]
+
+
+def careless(rows, loaded):
+    for row in rows:
+        row.ids[-1] = 300
+
+
+def deaf(rows, loaded):
+    for row in rows:
+        row.calls.clear()
+
+
+@pytest.mark.usefixtures("light_engines")
+@pytest.mark.parametrize(
+    ("flaw", "match"),
+    [
+        (unsure, "has the log-probability .* with the engine and .* with the policy"),
+        (careless, "with the policy"),
+        (deaf, "a call is not run"),
+    ],
+)
+def test_an_engine_that_draws_otherwise_is_caught(flaw, match, tmp_path):
+    from rlpipe.engines.transformers import Transformers
+
+    class Flawed(Transformers):
+        """Does something to what was drawn."""
+
+        def write(self, loaded, rows, sampling, endings):
+            super().write(loaded, rows, sampling, endings)
+            flaw(rows, loaded)
+
+    with pytest.raises(AssertionError, match=match):
+        testing.check_engine(Flawed, tmp_path)
+
+
+@pytest.mark.usefixtures("light_engines")
+def test_an_engine_whose_draws_depend_on_their_neighbours_is_caught(tmp_path):
+    from rlpipe.engines.transformers import Transformers
+
+    class Neighbourly(Transformers):
+        """Counts what it draws together."""
+
+        def write(self, loaded, rows, sampling, endings):
+            for row in rows:
+                row.seed += len(rows)
+            super().write(loaded, rows, sampling, endings)
+
+    with pytest.raises(AssertionError, match="a draw depends on the ones beside it"):
+        testing.check_engine(Neighbourly, tmp_path)
+
+
+@pytest.mark.usefixtures("light_engines")
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [({}, None), pytest.param({"max_gap": 1e9}, "draws from older weights", marks=pytest.mark.slow)],
+)
+def test_an_engine_with_weights_of_its_own_must_follow_and_be_refused(settings, match, tmp_path):
+    from tests.engines.engines import Copied
+
+    if match is None:
+        testing.check_engine(Copied, tmp_path, **settings)
+        return
+    with pytest.raises(AssertionError, match=match):
+        testing.check_engine(Copied, tmp_path, **settings)

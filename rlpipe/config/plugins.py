@@ -79,6 +79,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "engine": {
         "transformers": "rlpipe.engines.transformers:Transformers",
         "vllm": "rlpipe.engines.vllm:Vllm",
+        "vllm_server": "rlpipe.engines.vllm_server:VllmServer",
     },
     "evaluation": {
         "preference": "rlpipe.evaluations.preference:PreferenceAccuracy",

@@ -82,6 +82,16 @@ class SeparateEngine(Engine):
         self.recent: list[list[int]] = []
         """A few sequences that were drawn last, prompts included."""
 
+    @property
+    def takes(self) -> float:
+        """The share of the run's own GPU that it takes while it draws."""
+        return 0.0
+
+    @property
+    def holds(self) -> float:
+        """The share that it keeps while the policy is trained."""
+        return self.takes
+
     def policy_changed(self) -> None:
         """Synchronise before the next drawing."""
         self.outdated = True

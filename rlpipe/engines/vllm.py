@@ -75,7 +75,17 @@ class Vllm(SegmentEngine):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """Say what of vLLM is missing here, and what it cannot do."""
-        return [*missing(), *unserved(config), *alone()]
+        return [*missing(), *unserved(config), *alone(self.config.name)]
+
+    @property
+    def takes(self) -> float:
+        """Weights and cache together."""
+        return self.config.memory
+
+    @property
+    def holds(self) -> float:
+        """Nothing where vLLM sleeps."""
+        return 0.0 if self.config.sleep else self.config.memory
 
     def start(self, loaded: Loaded) -> None:
         """Start vLLM on the model's folder. Raises ModelError where it cannot be."""
@@ -84,7 +94,7 @@ class Vllm(SegmentEngine):
         on_gpu = loaded.model.device.type == "cuda"
         self._sleeps = on_gpu and self.config.sleep
         os.environ.update(environment(self.config, on_gpu))
-        self._scratch = Path(mkdtemp(prefix="rlpipe-vllm-", dir=shared_memory()))
+        self._scratch = Path(mkdtemp(prefix="rlpipe-vllm-"))
         loaded.tokenizer.save_pretrained(self._scratch / "tokenizer")
         given = arguments(loaded, self._scratch / "tokenizer") | {"disable_log_stats": True}
         given["enforce_eager"] = self.config.eager or not on_gpu
@@ -261,16 +271,11 @@ def unserved(config: RunConfig) -> Iterator[Problem]:
         yield Problem("method.sampling.temperature", what, fix)
 
 
-def alone() -> Iterator[Problem]:
+def alone(engine: str) -> Iterator[Problem]:
     """Yield that a run of several processes cannot share one vLLM."""
     if distributed.world_size() > 1:
-        what = f"vLLM in the run's process serves one process, and this run has {distributed.world_size()}"
-        yield Problem("engine=vllm", what, "start one process, or set engine=transformers")
-
-
-def shared_memory() -> str | None:
-    """Return a folder that is kept in memory, None where there is none."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        what = f"it serves one process, and this run has {distributed.world_size()}"
+        yield Problem(f"engine={engine}", what, "start one process, or set engine=transformers")
 
 
 def environment(config: VllmConfig, on_gpu: bool) -> dict[str, str]:

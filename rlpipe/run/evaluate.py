@@ -142,8 +142,6 @@ def measure(
     """
     numbers: dict[str, float] = {}
     unsent = False
-    if loaded.engine is not None:
-        loaded.engine.policy_changed()
     for one in plans:
         with plugins.blame("evaluation", one.evaluation.config.name):
             rows = distributed.broadcast(record.evaluation(one.name, when))

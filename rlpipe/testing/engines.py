@@ -44,7 +44,7 @@ def check_engine(
     assert issubclass(cls, Engine), f"{cls.__name__} is no subclass of rlpipe.engines.base.Engine"
     check_light([cls.__module__])
     check_config(cls, EngineConfig)
-    with drawn_by(cls(cls.Config(**{"name": "checked", **settings})), _small_model(folder, tied, rank)) as loaded:
+    with drawn_by(cls(cls.Config(**{"name": "checked", **settings})), small_model(folder, tied, rank)) as loaded:
         _check_policy(loaded, gap)
         _check_seeds(loaded)
         _check_ends(loaded)
@@ -54,13 +54,13 @@ def check_engine(
 
             loaded.model = peft.get_peft_model(loaded.model, loaded.peft)
         for _ in range(2):
-            _move(loaded)
+            move(loaded)
             _check_policy(loaded, gap)
         if isinstance(loaded.engine, SeparateEngine):
             _check_refusal(loaded)
 
 
-def _small_model(folder: Path, tied: bool, rank: int) -> Loaded:
+def small_model(folder: Path, tied: bool, rank: int) -> Loaded:
     """Write a Llama of random weights, and load it as a run does."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -96,7 +96,7 @@ def _small_model(folder: Path, tied: bool, rank: int) -> Loaded:
     return Pretrained(config).load(str(source), Head.causal_lm, 0, "cpu", folder / "scratch")
 
 
-def _move(loaded: Loaded) -> None:
+def move(loaded: Loaded) -> None:
     """Change the policy's trained weights, as training does but more."""
     import torch
 
@@ -231,7 +231,7 @@ def _check_tools(loaded: Loaded, gap: float) -> None:
 def _check_refusal(loaded: Loaded) -> None:
     """An engine that does not follow the policy is refused at the next drawing."""
     engine = loaded.engine
-    _move(loaded)
+    move(loaded)
     engine.sync = lambda loaded: None
     try:
         Sampler(loaded, DRAWN).sample(PROMPTS, 1, seed=0)

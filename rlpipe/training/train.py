@@ -71,6 +71,8 @@ def keep(trainer: Trainer, loaded: Loaded, config: RunConfig, record: Record) ->
     from rlpipe.models.export import save
 
     trained = dataclasses.replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
+    if trained.engine is not None:
+        trained.engine.policy_changed()
     if record.may_write():
         folder = record.run_dir / "model"
         save(trained, folder, card(record.manifest))

@@ -78,7 +78,7 @@ USABLE = {
 
 @pytest.mark.parametrize(("form", "row", "reason"), UNUSABLE)
 def test_unusable_rows_are_counted_under_their_reason(make, write, form: str, row: dict, reason: str) -> None:
-    from rlpipe.datasets.files import FormName
+    from rlpipe.datasets.shapes import FormName
 
     good = [USABLE[form](n) for n in range(6)]
     dataset = make("files", form=FormName(form), source=str(write([*good[:3], row, *good[3:]])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from rlpipe.config.compose import compose
 from rlpipe.core.errors import ConfigError, ModelError
+from rlpipe.datasets.forms import Prompt
 from rlpipe.engines import vllm
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.engines.rows import Endings
@@ -61,8 +63,8 @@ def test_a_vllm_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, vers
     ("overrides", "where", "said"),
     [
         ((), None, ""),
-        (("model.lora.rank=512",), None, ""),
-        (("model.lora.rank=513",), "model.lora.rank", "adapters up to rank 512"),
+        (("model=qwen2.5-0.5b", "model.lora.rank=512"), None, ""),
+        (("model=qwen2.5-0.5b", "model.lora.rank=513"), "model.lora.rank", "adapters up to rank 512"),
         (("model.quantize=nf4", "model.lora.rank=8"), "model.quantize", "whole weights"),
         (("method.sampling.temperature=0.005",), "method.sampling.temperature", "vLLM draws at 0.01"),
         (("method=trl_rloo",), "engine=vllm", "trl_rloo draws by means of its own"),
@@ -85,7 +87,7 @@ def test_what_cannot_be_drawn_is_said_before_anything_starts(
 @pytest.mark.usefixtures("there")
 def test_one_process_has_one_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "serves one process, and this run has 2" in found()["engine=vllm"]
+    assert "it serves one process, and this run has 2" in found()["engine=vllm"]
 
 
 def test_requests_are_drawn_as_ours_are() -> None:
@@ -133,7 +135,6 @@ def story(shared_dir: Path, tmp_path: Path) -> Loaded:
 
 @pytest.mark.vllm
 def test_a_model_that_vllm_does_not_serve_is_said_to_be_one(story: Loaded, tmp_path: Path) -> None:
-    import json
     import shutil
 
     folder = tmp_path / "unknown"
@@ -146,3 +147,42 @@ def test_a_model_that_vllm_does_not_serve_is_said_to_be_one(story: Loaded, tmp_p
             engine.start(dataclasses.replace(story, path=str(folder)))
     finally:
         engine.close()
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_run_trains_and_measures_what_it_has_trained(rank: int, tmp_path: Path) -> None:
+    """After training, vLLM's greedy completions are those of the model that the run has saved."""
+    from rlpipe.config.kinds import Head, ModelConfig
+    from rlpipe.engines.sampler import Sampler
+    from rlpipe.models.pretrained import Pretrained
+    from rlpipe.run.run import run
+
+    folder = tmp_path / "run"
+    small = ("method.batch_size=4", "method.group_size=2", "method.max_steps=2", "method.sampling.max_tokens=8")
+    chosen = ("model=blank", "method=rloo", "dataset=countdown", "reward=length", "engine=vllm", "engine.cache_gb=1")
+    learns = ("method.learning_rate=1e-2", f"model.lora.rank={rank}", "method.correction=truncate")
+    shown = ("evaluation=samples", "evaluation.samples.max_tokens=8", "log.every=1", "log.progress=false")
+    where = ("hardware.device=cpu", f"run_dir='{folder}'")
+    overrides = [*chosen, *small, *learns, *shown, *where]
+    run(compose(*overrides), overrides)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    gaps = [row["engine/gap_largest"] for row in rows if "engine/gap_largest" in row]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-4
+    saved = Pretrained(ModelConfig(name="pretrained")).load(
+        str(folder / "model"), Head.causal_lm, 0, "cpu", tmp_path / "again"
+    )
+    measured = [json.loads(line) for line in (folder / "evaluations" / "samples.after.jsonl").read_text().splitlines()]
+    prompts = [Prompt(row["id"], [{"role": "user", "content": row["prompt"]}]) for row in measured]
+    groups = Sampler(saved, SamplingConfig(temperature=0, max_tokens=8)).sample(prompts, 1, 0)
+    assert [rollout.text for (rollout,) in groups] == [row["completion"] for row in measured]
+
+
+@pytest.mark.vllm
+def test_responses_to_be_judged_are_drawn_too(tmp_path: Path) -> None:
+    from rlpipe.methods.ai_feedback import AIFeedback
+    from rlpipe.testing import check_method
+
+    chosen = ("engine=vllm", "engine.cache_gb=1", "method.cut=keep", "dataset.train_limit=8", "dataset.test_limit=2")
+    assert check_method(AIFeedback, tmp_path, *chosen)["status"] == "ok"

@@ -29,6 +29,10 @@ ELSEWHERE = {
     "rlpipe.methods.batch": "a checkpoint that is being written, and is sealed by core.files",
     "rlpipe.training.offline.trainer": "a checkpoint that is being written",
     "rlpipe.training.online.trainer": "a checkpoint that is being written",
+    "rlpipe.engines.vllm": "an engine's scratch folder, in the system's place for such",
+    "rlpipe.engines.vllm_server": "an engine's scratch folder",
+    "rlpipe.engines.serving": "a server's log, in its engine's scratch folder",
+    "rlpipe.engines.worker.rlpipe_supervise": "the scratch folder of an engine whose run was killed",
     "rlpipe.testing.launchers": "a test's own folder",
 }
 

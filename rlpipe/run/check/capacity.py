@@ -15,6 +15,7 @@ from rlpipe.config.schema import Device
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.datasets.forms import Preference
+from rlpipe.engines.base import SeparateEngine
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.lora import parameter_count, target_error, targeted
 from rlpipe.models.memory import Memory, estimate
@@ -106,6 +107,11 @@ def memory(subject: Subject) -> Iterator[Problem]:
     have = gpu_memory() if on_gpu(subject) else main_memory() // distributed.world_size()
     assert have is not None
     name = "the GPU's" if on_gpu(subject) else "this machine's"
+    if on_gpu(subject) and isinstance(subject.engine, SeparateEngine) and subject.engine.holds > 0:
+        have, name = (
+            int(have * (1 - subject.engine.holds)),
+            f"what engine={subject.config.engine.name} leaves of the GPU:",
+        )
     sure = needed_bytes.weights + needed_bytes.gradients + needed_bytes.optimizer + needed_bytes.reference
     if sure > have:
         what = f"weights, gradients and optimiser take about {sure / 1e9:.1f} GB, more than {name} {have / 1e9:.1f} GB"
@@ -115,6 +121,22 @@ def memory(subject: Subject) -> Iterator[Problem]:
         what = f"{rows}, more than {name} {have / 1e9:.1f} GB"
         fix = f"lower {setting} or method.max_length, or set model.gradient_checkpointing=true"
         yield Problem(setting, what, fix, fatal=False)
+
+
+def drawing(subject: Subject) -> Iterator[Problem]:
+    """What the policy keeps on the GPU while an engine draws there leaves the engine its share."""
+    needed_bytes, engine = needed(subject), subject.engine
+    if needed_bytes is None or not isinstance(engine, SeparateEngine) or not subject.here or not on_gpu(subject):
+        return
+    have = gpu_memory()
+    assert have is not None
+    stays = needed_bytes.weights + needed_bytes.optimizer + needed_bytes.reference
+    if engine.takes > 0 and stays + engine.takes * have > have:
+        beside = f"beside the {engine.takes * have / 1e9:.1f} GB of engine={subject.config.engine.name}"
+        kept = f"weights, optimiser and reference keep about {stays / 1e9:.1f} GB"
+        what = f"{kept} of the GPU's {have / 1e9:.1f} GB, {beside}"
+        fix = "lower engine.memory, train adapters, or set GPUs aside (engine=vllm_server engine.gpus=…)"
+        yield Problem("engine.memory", what, fix)
 
 
 def needed(subject: Subject) -> Memory | None:

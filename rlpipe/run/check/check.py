@@ -57,6 +57,7 @@ RULES: tuple[Rule, ...] = (
     capacity.device,
     capacity.threads,
     capacity.memory,
+    capacity.drawing,
     places.run_dir,
     places.disk,
 )

@@ -65,7 +65,7 @@ class OfflineAudit(Audit):
             + (f" ({' '.join(self.stop_tokens)})" if self.stop_tokens else "")
         ]
         if self.turns:
-            lines.append(_turns_told(self.turns))
+            lines.append(_turns_line(self.turns))
         if "rows" in self.data:
             rows = self.data["rows"]
             lines.append(f"{rows['kept']} of {rows['read']} rows read are used; left out: {_counts(rows['dropped'])}")
@@ -85,7 +85,7 @@ def _counts(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count} {why}" for why, count in dropped.items()) or "none"
 
 
-def _turns_told(turns: dict[str, int]) -> str:
+def _turns_line(turns: dict[str, int]) -> str:
     calls = f", {turns['calls']} of them with tool calls" if turns["calls"] else ""
     changed = f"; of {turns['changed']} the chat template leaves something out" if turns["changed"] else ""
     return f"{turns['trained']} of {turns['all']} turns of the assistant are trained{calls}{changed}"

@@ -184,7 +184,7 @@ def test_a_methods_own_verdict_counts():
 
 def test_local_rows_that_are_missing_or_lack_a_column(tmp_path):
     rows = tmp_path / "rows.jsonl"
-    pairs = ({"prompt": f"Why {place}?", "chosen": "So.", "rejected": "No."} for place in range(99))
+    pairs = [{"prompt": f"Why {n}?", "chosen": "So.", "rejected": "No."} for n in range(64)]
     rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     assert all(not problem.fatal for problem in found(f"dataset.source={rows}"))
     rows.write_text(json.dumps({"prompt": "Why?", "chosen": "So."}) + "\n")
@@ -282,6 +282,26 @@ def test_memory(monkeypatch):
     monkeypatch.setattr(capacity, "gpu_memory", lambda: 80 * 10**9)
     assert found(*big) == []
     one("method.micro_batch_size", "model=llama-3.2-1b", "method.micro_batch_size=32", fatal=False)
+
+
+def test_an_engine_needs_its_share_of_the_gpu_beside_the_policy(monkeypatch):
+    """Two billion weights with their optimiser keep 24 GB, and a step takes 8 GB of gradients more."""
+    monkeypatch.setattr(capacity, "gpu_memory", lambda: 40 * 10**9)
+    monkeypatch.setattr("rlpipe.engines.vllm.installed", lambda: "0.30.0")
+    chosen = ("method=rloo", "dataset=countdown", "reward=countdown", "evaluation=none", "method.kl_coef=0")
+    big = ("model=llama-3.2-1b", "model.parameters=2000000000", "method.micro_batch_tokens=64", "method.max_length=256")
+
+    def said(*overrides):
+        """Return what is fatal of memory; whether the disk is large enough depends on the machine."""
+        listed = found(*chosen, *big, *overrides)
+        return {problem.where: problem.what for problem in listed if problem.fatal and problem.where != "run_dir"}
+
+    assert said("engine=vllm") == {}
+    assert "beside the 20.0 GB of engine=vllm" in said("engine=vllm", "engine.memory=0.5")["engine.memory"]
+    assert "what engine=vllm leaves of the GPU: 28.0 GB" in said("engine=vllm", "engine.sleep=false")["model"]
+    assert set(said("engine=vllm_server")) == {"model", "engine.memory"}
+    assert said("engine=vllm_server", "engine.gpus='1'") == {}
+    assert said("engine=vllm_server", "engine.url=http://there:8000") == {}
 
 
 def test_nvidia_smi_is_read(monkeypatch, tmp_path):
