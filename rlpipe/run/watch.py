@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from rlpipe.config import plugins
 from rlpipe.config.schema import Better, WatchConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import TrainingError, guess
-from rlpipe.core.files import explained
+from rlpipe.core.files import explained, move, remove
 from rlpipe.core.terminal import say
 from rlpipe.evaluations import portions
 from rlpipe.models.base import Loaded
@@ -131,7 +130,7 @@ class Watch(TrainerCallback):
         if best is not None and self.record.may_write():
             for step, folder in _kept(self.folder):
                 if step != best.step:
-                    shutil.rmtree(folder)
+                    remove(folder)
 
     def _measure(self, step: int) -> dict[str, float]:
         numbers: dict[str, float] = {}
@@ -210,13 +209,13 @@ class Watch(TrainerCallback):
 
         if self.record.may_write():
             folder = self.folder / f"best-{step}"
+            staged = folder.with_name(f".{folder.name}")
+            weights = {name: weight.detach().contiguous() for name, weight in _trained(self.trainer)}
             with explained(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-                temporary = folder / f".{_WEIGHTS}.tmp"
-                weights = {name: weight.detach().contiguous() for name, weight in _trained(self.trainer)}
-                save_file(weights, str(temporary))
-                temporary.replace(folder / _WEIGHTS)
+                staged.mkdir(parents=True, exist_ok=True)
+                save_file(weights, str(staged / _WEIGHTS))
+            remove(folder)
+            move(staged, folder)
         distributed.barrier()
 
     def _forget_after(self, step: int) -> None:
@@ -225,7 +224,7 @@ class Watch(TrainerCallback):
         if self.record.may_write():
             for kept, folder in _kept(self.folder):
                 if kept > step:
-                    shutil.rmtree(folder)
+                    remove(folder)
         distributed.barrier()
 
 

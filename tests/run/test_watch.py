@@ -11,7 +11,7 @@ import pytest
 
 from rlpipe.config.compose import compose
 from rlpipe.core.errors import Stopped
-from rlpipe.core.files import hashes, read_json, read_lines
+from rlpipe.core.files import hashes
 from rlpipe.run.check.check import problems
 
 SMALL = [
@@ -35,9 +35,11 @@ def execute(folder: Path, *overrides: str) -> dict:
 
     chosen = [*SMALL, *overrides, f"run_dir='{folder}'"]
     run(compose(*chosen), chosen)
-    result = read_json(folder / "result.json")
-    assert result is not None
-    return result
+    return json.loads((folder / "result.json").read_text())
+
+
+def read_lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -74,7 +76,9 @@ def test_a_watched_run_ends_with_the_weights_of_one_that_is_not(tmp_path, case):
     )
     assert len(start) == 4
     assert not final & start
-    plain, seen = (read_json(tmp_path / name / "result.json")["metrics"] for name in ("plain", "watched"))
+    plain, seen = (
+        json.loads((tmp_path / name / "result.json").read_text())["metrics"] for name in ("plain", "watched")
+    )
     assert {name: seen[name] for name in plain} == plain  # sample rows have enough for both
 
 
