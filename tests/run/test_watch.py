@@ -33,7 +33,8 @@ def execute(folder: Path, *overrides: str) -> dict:
     """Run in this process; returns the result."""
     from rlpipe.run.run import run
 
-    chosen = [*SMALL, *overrides, f"run_dir='{folder}'"]
+    latest = {override.partition("=")[0]: override for override in [*SMALL, *overrides]}
+    chosen = [*latest.values(), f"run_dir='{folder}'"]
     run(compose(*chosen), chosen)
     return json.loads((folder / "result.json").read_text())
 
