@@ -225,7 +225,7 @@ def test_rows_are_read_once_for_all_seeds(config, monkeypatch):
     from rlpipe.datasets import load as module
 
     original = module.load
-    monkeypatch.setattr(module, "load", lambda *arguments: loads.append(1) or original(*arguments))
+    monkeypatch.setattr(module, "load", lambda *given, **named: loads.append(1) or original(*given, **named))
     for seed in range(3):
         changed(config, seed=seed)
     assert len(loads) == 1
