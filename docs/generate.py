@@ -23,6 +23,7 @@ from rlpipe.config.plugins import BUILT_IN, SEVERAL
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.datasets.forms import form_name
+from rlpipe.datasets.shapes import SHAPES
 from rlpipe.run.check.fitting import serving
 
 DOCS = Path(__file__).resolve().parent
@@ -106,6 +107,8 @@ def _fields_of(kind: str) -> Iterator[str]:
             parent = next(config for config in cls.Config.__mro__[1:] if issubclass(config, base))
             own = list(_own_fields(cls.Config, parent, prefix.replace("<name>", name)))
             yield from ("", *own) if own else ()
+        if (kind, name) == ("dataset", "files"):
+            yield from _shapes()
 
 
 def _families(kind: str, base: type) -> dict[type, list[str]]:
@@ -161,6 +164,18 @@ def _serving() -> Iterator[str]:
         yield from ("", f"For {title}:", "")
         rows = list(zip((f"`{name}`" for name in datasets), *alike, strict=True))
         yield from _table(("dataset", *(", ".join(names) for names in alike.values())), rows)
+
+
+def _shapes() -> Iterator[str]:
+    """The table of the shapes that rows of `dataset=files` may have."""
+    yield from ("", "### Shapes of rows", "")
+    yield "With `dataset.form=auto` a local file's shape is the first of these whose columns it all has; the check says"
+    yield "which it took. Columns that are called otherwise are named by `dataset.columns`."
+    yield ""
+    rows = [
+        (shape.title, f"`{shape.form.value}`", ", ".join(f"`{name}`" for name in shape.columns)) for shape in SHAPES
+    ]
+    yield from _table(("shape", "form", "columns"), rows)
 
 
 def _classes(kind: str) -> dict[str, Any]:

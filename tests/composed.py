@@ -1,4 +1,4 @@
-"""`compose` for tests of what comes after it: Hydra composes the same options once, values are set on copies.
+"""Overrides of small runs, and `compose` for tests of what comes after it: Hydra composes the same options once.
 
 That composing itself is right is proved in tests/config.
 """
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from rlpipe.config.compose import compose_untyped, typed
 from rlpipe.config.explain import composing
 from rlpipe.config.options import ORDER
-from rlpipe.config.overrides import as_options
+from rlpipe.config.overrides import as_options, key_of
 from rlpipe.config.schema import RunConfig
 
 
@@ -28,6 +28,11 @@ def compose(*overrides: str) -> RunConfig:
             OverridesParser.create().parse_overrides(as_options(values)), config
         )
     return typed(config)
+
+
+def once(*overrides: str) -> list[str]:
+    """Return overrides with each key where it is given first, as it is given last: a run takes none twice."""
+    return list({key_of(one) if "=" in one else one: one for one in overrides}.values())
 
 
 @functools.cache

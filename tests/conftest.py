@@ -12,8 +12,14 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE
 
 import pytest
 
+from tests.house.collecting import Imports
+
 # Composing makes many small objects; beside torch's modules, Python's collector would take a quarter of its time.
 gc.set_threshold(100_000, 50, 100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Imports(), "imports")
 
 
 @pytest.fixture(scope="session")

@@ -134,8 +134,12 @@ def test_importing_the_package_is_light():
 
 @pytest.mark.parametrize("first", ["import rlpipe.run.run", "import rlpipe.run.build", "from rlpipe import run"])
 def test_the_room_of_a_run_can_be_called_whatever_was_imported_first(first):
-    program = f"{first}\nimport rlpipe\nrlpipe.run(rlpipe.compose('model=blank', 'until=check'))\nprint(rlpipe.run)"
-    assert "module 'rlpipe.run'" in fresh(program).splitlines()[-1]
+    program = f"{first}\nimport rlpipe\nprint(callable(rlpipe.run), rlpipe.run)"
+    assert fresh(program).startswith("True <module 'rlpipe.run'")
+
+
+def test_the_room_of_a_run_called_runs():
+    fresh("import rlpipe; rlpipe.run(rlpipe.compose('model=blank', 'until=check'))")
 
 
 def test_no_module_takes_names_from_the_package_itself():

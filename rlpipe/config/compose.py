@@ -90,6 +90,11 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
     return typed(config)
 
 
+def restore_node(kind: str, plain: Mapping[str, Any]) -> Any:
+    """Return the config object of one plugin, as a record holds it. Raises PluginError for one that is not there."""
+    return OmegaConf.to_object(_node(kind, plain))
+
+
 def _node(kind: str, plain: Mapping[str, Any]) -> Any:
     return OmegaConf.merge(OmegaConf.structured(plugin_class(kind, plain["name"]).Config), plain)
 

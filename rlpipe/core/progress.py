@@ -1,4 +1,4 @@
-"""The progress of a training, or of other long work: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a training, or of other long work: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rlpipe.core import distributed
-from rlpipe.core.terminal import console, count, duration, is_number
+from rlpipe.core.terminal import console, count, duration, is_number, is_part, margin
 
 _SHOWN = {
     "rewards/accuracies": "accuracy",
@@ -45,6 +45,7 @@ class TrainingProgress:
         self._tokens = 0.0
         self._rate: float | None = None
         self._shown: Sequence[str] = ()
+        self._said: float | None = None
 
     def start(self, step: int, total: int) -> None:
         """Begin at `step` of `total`."""
@@ -70,8 +71,9 @@ class TrainingProgress:
         self._shown = [f"{word} {logs[name]:.3g}" for name, word in _SHOWN.items() if is_number(logs.get(name))]
         if self._bar is not None:
             self.advance(step)
-        elif self.enabled:
-            self.console.print(f"step {step}/{self._total}  {self._numbers()}", soft_wrap=True)
+        elif self.enabled and (self._said is None or time.monotonic() - self._said > _BETWEEN_LINES):
+            self._said = time.monotonic()
+            self.console.print(f"{margin()}step {step}/{self._total}  {self._numbers()}", soft_wrap=True)
 
     def stop(self) -> None:
         """Take the bar away and say in one line what the training cost; a second call does nothing."""
@@ -81,7 +83,7 @@ class TrainingProgress:
         if self.enabled and self._total:
             seconds = time.monotonic() - self._began
             steps = self._step - self._first
-            line = f"trained {steps} {'step' if steps == 1 else 'steps'} in {duration(seconds)}"
+            line = f"{margin()}trained {steps} {'step' if steps == 1 else 'steps'} in {duration(seconds)}"
             if self._tokens:
                 line += f": {self._tokens:,.0f} tokens, {count(self._tokens / max(seconds, 1e-9))} tokens/s"
             self.console.print(line, soft_wrap=True)
@@ -153,7 +155,7 @@ class Counting:
             self._bar.update(self._task, completed=done, numbers=self._numbers())
         elif self.enabled and done < self.total and time.monotonic() - self._reported > _BETWEEN_LINES:
             self._reported = time.monotonic()
-            self.console.print(f"{self.title}: {self._numbers()}", soft_wrap=True)
+            self.console.print(f"{margin()}{self.title}: {self._numbers()}", soft_wrap=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -162,7 +164,7 @@ class Counting:
         if self._bar is not None:
             self._bar.stop()
         seconds, count = time.monotonic() - self._began, self._done - self._first
-        if self.enabled and error is None and seconds >= _WORTH_A_LINE:
+        if self.enabled and error is None and seconds >= _WORTH_A_LINE and not is_part():
             line = f"{self.title}: {count:,} {self.unit}{'' if count == 1 else 's'} in {duration(seconds)}"
             self.console.print(line, soft_wrap=True)
 

@@ -6,7 +6,10 @@ Other processes than the main one show nothing. Nothing here imports torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from textwrap import indent
 from typing import Any, TypeGuard
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -42,15 +45,45 @@ def console(stderr: bool = True, width: int | None = None) -> Console:
     return made
 
 
+_depth: ContextVar[int] = ContextVar("depth", default=0)
+"""How many runs are under way that others wait for."""
+
+
+@contextmanager
+def indented() -> Iterator[None]:
+    """Show what a part of the work says indented under what it is for, and leave its details to its own record."""
+    token = _depth.set(_depth.get() + 1)
+    try:
+        yield
+    finally:
+        _depth.reset(token)
+
+
+def is_part() -> bool:
+    """Whether what is under way is only a part of what was started, so that its details are shown nowhere."""
+    return _depth.get() > 0
+
+
+def margin() -> str:
+    """Return what stands before each line: two spaces for each run that waits for this one."""
+    return "  " * _depth.get()
+
+
 def say(text: str) -> None:
     """Show a line of the run's own words."""
     if distributed.is_main():
-        console().print(visible(text), soft_wrap=True)
+        console().print(indent(visible(text), margin()), soft_wrap=True)
+
+
+def say_detail(text: str) -> None:
+    """Show a line that stands in the record too: not where it is about a part of the work."""
+    if not is_part():
+        say(text)
 
 
 def show(renderable: Any) -> None:
-    """Show something that rich can draw."""
-    if distributed.is_main():
+    """Show something that rich can draw, which stands in the record too: not where it is about a part of the work."""
+    if distributed.is_main() and not is_part():
         console().print(renderable)
 
 

@@ -15,18 +15,16 @@ from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Example
 from rlpipe.datasets.shapes import FORMS, FormName, Shape, recognise, usual
 
-__all__ = ["Files", "FilesConfig", "FormName"]
-
 
 @changing(Changes.result)
 @dataclass
 class FilesConfig(DatasetConfig):
     """Settings of anyone's own rows."""
 
-    form: FormName | None = None
-    """What a row is. Null finds it out from the columns of a local file, and means `completion` for rows of the hub.
-    Text columns may hold strings or lists of messages (of `role` and `content`, or ShareGPT's `from` and `value`); a
-    column `tools` is offered to the model by the chat template, `system` stands before the prompt."""
+    form: FormName = FormName.auto
+    """What a row is; decides which columns it must have. Text columns may hold strings or lists of messages (of `role`
+    and `content`, or ShareGPT's `from` and `value`); a column `tools` is offered to the model by the chat template,
+    `system` stands before the prompt."""
     test_split: str | None = None
     """The held-out split; null holds out `test_fraction` of the train split."""
 
@@ -40,7 +38,7 @@ class Files(Dataset):
 
     def __init__(self, config: FilesConfig):
         super().__init__(config)
-        self._take(usual(config.form or FormName.completion))
+        self._take(usual(config.form))
         with contextlib.suppress(DataError):  # reading the rows says what is wrong with them
             if config.source not in ("hub", "sample"):
                 self.adapt(local.first_columns(self))
@@ -54,7 +52,7 @@ class Files(Dataset):
         found = recognise(renamed, self.config.form)
         if found is None:
             return
-        if self.config.form is None and self.config.source == "hub" and found.form is not FormName.completion:
+        if self.config.form is FormName.auto and self.config.source == "hub" and found.form is not FormName.completion:
             what = f"is not given, and the rows of {self.config.hub} are {found.title}"
             raise DataError("dataset.form", what, f"say dataset.form={found.form.value}")
         self._take(found)
@@ -64,7 +62,7 @@ class Files(Dataset):
 
     def notes(self) -> list[str]:
         """Say which shape the rows were taken to have, where it is not the one that goes without saying."""
-        if self.shape is usual(self.config.form or FormName.completion):
+        if self.shape is usual(self.config.form):
             return []
         return [f"rows are taken as {self.shape.title} (columns {', '.join(self.shape.columns)})"]
 

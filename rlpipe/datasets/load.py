@@ -23,7 +23,7 @@ from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
 from rlpipe.datasets.clean import Unscorable, no_rewards, require_columns
 from rlpipe.datasets.forms import Form, form_name, route, ways_from
-from rlpipe.datasets.splitting import both, hold_out, only_test
+from rlpipe.datasets.splitting import HELD_OUT, both, hold_out, only_test
 
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
@@ -117,16 +117,18 @@ def _look(dataset: Dataset, rows: Rows) -> None:
     require_columns(dataset, rows.source, present)
 
 
-def describe(report: LoadReport) -> str:
-    """Return a report as lines to read: where from, how many rows were read and kept, what was dropped and why."""
-    forms = " → ".join(report.converted)
-    lines = [
-        f"{report.split}: {report.source} ({forms}), identity {report.identity}",
-        f"  read {report.read}, kept {report.kept}",
-        *(f"  dropped: {why}: {count}" for why, count in report.dropped.items()),
-        *(f"  {note}" for note in report.notes),
-    ]
-    return "\n".join(lines)
+def summed_up(name: str, train: LoadReport, test: LoadReport, validation: LoadReport | None = None) -> str:
+    """Return in a line what loading came to: rows to train on, watched and held out; what was dropped, and why."""
+    parts = [f"data: {name} from {train.source}: {train.kept:,} rows to train on, {test.kept:,} held out"]
+    if validation is not None:
+        parts[0] += f", {validation.kept:,} watched while training"
+    for report in (train, test, *(() if validation is None else (validation,))):
+        dropped = {why: count for why, count in report.dropped.items() if why != HELD_OUT}
+        if dropped:
+            reasons = ", ".join(f"{why}: {count:,}" for why, count in dropped.items())
+            parts.append(f"dropped {sum(dropped.values()):,} of {report.read:,} {report.split} rows ({reasons})")
+        parts += report.notes
+    return "; ".join(parts)
 
 
 def data_problems(dataset: Dataset, train: bool = True) -> list[Problem]:

@@ -135,6 +135,19 @@ def first_rows(
     return file, rows
 
 
+def files_of(dataset: Dataset, train: bool = True) -> list[Path]:
+    """Return the files of a local source's splits; without those to `train` on where the test split has its own.
+
+    Raises DataError for a split that is not there.
+    """
+    config = dataset.config
+    source = existing(config.source)
+    if source.is_file():
+        return [source]
+    test = find(source, config.subset, config.test_split, "test").files if config.test_split is not None else []
+    return (find(source, config.subset, config.train_split, "train").files if train or not test else []) + test
+
+
 def first_columns(dataset: Dataset) -> list[str]:
     """Return the columns of a local source's first rows: the train split's, or else the test split's."""
     config = dataset.config

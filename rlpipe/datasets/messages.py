@@ -23,7 +23,7 @@ ROLES = {
     "function_call": "assistant",
 }
 """What datasets call the roles, and what chat templates do."""
-SHAREGPT = {"from": "role", "value": "content"}
+SHAREGPT: dict[Any, str] = {"from": "role", "value": "content"}
 CALLS = ("tool_calls", "function_call")
 NO_TEXT = "a message whose content is not text"
 

@@ -33,6 +33,8 @@ from rlpipe.datasets.ratings import best_and_worst
 class FormName(Enum):
     """The forms that rows may have."""
 
+    auto = "auto"
+    """Whatever the columns of a local file say; `completion` for rows of the hub, which are not seen before the run."""
     chat = "chat"
     """`messages`, or ShareGPT's `conversations`."""
     completion = "completion"
@@ -62,7 +64,7 @@ class Shape:
     title: str
     form: FormName
     columns: tuple[str, ...]
-    """The columns that a row must have, the one that holds what is asked first."""
+    """The columns that a row must have, the prompt's first."""
     read: Reader
 
     def example(self, row: Row, id: str) -> Example:
@@ -73,65 +75,67 @@ class Shape:
 
     def for_rewards(self, row: Row) -> dict[str, Any]:
         """Return the columns of a row that do not belong to the shape, and what a verifier compares with."""
-        own = {*self.columns, "prompt"} - ({"answer"} if self.form is FormName.completion else set())
-        return {name: value for name, value in row.items() if name not in own}
+        used = {*self.columns, "prompt"} - ({"answer"} if self.form is FormName.completion else set())
+        return {name: value for name, value in row.items() if name not in used}
 
 
-def _asked(row: Row, column: str) -> list[Message]:
-    """Return what is asked, with the row's own `system` (or `system_prompt`) before it."""
+def _prompt_in(row: Row, column: str) -> list[Message]:
+    """Return the prompt in a column, with the row's `system` (or `system_prompt`) before it."""
     return _with_system(row, as_messages(row[column], "user"))
 
 
 def _with_system(row: Row, messages: list[Message]) -> list[Message]:
-    said = row.get("system") or row.get("system_prompt")
-    if not isinstance(said, str) or not said.strip() or (messages and messages[0]["role"] == "system"):
+    system = row.get("system") or row.get("system_prompt")
+    if not isinstance(system, str) or not system.strip() or (messages and messages[0]["role"] == "system"):
         return messages
-    return [{"role": "system", "content": said}, *messages]
+    return [{"role": "system", "content": system}, *messages]
 
 
 def _chat(column: str) -> Reader:
     return lambda row, id: Chat(id, _with_system(row, as_messages(row[column], "user")))
 
 
-def _completion(asked: str, said: str) -> Reader:
-    return lambda row, id: Completion(id, _asked(row, asked), as_messages(row[said], "assistant"))
+def _completion(prompt: str, answer: str) -> Reader:
+    return lambda row, id: Completion(id, _prompt_in(row, prompt), as_messages(row[answer], "assistant"))
 
 
 def _alpaca(row: Row, id: str) -> Example:
     """Put `input` under `instruction`, and the turns of `history` (pairs of texts) before both."""
-    asked = [row["instruction"], row.get("input")]
-    if not all(isinstance(text, str | None) for text in asked):
+    parts = [row["instruction"], row.get("input")]
+    if not all(isinstance(text, str | None) for text in parts):
         raise ValueError("instruction or input is not text")
     before: list[Message] = []
     for pair in row.get("history") or []:
         if not (isinstance(pair, list) and len(pair) == 2):
             raise ValueError("history is no list of pairs")
         before += as_messages(pair[0], "user") + as_messages(pair[1], "assistant")
-    text = "\n\n".join(text for text in asked if text and text.strip())
+    text = "\n\n".join(text for text in parts if text and text.strip())
     prompt = _with_system(row, [*before, {"role": "user", "content": text}])
     return Completion(id, prompt, as_messages(row["output"], "assistant"))
 
 
 def _pair(row: Row, id: str) -> Example:
-    asked = (row[name] for name in ("conversations", *ASKED) if row.get(name) is not None)
-    prompt, better, worse = as_pair(next(asked, None), row["chosen"], row["rejected"])
+    prompts = (row[name] for name in ("conversations", *PROMPTS) if row.get(name) is not None)
+    prompt, better, worse = as_pair(next(prompts, None), row["chosen"], row["rejected"])
     return Preference(id, _with_system(row, prompt), better, worse)
 
 
 def _rated(row: Row, id: str) -> Example:
     better, worse = best_and_worst(row["completions"])
-    return Preference(id, _asked(row, "instruction"), as_messages(better, "assistant"), as_messages(worse, "assistant"))
+    return Preference(
+        id, _prompt_in(row, "instruction"), as_messages(better, "assistant"), as_messages(worse, "assistant")
+    )
 
 
 def _labelled(row: Row, id: str) -> Example:
-    said = as_messages(row["completion"], "assistant")
-    return Labelled(id, _asked(row, "prompt"), said, _boolean(row["label"]))
+    completion = as_messages(row["completion"], "assistant")
+    return Labelled(id, _prompt_in(row, "prompt"), completion, _boolean(row["label"]))
 
 
 def _labelled_chat(column: str) -> Reader:
     def read(row: Row, id: str) -> Example:
-        prompt, said = split_last(as_messages(row[column], "user"))
-        return Labelled(id, _with_system(row, prompt), said, _boolean(row["label"]))
+        prompt, completion = split_last(as_messages(row[column], "user"))
+        return Labelled(id, _with_system(row, prompt), completion, _boolean(row["label"]))
 
     return read
 
@@ -141,7 +145,7 @@ def _choice(row: Row, id: str) -> Example:
 
 
 def _prompt(row: Row, id: str) -> Example:
-    return Prompt(id, _asked(row, "prompt"), {name: value for name, value in row.items() if name != "prompt"})
+    return Prompt(id, _prompt_in(row, "prompt"), {name: value for name, value in row.items() if name != "prompt"})
 
 
 def _text(row: Row, id: str) -> Example:
@@ -167,9 +171,9 @@ def _choices(choices: Any, answer: Any) -> tuple[list[str], int]:
         raise ValueError("answer is no whole number") from None
 
 
-ASKED = ("prompt", "question", "instruction")
-"""What the column is called that holds what is asked, in this order."""
-SAID = ("completion", "response", "answer")
+PROMPTS = ("prompt", "question", "instruction")
+"""What the column is called that holds the prompt, in this order."""
+ANSWERS = ("completion", "response", "answer")
 """What the column is called that holds the answer, in this order."""
 
 SHAPES = (
@@ -187,9 +191,9 @@ SHAPES = (
     Shape("conversations", FormName.chat, ("messages",), _chat("messages")),
     Shape("ShareGPT conversations", FormName.chat, ("conversations",), _chat("conversations")),
     *(
-        Shape(f"{asked} and {said}", FormName.completion, (asked, said), _completion(asked, said))
-        for asked in ASKED
-        for said in SAID
+        Shape(f"{prompt} and {answer}", FormName.completion, (prompt, answer), _completion(prompt, answer))
+        for prompt in PROMPTS
+        for answer in ANSWERS
     ),
     Shape("Alpaca's instructions", FormName.completion, ("instruction", "output"), _alpaca),
     Shape("prompts", FormName.prompt, ("prompt",), _prompt),
@@ -208,12 +212,13 @@ FORMS: dict[FormName, Form] = {
 }
 
 
-def recognise(columns: Collection[str], form: FormName | None = None) -> Shape | None:
-    """Return the shape, of one form or of any, whose columns are all there; None where none is."""
-    shapes = (shape for shape in SHAPES if form in (None, shape.form))
+def recognise(columns: Collection[str], form: FormName = FormName.auto) -> Shape | None:
+    """Return the shape, of one form or of any (`auto`), whose columns are all there; None where none is."""
+    shapes = (shape for shape in SHAPES if form in (FormName.auto, shape.form))
     return next((shape for shape in shapes if all(column in columns for column in shape.columns)), None)
 
 
 def usual(form: FormName) -> Shape:
-    """Return the shape that rows of a form usually have."""
-    return next(shape for shape in SHAPES if shape.form is form)
+    """Return the shape that rows of a form usually have; of `auto`, prompts with completions."""
+    wanted = FormName.completion if form is FormName.auto else form
+    return next(shape for shape in SHAPES if shape.form is wanted)

@@ -72,8 +72,8 @@ def _chats(examples: Sequence[Any]) -> Iterator[Problem]:
 
 
 def _same(texts: Sequence[Sequence[Message]], name: str) -> Iterator[Problem]:
-    said = Counter(" ".join(text_of(text).split()) for text in texts)
-    ((text, count),) = said.most_common(1)
+    counted = Counter(" ".join(text_of(text).split()) for text in texts)
+    ((text, count),) = counted.most_common(1)
     if len(texts) >= FEWEST and count / len(texts) >= NEARLY:
         what = f"the {name} is the same text in {_of(count, len(texts))}: {text!r:.60}"
         yield Problem(WHERE, what, "look whether the right column is read (dataset.columns)", fatal=False)

@@ -92,6 +92,11 @@ class Accuracy(Evaluation):
         with_tools = ("accuracy_without_tool", "tool_calls", "tool_errors") if config.tool and self.config.tool else ()
         return (*own, *chosen.parts, *drawn, *with_tools)
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return the greedy completion, without tools as well where there are some, and the drawn ones."""
+        greedy = self.config.greedy * (2 if config.tool and self.config.tool else 1)
+        return greedy + self.config.samples, settings(self.config.sampling, config.method).max_tokens
+
     def start(self, context: EvaluationContext) -> None:
         """Take the verifier, the tools and the lengths of the run."""
         self.context, self.resolved = context, resolve(context.config)

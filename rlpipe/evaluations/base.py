@@ -84,6 +84,10 @@ class Evaluation(ABC):
         """Return the names that `summary` may give in a run; None where that is not known before. Cheap."""
         return None
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return how many completions it draws of each example in a run, and the most tokens of each. Cheap."""
+        return 0, 0
+
     def start(self, context: EvaluationContext) -> None:  # noqa: B027
         """Take what it needs of the run, once, before the first `rows`."""
 

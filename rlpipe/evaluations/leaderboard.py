@@ -80,6 +80,10 @@ class Leaderboard(Evaluation):
         """Return what is counted of responses."""
         return ("responses", "length", "ended_by_length")
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return one."""
+        return 1, settings(self.config.sampling, config.method).max_tokens
+
     def start(self, context: EvaluationContext) -> None:
         """Take the run's folder, its tools and its lengths."""
         self.run = context.config

@@ -61,6 +61,10 @@ class Perplexity(Evaluation):
         reasoned = ("answer_perplexity", "reasoned_perplexity", "reasoning_gain") if self.config.reasoning else ()
         return ("perplexity", "loss", *reasoned)
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return the reasoning, where there is any."""
+        return int(self.config.reasoning), settings(self.config.sampling, config.method).max_tokens
+
     def start(self, context: EvaluationContext) -> None:
         """Take the run's lengths."""
         self.run = context.config

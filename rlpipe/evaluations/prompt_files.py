@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rlpipe.core.errors import DataError, Problem, guess
 from rlpipe.datasets.base import Row
 from rlpipe.datasets.forms import Prompt
+from rlpipe.datasets.messages import as_messages
 from rlpipe.datasets.rows import SUFFIXES, read_rows, suffix_of
 
 FIELDS = ("prompt", "turns", "messages", "instruction", "question", "text")
 """Where a prompt is looked for when no field is named; the first that the rows have counts."""
-
-ROLES = ("system", "user", "assistant", "tool")
 
 
 def problems(file: str | None, field: str | None) -> list[Problem]:
@@ -78,19 +78,17 @@ def _field(path: Path, rows: Sequence[Row], named: str | None) -> str:
 def _prompt(path: Path, number: int, row: Row, field: str) -> Prompt:
     value = row.get(field)
     id = f"{path.name}/{number}"
-    if isinstance(value, str) and value.strip():
-        return Prompt(id, [{"role": "user", "content": value}], {"given": value})
-    if isinstance(value, list) and value:
-        if all(isinstance(turn, str) and turn.strip() for turn in value):
+    with contextlib.suppress(ValueError):  # as of text that is not valid Unicode
+        json.dumps(value, ensure_ascii=False).encode()
+        if isinstance(value, str) and value.strip():
+            return Prompt(id, [{"role": "user", "content": value}], {"given": value})
+        if isinstance(value, list) and value and all(isinstance(turn, str) and turn.strip() for turn in value):
             return Prompt(id, [{"role": "user", "content": value[0]}], {"given": value, "turns": value[1:]})
-        if all(_is_message(one) for one in value) and value[-1]["role"] in ("user", "tool"):
-            return Prompt(id, value, {"given": value})
+        messages = as_messages(value, "user") if isinstance(value, list) else []
+        if messages and messages[-1]["role"] in ("user", "tool"):
+            return Prompt(id, messages, {"given": value})
     raise DataError(
         f"{path}, row {number + 1}",
         f"its '{field}' is no prompt",
         "write a text, a list of messages that ends with the user's, or a list of the user's turns",
     )
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("role") in ROLES and isinstance(value.get("content"), str)

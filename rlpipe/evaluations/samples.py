@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,10 @@ class Samples(Evaluation):
         """Return none: a few completions are no measurement."""
         return ()
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return one."""
+        return 1, self.config.max_tokens
+
     def start(self, context: EvaluationContext) -> None:
         """Take the run's tools."""
         self.run = context.config
@@ -98,6 +103,8 @@ class Samples(Evaluation):
         from rich.text import Text
 
         names = ("prompt", "completion") if start is None else ("prompt", "before", "after")
+        if not any(one["completion"].strip() for one in (*rows, *(start or ()))):
+            return None  # a table of blank cells
         table = Table(*names, show_lines=True, title="samples: likeliest completions")
         for row, then in zip(rows, rows if start is None else start, strict=True):
             for turn, turn_then in zip(row.get("turns", [row]), then.get("turns", [then]), strict=True):
@@ -111,4 +118,6 @@ def _end(row: Row) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+    """Return a text in a line of cells: a row of empty lines is worth one sign."""
+    shown = re.sub(r"\s*\n\s*", " ⏎ ", text)
+    return shown if len(shown) <= WIDEST else f"{shown[:WIDEST]}…"

@@ -122,6 +122,11 @@ class WinRate(Evaluation):
             return Problem("", "nothing is trained, so the model would be compared with itself", fix)
         return None
 
+    def drawn(self, config: RunConfig) -> tuple[int, int]:
+        """Return the policy's response, and the reference model's."""
+        count = 2 if self.config.against is Against.model else 1
+        return count, settings(self.config.sampling, config.method).max_tokens
+
     def start(self, context: EvaluationContext) -> None:
         """Take the rewards, the tools and the lengths of the run."""
         config, self.context, self.run = self.config, context, context.config

@@ -8,11 +8,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import ModelError, Problem, guess
 from rlpipe.hub import architectures
 from rlpipe.hub.facts import check_tokenizer, read_config, read_tensors, weights_folder
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 """How the names of a token embedding end."""
@@ -180,19 +183,25 @@ def vocabulary(folder: Path) -> Mapping[str, int] | None:
 
     Raises ModelError for one that cannot be read.
     """
+    found = tokenizer(folder)
+    return None if found is None else found.get_vocab(with_added_tokens=True)
+
+
+def tokenizer(folder: Path) -> Tokenizer | None:
+    """Return a folder's tokenizer.json as it splits text, None where there is no such file. Raises ModelError."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
     state = file.stat()
-    return _vocabulary(file, state.st_size, state.st_mtime_ns)
+    return _tokenizer(file, state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=8)
-def _vocabulary(file: Path, size: int, time: int) -> Mapping[str, int]:
+def _tokenizer(file: Path, size: int, time: int) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
+        return Tokenizer.from_file(str(file))
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
         raise ModelError(file, f"is damaged: {error}", "fetch or copy the tokenizer's files again") from error
 

@@ -33,7 +33,8 @@ class OfflineConfig(MethodConfig):
     """What every method on fixed data can be told."""
 
     micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True)
-    """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`."""
+    """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`. Where none is named: the
+    largest up to 8 that `batch_size` can be made up of."""
     overlong: Overlong = Overlong.drop
     """`drop` leaves longer examples out and counts them; `truncate` cuts their end off."""
     group_by_length: bool = setting(True, timed=True)

@@ -86,8 +86,8 @@ def _refused(
             _template([messages], tools, tokenizer, header)
         except template_errors() as error:
             where = f"example {ids[row]}" if ids else "a conversation"
-            said = str(error) if type(error).__module__.startswith("jinja2") else f"{type(error).__name__}: {error}"
-            what = f"the chat template refuses it: {said} (roles: {', '.join(_roles(messages))})"
+            message = str(error) if type(error).__module__.startswith("jinja2") else f"{type(error).__name__}: {error}"
+            what = f"the chat template refuses it: {message} (roles: {', '.join(_roles(messages))})"
             return DataError(where, what, _fix(messages, tools, tokenizer, header))
     return DataError("", "the chat template refuses conversations together that it takes alone", f"set {OWN}")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]
-ASKED, SAID = "\ue000q\ue001", "\ue002a\ue003"
+USER, ASSISTANT = "\ue000q\ue001", "\ue002a\ue003"
 """Texts of characters for private use: no template and hardly a conversation contains or begins with them."""
 
 
@@ -64,11 +64,11 @@ def spoken_spans(
 
 def _changed(messages: list[Message], turn: int) -> list[Message]:
     """Return a conversation in which the assistant says something else in one turn, or calls something else."""
-    said = messages[turn]
-    other: Message = {"role": "assistant", "content": SAID}
-    if said.get("tool_calls"):
-        calls = [{**call, "function": {**call["function"], "name": SAID}} for call in said["tool_calls"]]
-        other = {**said, "tool_calls": calls}
+    message = messages[turn]
+    other: Message = {"role": "assistant", "content": ASSISTANT}
+    if message.get("tool_calls"):
+        calls = [{**call, "function": {**call["function"], "name": ASSISTANT}} for call in message["tool_calls"]]
+        other = {**message, "tool_calls": calls}
     return [*messages[:turn], other, *messages[turn + 1 :]]
 
 
@@ -76,7 +76,7 @@ def _changed(messages: list[Message], turn: int) -> list[Message]:
 class Frame:
     """What stands around an assistant's turn."""
 
-    asked: str
+    opening: str
     """What opens a turn that the model is asked for; it may go on to `<think>`, which the model then need not write."""
     within: str
     """What opens a turn within a conversation."""
@@ -88,23 +88,23 @@ class Frame:
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Frame:
         """Read it off the template."""
-        user: list[Message] = [{"role": "user", "content": ASKED}]
+        user: list[Message] = [{"role": "user", "content": USER}]
         (bare,) = render([user], tokenizer)
         (opened,) = render([user], tokenizer, header=True)
-        (whole,) = render([[*user, {"role": "assistant", "content": SAID}]], tokenizer)
+        (whole,) = render([[*user, {"role": "assistant", "content": ASSISTANT}]], tokenizer)
         start = common_start(bare, opened)
         within = opened[start : max(start, common_start(opened, whole))]
-        before, _, tail = whole.rpartition(SAID)
+        before, _, tail = whole.rpartition(ASSISTANT)
         return cls(opened[start:], within, before[start + len(within) :], tail)
 
-    def growing(self, text: str, opening: str, end: str) -> Span | None:
+    def growing(self, text: str, before: str, end: str) -> Span | None:
         """Return what a turn adds to the text before it, where the text of a conversation grows turn by turn."""
         if not text.startswith(end):
             return None
-        if end.startswith(opening):
-            return len(opening), len(end)
-        inner = opening.removesuffix(self.asked) + self.within
-        return (len(inner), len(end)) if opening.endswith(self.asked) and end.startswith(inner) else None
+        if end.startswith(before):
+            return len(before), len(end)
+        inner = before.removesuffix(self.opening) + self.within
+        return (len(inner), len(end)) if before.endswith(self.opening) and end.startswith(inner) else None
 
     def differing(self, text: str, probe: str, closed: str) -> Span | None:
         """Return what changes as a turn does, from its header to its end: all of the tail, or `closed` alone."""

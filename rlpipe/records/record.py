@@ -55,7 +55,7 @@ _STAGES = [until.name for until in Until]
 RESULT_FIX = "move it away and give the run's command again, with this run_dir: it goes on from what is saved"
 RESULT: Shape = {
     "status": {"ok", "failed", "stopped", "cancelled"},
-    "stage": set(_STAGES),
+    "stage?": set(_STAGES),
     "cost?": {str: NUMBER},
     "attempts?": int,
     "metrics?": dict,
@@ -136,7 +136,7 @@ class Record:
     def finished(self) -> bool:
         """Whether the run has ended well, has come at least as far as `until` asks, and what it made is still there."""
         result = self.result
-        if result is None or result["status"] != Status.ok.name:
+        if result is None or result["status"] != Status.ok.name or "stage" not in result:
             return False
         reached = _STAGES.index(result["stage"]) >= _STAGES.index(self.config.get("until", "evaluate"))
         return reached and not any(flaw.gone for flaw in self._flaws(content=False))
@@ -166,7 +166,7 @@ class Record:
         That it has not been, or that its rows are not as they were written; the latter is noted.
         """
         path = self._evaluation_file(name, when)
-        if not path.exists():
+        if not self.may_write() or not path.exists():
             return None
         inside = path.relative_to(self.run_dir).as_posix()
         told = self.manifest["files"].get(inside)

@@ -246,9 +246,9 @@ def _missing(folder: Path, sweep: Path, overrides: list[str], number: str) -> Ru
     if outcome is not None and outcome.ended is Ended.ok:
         run.error = "it has run, and its folder is gone"
     elif outcome is not None and outcome.ended is Ended.failed:
-        run.standing, run.error = Standing.failed, outcome.error
+        run.standing, run.error = Standing.failed, _in_one_line(outcome.error or "it left no word")
     elif outcome is not None and outcome.ended is Ended.cancelled:
-        run.error = f"cancelled: {outcome.error}" if outcome.error else "cancelled"
+        run.error = f"cancelled: {_in_one_line(outcome.error)}" if outcome.error else "cancelled"
     return run
 
 
@@ -275,7 +275,15 @@ def _run(folder: Path) -> Run:
 
 
 def _error(error: Mapping[str, Any] | None) -> str | None:
-    return f"{error['type']}: {str(error['message']).partition(chr(10))[0]}" if error else None
+    """Return what failed, then what to do about it."""
+    if not error:
+        return None
+    what = f"{error['type']}: {error['message'].partition(chr(10))[0]}"
+    return f"{what} → {_in_one_line(error['fix'])}" if error.get("fix") else what
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.strip().splitlines())
 
 
 def _standing(folder: Path, status: str | None) -> Standing:

@@ -142,6 +142,11 @@ class Sweep:
         return cls(folder, data)
 
     @property
+    def is_ours(self) -> bool:
+        """Whether its arms are runs of rlpipe, which leave a record, rather than another application's function."""
+        return str(self.data.get("task", "")).startswith("rlpipe.")
+
+    @property
     def exists(self) -> bool:
         """Whether the folder holds a sweep."""
         return (self.folder / SWEEP_FILE).exists()

@@ -13,10 +13,10 @@ from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, ModelError, Problem
-from rlpipe.core.terminal import say, show, show_problems
+from rlpipe.core.terminal import is_part, say, say_detail, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
-from rlpipe.datasets.load import describe, load
+from rlpipe.datasets.load import load, summed_up
 from rlpipe.datasets.signal import weaknesses
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
@@ -80,8 +80,7 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
         show_problems(weak)
     reports = [split.report for split in (splits.train, splits.test, splits.validation) if split is not None]
     record.update(data={report.split: vars(report) for report in reports})
-    for report in reports:
-        say(describe(report))
+    say_detail(summed_up(config.dataset.name, *reports))
     return splits
 
 
@@ -95,8 +94,8 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
     with plugins.blame("model", config.model.name), record.made_once("start"):
         loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
     record.update(notes=loaded.notes)
-    for note in loaded.notes:
-        say(f"model: {note}")
+    if loaded.notes:
+        say_detail(f"model: {'; '.join(loaded.notes)}")
     return loaded
 
 
@@ -119,6 +118,8 @@ def trainer(
         found = module.audit(built, loaded, method)
     record.write("audit.json", found.to_dict())
     show(found)
+    if is_part():  # what is wrong is said in any case
+        show_problems(found.warnings)
     if found.errors:
         raise ConfigError(found.errors)
     return built

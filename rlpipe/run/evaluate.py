@@ -13,7 +13,7 @@ from rlpipe.config.kinds import Head
 from rlpipe.config.resolved import Resolved
 from rlpipe.core import distributed
 from rlpipe.core.files import json_text
-from rlpipe.core.terminal import say, show
+from rlpipe.core.terminal import say, say_detail, show
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.forms import Converter, Example, Prompt, apply, route, with_columns
 from rlpipe.evaluations import portions
@@ -47,6 +47,7 @@ def plan(
     """
     planned: list[Planned] = []
     left_out: list[str] = []
+    unfit: list[str] = []
     for name, node in resolved.config.evaluation.items():
         if names is not None and name not in names:
             continue
@@ -54,12 +55,17 @@ def plan(
         with plugins.blame("evaluation", node.name):
             fit, formless = _fit(name, evaluation, resolved, head, held_out, record)
         if isinstance(fit, str):
+            unfit.append(name)
             left_out.append(f"evaluation {name} is left out: {fit}")
             continue
         planned.append(fit)
         if formless:
-            left_out.append(f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure")
-    _note(left_out, record)
+            note = f"evaluation {name} leaves {formless} held-out rows out: nothing in them to measure"
+            left_out.append(note)
+            say_detail(note)
+    record.update(notes=left_out)
+    if unfit:
+        say_detail(f"not measured, for dataset or model does not allow it (manifest.json says why): {', '.join(unfit)}")
     return planned
 
 

@@ -135,6 +135,8 @@ class Watch(TrainerCallback):
 
     def _measure(self, step: int) -> dict[str, float]:
         numbers: dict[str, float] = {}
+        if self.loaded.engine is not None:
+            self.loaded.engine.policy_changed()
         with undisturbed(self.trainer.model):
             validate = getattr(self.trainer, "validate", None)
             found = dict(validate()) if validate is not None else {}

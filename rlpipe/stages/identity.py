@@ -16,6 +16,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ModelError
 from rlpipe.core.files import explained, json_text, sha256
 from rlpipe.datasets.base import Dataset
+from rlpipe.datasets.forms import Example
 from rlpipe.hub.facts import weights_folder
 
 
@@ -28,8 +29,13 @@ class Data:
     test: str
     rows: int
     """Number of train rows."""
+    held_out: int
+    """Number of test rows."""
+    first: tuple[Example, ...]
+    """The first train examples, to tell by how long they are."""
 
 
+FIRST = 64
 _loaded: dict[str, Data] = {}
 
 
@@ -44,9 +50,10 @@ def data(config: RunConfig) -> Data:
         from rlpipe.datasets.load import load
 
         with plugins.blame("dataset", config.dataset.name):
-            splits = load(dataset, takes, config.seed)
+            splits = load(dataset, takes, config.seed, train=bool(resolved.method.takes))
         train, test = splits.train.report, splits.test.report
-        found = Data(train.identity, test.identity, train.kept)
+        first = tuple((splits.train.examples or splits.test.examples)[:FIRST])
+        found = Data(train.identity, test.identity, train.kept, test.kept, first)
         limit = config.dataset.train_limit  # the seed shuffles rows where there are more
         drawn = limit is not None and max(train.kept, train.read) >= limit
         drawn |= type(dataset).make_rows is not Dataset.make_rows

@@ -8,6 +8,7 @@ from rlpipe.config.overrides import go_on
 from rlpipe.core.errors import ModelError, RecordError, guess
 from rlpipe.core.paths import store_dir
 from rlpipe.records import manifest
+from rlpipe.records.record import read_result
 from rlpipe.records.runs import Run, Standing, find
 
 
@@ -37,7 +38,8 @@ def look_up(name: str, store: str | None = None) -> Run | None:
         if manifest.is_run(place):
             [run] = find([place])
             if run.standing is Standing.damaged:
-                raise RecordError(run.dir, str(run.error), "put the file back from a backup, or run it anew")
+                manifest.read(run.dir)  # these say what is wrong, each with what to do about it
+                read_result(run.dir)
             return run
     return None
 
@@ -78,6 +80,8 @@ def model_of(run: Run) -> Path:
             what, fix = "was stopped before it had a model", again
         case Standing.failed:
             what, fix = f"failed before it had a model: {run.error}", f"fix that, then {again}"
+        case Standing.ok if run.manifest.get("model"):
+            what, fix = "has lost its model", f"make it anew: {go_on(run.dir, run.overrides)}"
         case _:
             what = f"made no model (method={run.config['method']['name']}, until={run.config['until']})"
             looked_at = run.config["model"]["source"] or next(iter(run.manifest.get("parents", {})), None)

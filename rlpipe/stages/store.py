@@ -13,7 +13,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import RlpipeError, StageError, Stopped
 from rlpipe.core.signals import stop_requests
-from rlpipe.core.terminal import say
+from rlpipe.core.terminal import indented, say
 from rlpipe.records import lease
 from rlpipe.records.lease import Lease, Lost, Taken
 from rlpipe.records.record import Record
@@ -176,7 +176,8 @@ def _build(stage: Stage, build: Build, held: Lease | None) -> bool:
     """Run a stage; False when another process has taken it over, which it is left to. Raises StageError."""
     say(f"building {stage.name} first (needed once, kept in {stage.folder.parent})")
     try:
-        build(stage.config, stage=stage, lease=held)
+        with indented():
+            build(stage.config, stage=stage, lease=held)
     except Lost as lost:
         if distributed.world_size() > 1:
             raise

@@ -1,9 +1,10 @@
 """What a run will take, before it is started: steps, memory, time. Estimates, each with its basis.
 
-Time comes from finished runs of the same method and model on the same kind of device, where the store or earlier
-sweeps hold one: its seconds a step, and what it took beside its steps. Else it is counted: a training step takes about
-6·P floating-point operations a token (Kaplan et al., arXiv:2001.08361), 2·P more for a reference model, and 2·P for
-each token that is sampled.
+Time comes from finished runs of the same shape on the same kind of device, where the store or earlier sweeps hold one:
+their seconds a step, and what they took beside their steps. Else it is counted: a training step takes about 6·P
+floating-point operations a token (Kaplan et al., arXiv:2001.08361), 2·P more for a reference model, and 2·P for each
+token that is scored or sampled. Rows are as long as the first of them; a processor is as fast as it multiplies matrices
+of the model's shapes (`machine`). What small models add to that is measured in benchmarks/estimates.py.
 """
 
 from __future__ import annotations
@@ -19,19 +20,40 @@ from rlpipe.config.relevance import timed
 from rlpipe.config.schema import RunConfig, Until
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import first_row, json_text, last_row
+from rlpipe.core.paths import store_dir
 from rlpipe.core.shapes import misfit
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
+from rlpipe.methods.trl import TrlConfig
 from rlpipe.models.memory import Memory
 from rlpipe.records import manifest
 from rlpipe.records.history import ROW
 from rlpipe.records.record import read_result
 from rlpipe.run.check import capacity
+from rlpipe.run.check.choices import measures
 from rlpipe.run.check.subject import Subject
+from rlpipe.stages import identity
+from rlpipe.stages.identity import Data
+from rlpipe.stages.lineage import parent_overrides
+from rlpipe.sweep import machine
+from rlpipe.sweep.lengths import Lengths, lengths
 
-OPERATIONS = {"cpu": 2e10, "gpu": 1e14}
-"""Floating-point operations a second that count as reached: one core of a processor, and a GPU of the A100's kind
-at a third of what its data sheet says for bfloat16."""
+GPU = 1e14
+"""Floating-point operations a second of a GPU of the A100's kind, at a third of its data sheet's (bfloat16)."""
+REACHED = 0.6
+"""Share of a bare matrix product's speed that a training step reaches on a processor."""
+SAMPLED = 3.0
+"""How many times as long a sampled token takes as a scored one: keys and values are moved, probabilities sorted."""
+LAYER = {"cpu": 1.7e-3, "gpu": 3e-4}
+"""Seconds that a layer takes for the next token of a batch, however small the layer is."""
+FILLED = 0.5
+"""Share of the longest completion that the mean one has."""
+START = {"cpu": 12.0, "gpu": 25.0}
+"""Seconds of importing, loading and writing."""
+ROW = 1.5e-3
+"""Seconds of reading, cleaning and tokenising a row."""
+TOGETHER = 64
+"""Completions that are drawn at once."""
 
 LOOKED_AT = 300
 """How many earlier runs are looked at, for the search must stay short."""
@@ -62,9 +84,6 @@ def steps(subject: Subject) -> int | None:
 
     Raises DataError for rows that cannot be read.
     """
-    from rlpipe.stages import identity
-    from rlpipe.stages.lineage import parent_overrides
-
     config, method = subject.config, subject.config.method
     if not subject.trains or config.until is Until.build:
         return 0
@@ -93,16 +112,76 @@ def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: 
         return Time(count * earlier[key].step + earlier[key].rest, "earlier runs of the same method and model")
     if subject.parameters is None or subject.method is None:
         return None
-    needed = 6 + (2 if getattr(subject.method, "needs_reference_model", False) else 0)
-    pairs = 2 if Preference in subject.method.takes else 1
-    tokens: float = config.method.batch_size * pairs * config.method.max_length
-    sampled = (
-        config.method.batch_size * config.method.sampling.max_tokens if isinstance(config.method, OnlineConfig) else 0
-    )
-    speed = OPERATIONS["gpu"] if gpu else OPERATIONS["cpu"] * max(1, config.hardware.threads)
-    operations = subject.parameters * (needed * tokens + 2 * sampled)
-    what = "a GPU at 1e14" if gpu else f"{max(1, config.hardware.threads)} core at 2e10"
-    return Time(count * operations / speed, f"counted for full-length rows on {what} operations a second", bound=True)
+    device = "gpu" if gpu else "cpu"
+    speed = GPU if gpu else _processor(subject) * max(1, config.hardware.threads)
+    known = _lengths(subject)
+    longest = config.method.max_length * (2 if Preference in subject.method.takes else 1)
+    found = known or Lengths(longest, config.method.max_length / 2)
+    passes = count * _step(subject, found, device, speed) + _once(subject, found, device, speed)
+    rows = "rows like the first ones" if known else "full-length rows"
+    what = "a GPU at 1e14" if gpu else f"{max(1, config.hardware.threads)} core at {speed:.2g}"
+    basis = f"counted for {rows} on {what} operations a second"
+    return Time(START[device] + passes, basis, bound=known is None)
+
+
+def _step(subject: Subject, found: Lengths, device: str, speed: float) -> float:
+    """Return the seconds of one optimiser step."""
+    method, parameters = subject.config.method, subject.parameters or 0
+    reference = 2 if getattr(subject.method, "needs_reference_model", False) else 0
+    if not isinstance(method, OnlineConfig | TrlConfig):
+        return parameters * (6 + reference) * method.batch_size * found.whole / speed
+    written = FILLED * method.sampling.max_tokens
+    trained = (6 + 2 + reference) * method.batch_size * (found.prompt + written)
+    drawn = _drawn(subject, method.batch_size, method.sampling.max_tokens, device, speed) / method.epochs_per_batch
+    return parameters * trained / speed + drawn
+
+
+def _once(subject: Subject, found: Lengths, device: str, speed: float) -> float:
+    """Return the seconds of what is done once: reading rows, the reference's pass over them, and evaluations."""
+    config, parameters = subject.config, subject.parameters or 0
+    data = _data(subject)
+    rows = data.rows if data is not None else 0
+    held_out = data.held_out if data is not None else config.dataset.test_limit or 0
+    precomputes = subject.trains and getattr(subject.method, "precomputes", False)
+    seconds = ROW * rows + (2 * parameters * rows * found.whole / speed if precomputes else 0.0)
+    times = 2 if subject.trains and config.until is Until.evaluate else 1
+    for evaluation in subject.evaluations.values():
+        if not measures(subject, evaluation):
+            continue
+        count = min(held_out, evaluation.config.limit or held_out)
+        drawn, longest = evaluation.drawn(config)
+        scored = 2 * parameters * count * max(found.whole, found.prompt) / speed
+        seconds += times * (_drawn(subject, drawn * count, longest, device, speed) if drawn else scored)
+    return seconds
+
+
+def _drawn(subject: Subject, count: int, longest: int, device: str, speed: float) -> float:
+    """Return the seconds of drawing completions of at most so many tokens."""
+    layers = subject.facts.layers if subject.facts is not None and subject.facts.layers else 16
+    batches = -(-count // TOGETHER)
+    tokens = count * FILLED * longest
+    return batches * longest * layers * LAYER[device] + SAMPLED * 2 * (subject.parameters or 0) * tokens / speed
+
+
+def _processor(subject: Subject) -> float:
+    """Return what one core of this machine reaches, at the shapes of the model, as far as they are known."""
+    facts = subject.facts
+    width = facts.hidden_size if facts is not None and facts.hidden_size else 1024
+    inner = facts.intermediate_size if facts is not None and facts.intermediate_size else 4 * width
+    return REACHED * machine.operations(store_dir(subject.config.store), 256, width, inner)
+
+
+def _lengths(subject: Subject) -> Lengths | None:
+    data = _data(subject)
+    return lengths(subject, data.first) if data is not None and data.first else None
+
+
+def _data(subject: Subject) -> Data | None:
+    """Return what is known of the rows, None where another run makes them, or they would have to be fetched."""
+    config = subject.config
+    if "dataset.stage" in parent_overrides(config) or config.dataset.source == "hub" or not subject.reads_data:
+        return None
+    return identity.data(config)
 
 
 def like(config: RunConfig | Mapping[str, Any], gpu: bool) -> str:

@@ -106,4 +106,4 @@ def _plain(arm: Arm) -> dict[str, Any]:
 
 
 def _without_place(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key != "run_dir"}
+    return {key: value for key, value in config.items() if key not in ("run_dir", "store")}

@@ -25,7 +25,7 @@ import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 
 from rlpipe.core import distributed
-from rlpipe.core.errors import LaunchError, RlpipeError, Stopped
+from rlpipe.core.errors import LaunchError, RlpipeError, Stopped, advice
 from rlpipe.core.files import write_atomic
 from rlpipe.core.visible import visible
 from rlpipe.records import attempts
@@ -138,9 +138,11 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
     exit_code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else FAILED
     failed = _ended(running, Ended.failed, exit_code)
     if isinstance(error, RlpipeError):
-        message = f"{type(error).__name__}: {hide(error.headline).splitlines()[0]}"
+        first = error.problems[0]
+        message = f"{type(error).__name__}: {hide(first.headline).splitlines()[0]}"
+        message += f"\n{advice(hide(first.fix))}" if first.fix else ""
     else:
-        message = text.strip().splitlines()[-1]
+        message = f"{type(error).__name__}: {hide(str(error)).strip()}".splitlines()[0]
     return dataclasses.replace(failed, error=message, traceback=text)
 
 

@@ -34,8 +34,9 @@ class Launching:
         self.name = name
         self.sweep: Sweep | None = None
         self.extension = extending.get()
-        before = tuple(self.extension.sweep.data["overrides"]) if self.extension is not None else None
-        self.app = App(hydra_context, task_function, config, before)
+        earlier = self.extension.sweep.data if self.extension is not None else None
+        before = tuple(earlier["overrides"]) if earlier is not None else None
+        self.app = App(hydra_context, task_function, config, before, earlier.get("store") if earlier else None)
         self.composer = Composer(hydra_context.config_loader, config)
         self.settings = study.settings_of(self.app)
 

@@ -36,6 +36,7 @@ MODULES = {
 
 NAMES = {
     ("rlpipe.datasets.base", "DatasetConfig"): "rlpipe.config.kinds",
+    ("rlpipe.datasets.files", "FormName"): "rlpipe.datasets.shapes",
     ("rlpipe.evaluations.base", "EvaluationConfig"): "rlpipe.config.kinds",
     ("rlpipe.methods.base", "MethodConfig"): "rlpipe.config.kinds",
     ("rlpipe.models.base", "Head"): "rlpipe.config.kinds",

@@ -69,7 +69,7 @@ def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int) -> 
         if key not in known:
             subject = Subject(config)
             steps = estimate.steps(subject)
-            time = estimate.time(subject, steps, earlier, bool(gpus)) if steps else None
+            time = estimate.time(subject, steps, earlier, bool(gpus))
             known[key] = Planned(steps, estimate.memory(subject), time)
         return known[key]
 

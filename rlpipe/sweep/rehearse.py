@@ -20,11 +20,12 @@ from omegaconf import Container, DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from rlpipe.config.compose import typed
-from rlpipe.config.explain import composing
+from rlpipe.config.explain import composing, key_of
 from rlpipe.config.overrides import as_options, as_typed
 from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import Until
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
+from rlpipe.core.paths import store_dir
 from rlpipe.run.check import check
 from rlpipe.sweep.arms import Arm, grouped, same_runs, shared_folders
 from rlpipe.sweep.composition import Composer
@@ -42,6 +43,8 @@ class App:
     config: DictConfig
     study: tuple[str, ...] | None = None
     """The command line that the sweep began with, where it is being extended."""
+    store: str | None = None
+    """The store that its stages lie in, where it is being extended."""
 
     @property
     def given(self) -> set[str]:
@@ -137,6 +140,8 @@ def _compose(app: App, number: int, overrides: Sequence[str], composer: Composer
         HydraConfig.instance().cfg = config  # type: ignore[assignment]
         _resolve(config)
         hydra_config = config.pop("hydra")
+    if app.is_ours and not any(key_of(override) == "store" for override in overrides):
+        config.store = app.store or str(store_dir(config.get("store")))  # whichever shell goes on with the sweep later
     run = typed(config) if app.is_ours else None
     if run is not None and run.run_dir is not None:
         folder = Path(run.run_dir).absolute()

@@ -8,13 +8,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.files import last_row
+from rlpipe.core.errors import RecordError, advice
+from rlpipe.core.files import Row, last_row
 from rlpipe.core.shapes import misfit
 from rlpipe.core.terminal import is_number
 from rlpipe.launchers.base import JobStatus, Phase
+from rlpipe.records import manifest, seals
 from rlpipe.records.history import ROW
 from rlpipe.records.record import read_result
-from rlpipe.records.sweep import Ended, Job, Outcome, Sweep
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep
 
 
 class State(Enum):
@@ -27,6 +29,8 @@ class State(Enum):
     failed = "failed"
     stopped = "stopped"
     cancelled = "cancelled"
+    gone = "gone"
+    """It was done, and what it left is not there any more."""
 
     @property
     def over(self) -> bool:
@@ -34,7 +38,7 @@ class State(Enum):
         return self not in (State.queued, State.running)
 
 
-RESUMABLE = (State.unsubmitted, State.failed, State.stopped, State.cancelled)
+RESUMABLE = (State.unsubmitted, State.failed, State.stopped, State.cancelled, State.gone)
 """What `resume` submits again."""
 
 
@@ -70,11 +74,15 @@ def _submitted(sweep: Sweep) -> dict[str, float]:
 
 
 def _standing(sweep: Sweep, job: Job, seen: JobStatus | None, submitted: float | None) -> Standing:
-    outcome = sweep.outcome(job)
+    outcome, damaged = _outcome(sweep, job)
     state, detail = _state(outcome, seen, submitted)
     run_dir = Path(job.run_dir)
+    if damaged is not None and state.over:
+        state, detail = State.failed, damaged
+    result, lost = _result(run_dir) if state.over else (None, None)
+    if state is State.done and sweep.is_ours and job.kind is Kind.arm and (lost := lost or _lacking(run_dir, result)):
+        state, detail = State.gone, lost
     step, metric = _progress(run_dir, sweep.data.get("objective")) if state is not State.unsubmitted else (None, None)
-    result = read_result(run_dir) if state.over else None
     if result is not None and state is State.done:
         metric = headline(result.get("metrics", {}), sweep.data.get("objective")) or metric
         step = result.get("cost", {}).get("steps", step)  # its last steps may not have been logged
@@ -90,6 +98,38 @@ def _standing(sweep: Sweep, job: Job, seen: JobStatus | None, submitted: float |
         job_id=(seen and seen.job_id) or (outcome and outcome.job_id) or "",
         attempts=outcome.attempt if outcome else 0,
     )
+
+
+def _outcome(sweep: Sweep, job: Job) -> tuple[Outcome | None, str | None]:
+    """Return what a job says of its newest attempt, or what is wrong with the file that says it."""
+    try:
+        return sweep.outcome(job), None
+    except RecordError as error:
+        return None, f"{error.headline}\n{advice(error.fix)}"
+
+
+def _result(run_dir: Path) -> tuple[Row | None, str | None]:
+    """Return a run's result, or what is wrong with it."""
+    try:
+        return read_result(run_dir), None
+    except RecordError as error:
+        return None, f"{error.headline}\n{advice(error.fix)}"
+
+
+def _lacking(run_dir: Path, result: Row | None) -> str | None:
+    """Say what a run that is done has lost since; None where all is there. Contents are not read."""
+    if not run_dir.is_dir():
+        return "its folder is gone"
+    if result is None:
+        return "its result.json is gone"
+    try:
+        told = manifest.read(run_dir)
+    except RecordError as error:
+        return f"{error.headline}\n{advice(error.fix)}"
+    if told is None:
+        return f"its {manifest.FILE} is gone"
+    gone = [flaw.file for flaw in seals.flaws(run_dir, told, content=False) if flaw.gone]
+    return f"{gone[0]}{f' and {len(gone) - 1} more' if len(gone) > 1 else ''} is gone" if gone else None
 
 
 def _state(outcome: Outcome | None, seen: JobStatus | None, submitted: float | None) -> tuple[State, str]:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 
 from rlpipe.config.overrides import as_typed
 from rlpipe.core.errors import Problem
-from rlpipe.core.paths import conf_dir
+from rlpipe.core.paths import conf_dir, store_dir
 from rlpipe.records import provenance
 from rlpipe.sweep import code
 from rlpipe.sweep.rehearse import App
@@ -40,6 +40,7 @@ def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any
         "settings": dict(settings),
         "sweeper": sweeper(app),
         "code": code.state(cwd),
+        "store": str(store_dir(OmegaConf.select(app.config, "store"))) if app.is_ours else None,
         "objective": OmegaConf.select(app.config, "objective") if app.is_ours else None,
     }
 

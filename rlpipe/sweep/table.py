@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +16,7 @@ from rlpipe.sweep.states import Standing, State, counts
 
 STYLES = {
     State.failed: "red",
+    State.gone: "red",
     State.cancelled: "red",
     State.stopped: "yellow",
     State.running: "cyan",
@@ -22,7 +25,8 @@ STYLES = {
     State.unsubmitted: "dim",
 }
 _URGENCY = (
-    State.failed, State.cancelled, State.stopped, State.running, State.queued, State.unsubmitted, State.done,
+    State.failed, State.gone, State.cancelled, State.stopped, State.running,
+    State.queued, State.unsubmitted, State.done,
 )  # fmt: skip
 """What is kept when not all rows fit."""
 
@@ -30,22 +34,61 @@ _URGENCY = (
 def table(standings: Sequence[Standing], rows: int | None = None) -> RenderableType:
     """Return all jobs as a table, or the `rows` that matter most and how many more there are."""
     shown, hidden = _fitting(standings, rows)
-    fields = list(dict.fromkeys(name for one in shown for name in one.job.fields))
-    drawn = Table(box=None, pad_edge=False)
-    for name in ("job", *fields, "state", "step", "number", "cost", "where"):
-        drawn.add_column(name, no_wrap=True)
-    drawn.add_column("", overflow="fold")
-    for one in shown:
-        values = [one.job.fields.get(name, "") for name in fields]
-        state = Text(one.state.value, style=STYLES[one.state])
-        drawn.add_row(
-            one.job.key, *values, state, step(one), number(one), _cost(one), where(one), Text(detail(one), style="dim")
-        )
-    parts: list[RenderableType] = [drawn]
+    parts: list[RenderableType] = [_Jobs(shown)]
     if hidden:
         parts.append(Text(f"… and {summary(hidden)} more", style="dim"))
     parts.append(Text(summary(standings)))
     return Group(*parts)
+
+
+DETAIL = 40
+"""Columns that what there is to say of a job needs beside the others; else it stands below them."""
+SPARED = ("where", "cost", "number", "step")
+"""The columns that a narrow terminal goes without, the first of them first."""
+
+
+@dataclass(frozen=True)
+class _Jobs:
+    """A row a job, as wide as there is room for."""
+
+    jobs: Sequence[Standing]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns, width = self._columns(), options.max_width
+        for spared in SPARED:
+            if _needed(columns) > width:
+                del columns[spared]
+        details = {one.job.key: text for one in self.jobs if (text := detail(one))}
+        beside = _needed(columns) + DETAIL <= width
+        if details and beside:
+            columns[""] = [details.get(one.job.key, "") for one in self.jobs]
+        drawn = Table(box=None, pad_edge=False)
+        for name in columns:
+            drawn.add_column(name, no_wrap=name != "", overflow="fold", style=None if name else "dim")
+        for one, row in zip(self.jobs, zip(*columns.values(), strict=True), strict=True):
+            state = Text(one.state.value, style=STYLES[one.state])
+            drawn.add_row(*(state if name == "state" else cell for name, cell in zip(columns, row, strict=True)))
+        yield drawn
+        if not beside:
+            yield from (Text(f"{key}: {text}", style="dim") for key, text in details.items())
+
+    def _columns(self) -> dict[str, list[str]]:
+        """Return the cells of all columns but the last, by their headings."""
+        fields = dict.fromkeys(name for one in self.jobs for name in one.job.fields)
+        return {
+            "job": [one.job.key for one in self.jobs],
+            **{name: [one.job.fields.get(name, "") for one in self.jobs] for name in fields},
+            "state": [one.state.value for one in self.jobs],
+            "step": [step(one) for one in self.jobs],
+            "number": [number(one) for one in self.jobs],
+            "cost": [_cost(one) for one in self.jobs],
+            "where": [where(one) for one in self.jobs],
+        }
+
+
+def _needed(columns: Mapping[str, Sequence[str]]) -> int:
+    """Return how many columns of a terminal a table takes."""
+    return sum(max(map(cell_len, (name, *cells))) + 1 for name, cells in columns.items())
 
 
 def _fitting(standings: Sequence[Standing], rows: int | None) -> tuple[list[Standing], list[Standing]]:
@@ -88,7 +131,7 @@ def where(one: Standing) -> str:
 
 def detail(one: Standing) -> str:
     """Return what there is to say of a job's state."""
-    text = one.detail.strip().splitlines()[-1] if one.detail.strip() else ""
+    text = " ".join(line.strip() for line in one.detail.strip().splitlines())
     if one.hopeless:
         return f"hopeless: {text}"
     return text

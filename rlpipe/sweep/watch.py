@@ -87,7 +87,7 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
     The sweep's page (`report.html`) is written anew.
     """
     show(table(now))
-    unwell = [one for one in now if one.state in (State.failed, State.cancelled)]
+    unwell = [one for one in now if one.state in (State.failed, State.cancelled, State.gone)]
     for one in unwell:
         log = sweep.job_folder(one.job) / "log.txt"
         words = detail(one) or "it left no word"

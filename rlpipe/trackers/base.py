@@ -47,6 +47,10 @@ class Tracker(ABC):
     def start(self, run: RunIdentity, config: dict[str, Any]) -> None:
         """Open the destination; a second attempt of the same run goes on under the same id."""
 
+    def confirmed(self) -> int | None:
+        """Return the last step that the destination has of earlier attempts (-1: none); None where nobody knows."""
+        return None
+
     @abstractmethod
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Show numbers of one optimiser step."""

@@ -118,6 +118,10 @@ class Wandb(Tracker):
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
 
+    def confirmed(self) -> int | None:
+        """Return the last step that the service has, where it goes on with a run that it knows."""
+        return self._run.starting_step - 1 if self._run.resumed else None
+
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Add a point to each curve, at the optimiser step."""
         self._run.log({STEP: step, **metrics}, step=step)

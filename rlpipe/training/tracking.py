@@ -10,6 +10,8 @@ from rlpipe.config.overrides import go_on, without_run_dir
 from rlpipe.config.resolved import Resolved
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
+from rlpipe.core.files import json_text, read_json, write_atomic
+from rlpipe.core.terminal import is_number
 from rlpipe.records.record import Record
 from rlpipe.records.sweep import SWEEP_FILE
 from rlpipe.trackers.base import RunIdentity
@@ -18,9 +20,12 @@ from rlpipe.trackers.guarded import Guarded
 
 def track(resolved: Resolved, record: Record, is_stage: bool) -> Guarded:
     """Start the run's tracker (in the main process); `untrack` closes it when the record is complete."""
-    tracker = Guarded(resolved.make_tracker(), record.logged_until)
+    tracker = Guarded(resolved.make_tracker(), _shown_until(record))
     if distributed.is_main():
         tracker.start(identity(record, resolved.config, is_stage), record.config)
+        for row in record.metrics():  # what the destination lacks of it: the others are passed over
+            numbers = {name: value for name, value in row.items() if is_number(value) and name not in ("step", "time")}
+            tracker.log(numbers, row["step"])
     return tracker
 
 
@@ -33,8 +38,25 @@ def untrack(tracker: Guarded, record: Record, metrics: Mapping[str, float]) -> N
     cost = {f"cost/{key}": value for key, value in result.get("cost", {}).items()}
     tracker.summary({**result.get("metrics", {}), **metrics, **cost, **words})
     tracker.finish(ok=result.get("status") == "ok")
+    if tracker.kept_until is not None and record.held:
+        made = len(record.manifest["attempts"])
+        write_atomic(record.run_dir / FILE, json_text({"attempt": made, "until": tracker.kept_until}))
 
 
+def _shown_until(record: Record) -> int:
+    """Return the last step that the tracker has of earlier attempts, as far as it is known here."""
+    fix = "delete it: the tracker then counts as having all that earlier attempts logged"
+    said = read_json(record.run_dir / FILE, fix, {"attempt": int, "until": int}) if distributed.is_main() else None
+    if said is None or said["attempt"] != len(record.manifest["attempts"]) - 1:
+        return record.logged_until
+    return min(record.logged_until, int(said["until"]))
+
+
+FILE = "tracker.json"
+"""Where a run notes that its tracker has failed, and the last step that it surely has: the next attempt goes on there.
+
+A scheduler that asks a job to stop ends the service of a tracker at once, and the run logs on until it has saved.
+"""
 HYDRAS_NOTE = "multirun.yaml"
 LONGEST_NAME = 128
 DATE = re.compile(r"\d{4}-\d\d-\d\d")

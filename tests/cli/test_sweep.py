@@ -59,10 +59,10 @@ def test_names_that_no_job_has_are_all_named(sweep, launcher):
 
 def test_watching_ends_with_1_when_an_arm_failed_and_says_how_to_go_on(sweep, launcher, capsys):
     end(sweep, launcher, sweep.jobs[0].key, "0", "1", "2")
-    end(sweep, launcher, "3", ended=Ended.failed, error="Traceback\nValueError: boom")
+    end(sweep, launcher, "3", ended=Ended.failed, error="ValueError: boom\n    → try again")
     assert commands.follow(sweep, launcher) == 1
     said = capsys.readouterr().err
-    assert "arm 3  seed=3  failed  ValueError: boom" in said
+    assert "arm 3  seed=3  failed  ValueError: boom → try again" in said
     assert "resume" in said
     end(sweep, launcher, "3")
     assert commands.follow(sweep, launcher) == 0

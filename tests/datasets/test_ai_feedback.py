@@ -40,7 +40,7 @@ def test_a_folder_of_a_run_or_its_data_is_read(folder):
         assert [one.chosen[0]["content"] for one in splits.test.examples] == [f"chosen {n}" for n in (6, 7, 8)]
         assert len(splits.train.examples) == 6
         assert len(load(make("dataset", config), (Labelled,), 0).train.examples) == 12
-    assert found(f"dataset.source={folder}") == []
+    assert found(f"dataset.source={folder}", "method.batch_size=2", "method.micro_batch_size=2") == []
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):

@@ -167,7 +167,7 @@ def test_real_piqa(make, shared_dir: Path) -> None:
 
 
 def test_real_dialogues_through_files(make, shared_dir: Path) -> None:
-    from rlpipe.datasets.files import FormName
+    from rlpipe.datasets.shapes import FormName
 
     path = shared_dir / "data" / "helpful" / "helpful-base.test.jsonl.gz"
     splits = load(make("files", source=str(path), form=FormName.text, columns={"text": "chosen"}), (Text,), 0)

@@ -25,11 +25,11 @@ from rlpipe.hub import files
 LOAD = """
 import sys
 from rlpipe.config import plugins
-from rlpipe.datasets.load import describe, load
+from rlpipe.datasets.load import load, summed_up
 cls = plugins.load("dataset", "gsm8k")
 dataset = cls(cls.Config(name="gsm8k", source="hub"))
 splits = load(dataset, (dataset.form,), 0)
-print(describe(splits.train.report))
+print(summed_up("files", splits.train.report, splits.test.report))
 print("torch" in sys.modules)
 """
 
@@ -79,7 +79,7 @@ def test_an_unreachable_hub_is_an_error_within_seconds(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "openai/gsm8k is not in the cache, and the hub cannot be reached (http://127.0.0.1:9: " in done.stderr
     assert "set dataset.source=sample for made-up rows, or dataset.source=PATH" in done.stderr
-    assert seconds < 12
+    assert seconds < 30  # a busy machine starts slowly; left alone, the hub's client tries for minutes
 
 
 def test_a_cached_dataset_works_while_the_hub_is_unreachable(cache: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_cached_dataset_works_while_the_hub_is_unreachable(cache: Path) -> Non
     assert "train: hub:openai/gsm8k@cache (completion)" in done.stdout
     assert "the hub could not be reached (http://127.0.0.1:9" in done.stdout
     assert done.stdout.endswith("False\n")
-    assert seconds < 12
+    assert seconds < 30  # a busy machine starts slowly; left alone, the hub's client tries for minutes
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import rlpipe
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Chat, Choice, Completion, Labelled, Preference, Prompt, content
-from rlpipe.datasets.load import data_problems, describe, load
+from rlpipe.datasets.load import data_problems, load, summed_up
 
 Make = Callable[..., object]
 QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -78,7 +78,7 @@ USABLE = {
 
 @pytest.mark.parametrize(("form", "row", "reason"), UNUSABLE)
 def test_unusable_rows_are_counted_under_their_reason(make, write, form: str, row: dict, reason: str) -> None:
-    from rlpipe.datasets.files import FormName
+    from rlpipe.datasets.shapes import FormName
 
     good = [USABLE[form](n) for n in range(6)]
     dataset = make("files", form=FormName(form), source=str(write([*good[:3], row, *good[3:]])))
@@ -86,7 +86,7 @@ def test_unusable_rows_are_counted_under_their_reason(make, write, form: str, ro
     assert splits.train.report.dropped[reason] == 1
     assert len(splits.train.examples) + len(splits.test.examples) == 6
     assert consistent(splits.train.report)
-    assert f"dropped: {reason}: 1" in describe(splits.train.report)
+    assert f"{reason}: 1" in summed_up("files", splits.train.report, splits.test.report)
 
 
 def test_reasons_do_not_flood_the_report(make, write) -> None:
@@ -193,7 +193,7 @@ def test_rows_beyond_the_limit_are_watched_first(make, write) -> None:
     assert few.test.report.notes == []
     half = load(make("files", source=dataset.config.source, test_split="test"), (Completion,), 0, validation=18)
     assert [len(half.test.examples), len(half.validation.examples)] == [10, 10]
-    assert "10 rows fewer than without watching" in describe(half.test.report)
+    assert "10 rows fewer than without watching" in summed_up("files", half.train.report, half.test.report)
 
 
 def test_sample_rows_have_rows_of_their_own_for_validation(make) -> None:
@@ -207,7 +207,7 @@ def test_sample_rows_have_rows_of_their_own_for_validation(make) -> None:
 def test_the_held_out_share_is_about_right(make, write) -> None:
     splits = load(make("files", source=str(write(rows(2000))), test_fraction=0.1, test_limit=None), (Completion,), 0)
     assert 150 < len(splits.test.examples) < 250
-    assert "there is no test split" in describe(splits.test.report)
+    assert "there is no test split" in summed_up("files", splits.train.report, splits.test.report)
     assert splits.train.report.dropped == {"held out for testing": len(splits.test.examples)}
 
 
@@ -219,7 +219,7 @@ def test_train_limit_shuffles_by_seed_and_test_limit_takes_the_first(make, write
     assert len(set(asked(first.train))) == len(set(asked(other.train))) == 10
     assert asked(first.test) == asked(other.test) == [f"question {n}" for n in range(100, 104)]
     assert first.test.report.dropped == {"beyond test_limit": 16}
-    assert "10 of 50 rows" in describe(first.train.report)
+    assert "10 of 50 rows" in summed_up("files", first.train.report, first.test.report)
 
 
 def test_a_limit_that_does_not_bind_changes_nothing(make, write) -> None:

@@ -15,6 +15,7 @@ import pytest
 import rlpipe
 from rlpipe.cli import main as cli
 from rlpipe.config import plugins
+from tests.composed import once
 from tests.docs.blocks import ROOT, Block, blocks, words
 from tests.smoke.conftest import STAGE, limits
 
@@ -26,10 +27,11 @@ FIRST = (
 
 
 def limited(arguments: list[str]) -> list[str]:
-    """The same command on fewer rows, for two steps, after a shorter SFT, on a toy model that is made in a second."""
+    """The same command on fewer rows, for two steps and one seed, after a shorter SFT, on a toy made in a second."""
     small = [override for override in limits(arguments) if not override.startswith("method.max_length")]
-    own = [f"after=[{FIRST}]" if argument == "after=sft" else argument for argument in arguments]
-    return [*small, *([] if "model=hf" in arguments else [STAGE]), *own]
+    shorter = {"after=sft": f"after=[{FIRST}]", "seed=0,1": "seed=0"}
+    own = [shorter.get(argument, argument) for argument in arguments]
+    return once(*small, *([] if "model=hf" in arguments else [STAGE]), *own)
 
 
 def execute(recipe: Block) -> None:

@@ -11,7 +11,7 @@ from rlpipe.core.errors import ModelError
 from rlpipe.engines.frozen import load_reference as load
 from rlpipe.models.pretrained import Pretrained
 from rlpipe.run.run import run
-from tests.composed import compose
+from tests.composed import compose, once
 
 SMALL = (
     *("dataset.sample_size=64", "dataset.test_limit=8", "method.max_steps=2", "method.batch_size=4"),
@@ -40,7 +40,7 @@ def other_model(small_model, tmp_path_factory):
 def losses(tmp_path, model, name, *overrides) -> list[float]:
     """Train two steps; returns what was logged at each."""
     folder = tmp_path / name
-    asked = [*SMALL, f"model.source={model}", *overrides, f"run_dir={folder}"]
+    asked = once(*SMALL, f"model.source={model}", *overrides, f"run_dir={folder}")
     run(compose(*asked), asked)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row["loss"] for row in rows] + [row.get("kl", 0) for row in rows]

@@ -95,7 +95,20 @@ def test_messages_and_a_named_field(tmp_path):
     assert found.prompt == messages
 
 
-@pytest.mark.parametrize("value", [None, "", 7, [], ["a", ""], [{"role": "assistant", "content": "I"}], [{"x": 1}]])
+def test_sharegpts_turns_and_parts_are_messages(tmp_path):
+    file = tmp_path / "p.jsonl"
+    parts = [{"type": "text", "text": "Who"}, {"type": "text", "text": "?"}]
+    file.write_text(
+        lines({"prompt": [{"from": "human", "value": "Who?"}]}, {"prompt": [{"role": "user", "content": parts}]})
+    )
+    assert [prompt.prompt for prompt in prompt_files.read(str(file), None, None)] == [
+        [{"role": "user", "content": "Who?"}]
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", 7, [], ["a", ""], [{"role": "assistant", "content": "I"}], [{"x": 1}], "half \ud800"]
+)
 def test_a_row_that_is_no_prompt_is_named(tmp_path, value):
     file = tmp_path / "p.jsonl"
     file.write_text(lines({"prompt": "fine"}, {"prompt": value}))

@@ -1,6 +1,6 @@
-"""Collect tests, and print as JSON which of the named modules that imported, each with the test that did it.
+"""Notes, while tests are collected, which of them imported what.
 
-As a script: `collecting '["torch", …]' PATH…`.
+As a script it collects tests and prints that as JSON for some modules: `collecting '["torch", …]' PATH…`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import pytest
 
 
 @dataclass(eq=False)  # pytest keeps its plugins in sets
-class Watch:
-    """Notes for each of some modules the first test module, or the folder whose conftest, that imported it."""
+class Imports:
+    """A plugin of pytest: for each module the first test module, or the folder whose conftest, that imported it."""
 
-    names: list[str]
     found: dict[str, str] = field(default_factory=dict)
 
     @pytest.hookimpl(wrapper=True)
@@ -25,14 +24,13 @@ class Watch:
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         report = yield
-        for name in self.names:
-            if name in sys.modules:
-                self.found.setdefault(name, collector.nodeid or "the first conftest.py")
+        for name in sys.modules.keys() - self.found.keys():
+            self.found[name] = collector.nodeid or "the first conftest.py"
         return report
 
 
 if __name__ == "__main__":
-    watch = Watch(json.loads(sys.argv[1]))
-    code = pytest.main(["--collect-only", "-q", "--no-summary", "-n", "0", *sys.argv[2:]], plugins=[watch])
-    print(json.dumps(watch.found))
+    imports = Imports()
+    code = pytest.main(["--collect-only", "-q", "--no-summary", "-n", "0", *sys.argv[2:]], plugins=[imports])
+    print(json.dumps({name: imports.found[name] for name in json.loads(sys.argv[1]) if name in imports.found}))
     sys.exit(code)

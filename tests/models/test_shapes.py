@@ -6,7 +6,10 @@ and the text that must come of it, with what is trained between ⟦ and ⟧; set
 
 from __future__ import annotations
 
+import copy
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -544,6 +547,15 @@ def test_parts_that_are_left_out_are_counted() -> None:
     assert cleaner.parts == 2
 
 
+@pytest.mark.parametrize("name", ["smoltalk", "ultrafeedback", "ai_feedback"])
+def test_datasets_of_conversations_keep_the_tools_of_their_rows(name: str) -> None:
+    from rlpipe.config.resolved import default
+
+    row = chat("u:Hi", "a:Yo", tools=f"[{TOOL_TEXT}]")
+    row |= {"chosen": row["messages"], "rejected": chat("u:Hi", "a:No")["messages"]}
+    assert default("dataset", name, source="sample").example(row, "train/0").tools == [TOOL]
+
+
 def test_a_prompt_offers_the_tools_of_its_row() -> None:
     from rlpipe.datasets.forms import apply, route
     from rlpipe.engines.prompts import lay_out
@@ -555,3 +567,51 @@ def test_a_prompt_offers_the_tools_of_its_row() -> None:
     text = lay_out(prompt, cached_tokenizer("qwen2.5"), None)
     assert TOOL_TEXT in text
     assert text.endswith("<tool_response>\n6\n</tool_response><|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.fixture(scope="module")
+def qwen_tokenizer(shared_dir: Path) -> Any:
+    """The real tokenizer of Qwen2.5, with its template."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(shared_dir / "models" / "qwen2.5-tokenizer")
+
+
+def tokenized(shared_dir: Path, name: str, tokens: Any, template: str | None = None, **settings: Any) -> list[str]:
+    """Return the rows of a file of real shape as text, with what is trained marked."""
+    from rlpipe.models.tokens import tokenize
+
+    made = copy.copy(tokens)
+    if template is not None:
+        made.chat_template = (shared_dir / "inputs" / template).read_text(encoding="utf-8")
+    lines = (shared_dir / "inputs" / name).read_text(encoding="utf-8").splitlines()
+    examples = [example for line in lines for example in cleaned(json.loads(line), **settings)[1]]
+    found = tokenize(examples, made)
+    return [marked(one.answers[0], list(one.spoken or [True] * len(one.answers[0])), made) for one in found]
+
+
+@pytest.mark.slow
+def test_calls_as_strings_and_as_objects_give_the_same_tokens(shared_dir: Path, qwen_tokenizer: Any) -> None:
+    texts = tokenized(shared_dir, "tool_str.jsonl", qwen_tokenizer)
+    assert texts == tokenized(shared_dir, "tool_dict.jsonl", qwen_tokenizer)
+    row = json.loads((shared_dir / "inputs" / "tool_dict.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    own = qwen_tokenizer.apply_chat_template(row["messages"], tools=row["tools"], tokenize=False)
+    assert texts[0].replace("⟦", "").replace("⟧", "") == own
+    assert texts[0].count("⟦") == 2
+
+
+@pytest.mark.slow
+def test_parts_and_sharegpt_are_read_as_messages(shared_dir: Path, qwen_tokenizer: Any) -> None:
+    parts, sharegpt = (tokenized(shared_dir, f"{name}.jsonl", qwen_tokenizer) for name in ("parts", "sharegpt"))
+    assert parts == sharegpt
+    assert "⟦It is 1.<|im_end|>\n⟧" in parts[0]
+
+
+@pytest.mark.slow
+def test_templates_that_open_or_strip_thoughts_or_refuse_system_messages(shared_dir: Path, qwen_tokenizer: Any) -> None:
+    (first, *_) = tokenized(shared_dir, "think.jsonl", qwen_tokenizer, "stripthink.jinja")
+    turns = [("What is 0+1?", "It is 1."), ("And plus 2?", "<think>\nadd two\n</think>\n\nThen 3.")]
+    assert first == "".join(im("user", question) + said(answer) for question, answer in turns)
+    (first, *_) = tokenized(shared_dir, "sharegpt.jsonl", qwen_tokenizer, "genthink.jinja")
+    assert first == im("user", "What is 0+1?") + said("It is 1.")
+    assert tokenized(shared_dir, "sharegpt.jsonl", qwen_tokenizer, "nosystem.jinja")[0] == first

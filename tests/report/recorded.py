@@ -74,7 +74,7 @@ def recorded(
     """Write a run that ended; `fields` are settings of its config."""
     manifest, result = (json.loads(_template()[name]) for name in ("manifest.json", "result.json"))
     settled = config(seed, **fields)
-    manifest |= {"id": uuid.uuid4().hex[:12], "config": settled, "overrides": [*overrides, f"seed={seed}"]}
+    manifest |= {"files": {}, "id": uuid.uuid4().hex[:12], "config": settled, "overrides": [*overrides, f"seed={seed}"]}
     result |= {"status": status.name, "metrics": dict(metrics or {})}
     if error is not None:
         result["error"] = {"type": type(error).__name__, "message": str(error), "traceback": "error.txt"}

@@ -19,7 +19,7 @@ installed = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def reward():
-    made = MathReward(MathReward.Config(name="math", timeout=1.0))
+    made = MathReward(MathReward.Config(name="math", timeout=2.0))
     yield made
     made.guard.close()
 

@@ -9,28 +9,28 @@ from rich.table import Table
 
 from rlpipe.core.errors import TrainingError
 from rlpipe.core.progress import TrainingProgress
-from rlpipe.core.terminal import count, duration, say, show
+from rlpipe.core.terminal import count, duration, indented, say, say_detail, show
 from rlpipe.records.changes import cost
-from rlpipe.run.summary import before_after, next_commands, summary
+from rlpipe.run.summary import before_after, finding, next_commands, summary
 
 
 def plain(**options):
     return Console(file=io.StringIO(), width=120, highlight=False, **options)
 
 
-def test_off_a_terminal_each_log_is_one_line(tmp_path):
+def test_off_a_terminal_a_line_now_and_then_is_enough(tmp_path):
     from rlpipe.training import callbacks
     from tests.training.tiny_training import trainer
 
     out = plain()
     callbacks.train(trainer(tmp_path, progress=TrainingProgress(on=out), max_steps=6, logging_steps=2), None)
     lines = out.file.getvalue().splitlines()
-    assert [line.split("  ")[0] for line in lines[:3]] == ["step 2/6", "step 4/6", "step 6/6"]
+    assert lines[0].startswith("step 2/6  ")
     assert "loss " in lines[0]
     assert "grad norm" in lines[0]
     assert "left" in lines[0]
-    assert lines[3].startswith("trained 6 steps in ")
-    assert len(lines) == 4
+    assert lines[1].startswith("trained 6 steps in ")
+    assert len(lines) == 2, "the next would be half a minute later"
 
 
 def test_on_a_terminal_a_bar_is_redrawn_and_taken_away(tmp_path):
@@ -96,7 +96,7 @@ def test_the_loss_is_smoothed():
     progress.start(0, 10)
     for step, loss in enumerate([1.0, 0.0], 1):
         progress.log(step, {"loss": loss})
-    assert 0.3 < float(out.file.getvalue().splitlines()[1].split("loss ")[1].split()[0]) < 0.6
+    assert 0.3 < float(progress._numbers().split("loss ")[1].split()[0]) < 0.6
 
 
 MANIFEST = {
@@ -117,12 +117,10 @@ def test_the_summary_shows_before_and_after_and_what_to_type_next(tmp_path):
     out = plain()
     summary(run_dir, RESULT, MANIFEST, out)
     text = out.file.getvalue()
-    row = next(line for line in text.splitlines() if "accuracy" in line)
+    row = next(line for line in text.splitlines() if "│" in line and "accuracy" in line)
     assert "0.51" in row
-    assert "→" in row
     assert "0.68" in row
     assert "+0.17" in row
-    assert str(run_dir / "model") in text
     assert "1:15, 100 steps, 12,345 tokens, 2 attempts" in text
     command = next(line for line in text.splitlines() if line.startswith("evaluate"))
     assert shlex.split(command)[1:] == [
@@ -131,14 +129,16 @@ def test_the_summary_shows_before_and_after_and_what_to_type_next(tmp_path):
         "dataset=gsm8k",
         "dataset.source=some rows.jsonl",
     ]
+    assert text.startswith("From before to after training: preference accuracy 0.51 → 0.68.")
 
 
 @pytest.mark.parametrize(("method", "words"), [("sft", True), ("grpo", True), ("reward_model", False)])
-def test_one_can_talk_to_what_writes(tmp_path, method, words):
+def test_one_can_talk_to_what_writes(tmp_path, monkeypatch, method, words):
     (tmp_path / "model").mkdir()
     manifest = {**MANIFEST, "config": {**MANIFEST["config"], "method": {"name": method}}}
+    monkeypatch.chdir(tmp_path.parent)
     commands = dict(next_commands(tmp_path, RESULT, manifest))
-    assert commands.get("talk to it") == (f"rlpipe chat {tmp_path}" if words else None)
+    assert commands.get("talk to it") == (f"rlpipe chat {tmp_path.name}" if words else None), "short, from here"
 
 
 def test_an_unfinished_run_is_told_how_to_go_on(tmp_path):
@@ -200,3 +200,47 @@ def test_an_override_is_no_markup(capsys):
     show(Table("after=[method=sft]"))
     say("give after=[method=sft] again")
     assert capsys.readouterr().err.count("after=[method=sft]") == 2
+
+
+ROSE = {"before/preference/accuracy": 0.51, "after/preference/accuracy": 0.68}
+SCORE = {"change/preference/score": 0.17, "change/preference/low": 0.05, "change/preference/high": 0.29}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        (
+            ROSE | SCORE,
+            "Training changed preference accuracy from 0.51 to 0.68 (+0.17, 95 % interval +0.05 … +0.29).",
+        ),
+        (
+            ROSE | SCORE | {"change/preference/low": -0.1},
+            "No change that can be told from chance: preference accuracy from 0.51 to 0.68 (+0.17, 95 % interval "
+            "-0.1 … +0.29).",
+        ),
+        (SCORE, "Training changed preference mean score (+0.17, 95 % interval +0.05 … +0.29)."),
+        ({"before/choice/accuracy": 0.5}, "Measured: choice accuracy 0.5."),
+        ({"train_loss": 1.0}, None),
+    ],
+)
+def test_what_was_found_is_said_in_a_sentence(metrics, words):
+    assert finding(metrics) == words
+
+
+def test_no_column_of_the_table_is_empty():
+    lines = table_text({"before/choice/accuracy": 0.5})
+    assert [name.strip() for name in lines[1].strip("┃").split("┃")] == ["evaluation", "number", "before"]
+
+
+def test_a_part_of_the_work_is_indented_and_leaves_its_details_to_its_record(capsys):
+    with indented():
+        say("building\nmore")
+        say_detail("a detail")
+        show(Table("a table"))
+        out = plain()
+        progress = TrainingProgress(on=out)
+        progress.start(0, 2)
+        progress.stop()
+    say_detail("shown")
+    assert capsys.readouterr().err.splitlines() == ["  building", "  more", "shown"]
+    assert out.file.getvalue().startswith("  trained 0 steps")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.composed import once
+
 SMALL = (
     *("method.max_steps=2", "method.batch_size=4", "method.micro_batch_size=2", "method.max_length=256"),
     *("dataset.sample_size=64", "dataset.test_limit=8"),
@@ -58,7 +60,7 @@ def finished(tmp_path: Path) -> Run:
         from rlpipe.run.run import run
 
         folder = tmp_path / at
-        asked = [*(limits(overrides) if small else ()), *overrides, f"run_dir='{folder}'"]
+        asked = once(*(limits(overrides) if small else ()), *overrides, f"run_dir='{folder}'")
         run(compose(*asked), asked)
         result = json.loads((folder / "result.json").read_text())
         assert result["status"] == "ok"

@@ -16,6 +16,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.methods.online import OnlineMethod
 from rlpipe.run.check.check import problems
+from tests.composed import once
 from tests.smoke.conftest import STAGE
 
 pytestmark = pytest.mark.slow
@@ -86,8 +87,16 @@ def judges_of(config: RunConfig) -> list[str]:
         f"{kind}.{name}": getattr(node, "stage", []) for kind, group in nodes.items() for name, node in group.items()
     }
     return [
-        f"{path}.stage={json.dumps([*own, *STEPS, *ROWS, 'evaluation=none'])}" for path, own in asked.items() if own
+        f"{path}.stage={json.dumps(once(*own, *STEPS, *ROWS, 'evaluation=none'))}" for path, own in asked.items() if own
     ]
+
+
+def before(config: RunConfig) -> list[str]:
+    """Return the override that makes the runs before small, however many there are."""
+    if not config.after:
+        return []
+    asked = once(*config.after, *STEPS, *ROWS, "evaluation=none", *before(compose(*config.after)))
+    return [f"after=[{','.join(asked)}]"]
 
 
 def short(config: RunConfig) -> list[str]:
@@ -109,7 +118,7 @@ def rows_of(name: str) -> list[str]:
     steps = "'method.max_steps=1','method.batch_size=4','method.micro_batch_size=2','dataset.sample_size=64'"
     own[judge] = own[judge].replace("]", f",{steps},'evaluation=none']")
     small = ["method.sampling.max_tokens=16", "method.cut=keep", "dataset.sample_size=24"]
-    return [f"dataset.stage={json.dumps([*own, *small])}"]
+    return [f"dataset.stage={json.dumps(once(*own, *small))}"]
 
 
 ROWS = ["dataset.sample_size=64", "dataset.test_limit=8", "log.every=1", "log.progress=false", "hardware.device=cpu"]
@@ -123,11 +132,8 @@ def test_an_experiment_runs(finished, name):
     method = plugins.load("method", config.method.name)
     trains = method.makes == "model"
     steps = [] if not trains else DRAWN if issubclass(method, OnlineMethod) else STEPS
-    after = [f"after=[{','.join([*config.after, *STEPS, *ROWS, 'evaluation=none'])}]"] if config.after else []
-    result = finished(
-        *(f"experiment={name}", STAGE, *steps, *ROWS, *after, *short(config), *rows_of(name), *judges_of(config)),
-        small=False,
-    )
+    small = [*steps, *ROWS, *before(config), *short(config), *rows_of(name), *judges_of(config)]
+    result = finished(f"experiment={name}", STAGE, *small, small=False)
     assert [row["step"] for row in result["rows"] if "loss" in row] == ([1] if trains else [])
     measured = any(key.startswith("after/" if trains else "before/") for key in result["metrics"])
     assert measured == bool(config.evaluation)

@@ -12,6 +12,7 @@ import pytest
 
 from rlpipe.core.files import hashes
 from tests import warm
+from tests.composed import once
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def command(run_dir: Path, method: str, *more: str) -> list[str]:
     chosen = [f"method={method}", f"dataset={METHODS[method]}", f"run_dir={run_dir}"]
     if method == "sft":
         more = (*more, "evaluation=perplexity")
-    return [*SMALL, *chosen, *more]
+    return once(*SMALL, *chosen, *more)
 
 
 def finish(overrides: list[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.datasets.forms import route
+from rlpipe.datasets.forms import Form, route
 from rlpipe.methods.offline import OfflineMethod
 
 pytestmark = pytest.mark.slow
@@ -17,16 +17,22 @@ pytestmark = pytest.mark.slow
 SAMPLED = [name for name in plugins.BUILT_IN["dataset"] if name not in ("files", "mixture", "ai_feedback")]
 """What has sample rows of its own; tests/feedback trains on those that a run makes."""
 METHODS = [name for name in plugins.BUILT_IN["method"] if issubclass(plugins.load("method", name), OfflineMethod)]
-PAIRS = [
-    (method, dataset)
-    for method in METHODS
-    for dataset in SAMPLED
-    if route(plugins.load("dataset", dataset).form, plugins.load("method", method).takes) is not None
-]
+
+
+def way(method: str, dataset: str) -> tuple[Form, Form] | None:
+    """Return the form of a dataset's examples and the one in which the method takes them, if it can."""
+    native = plugins.load("dataset", dataset).form
+    reached = route(native, plugins.load("method", method).takes)
+    return None if reached is None else (native, reached[0])
+
+
+PAIRS = [(method, dataset) for method in METHODS for dataset in SAMPLED if way(method, dataset) is not None]
 """Every method on fixed data with every dataset that serves it."""
 
 FIRST = dict(reversed(PAIRS))
-"""One dataset for each method: the fast tier's share of the pairs."""
+"""One dataset for each method."""
+WAYS = {way(method, dataset): (method, dataset) for method, dataset in reversed(PAIRS)}
+"""One pair for each way that rows go: what a method does with its own form does not depend on where it came from."""
 
 
 def check(result, steps=2):
@@ -42,14 +48,8 @@ def test_every_method_is_served():
     assert len(PAIRS) == 15
 
 
-@pytest.mark.parametrize(
-    ("method", "dataset"),
-    [
-        pytest.param(method, dataset, marks=() if FIRST[method] == dataset else pytest.mark.slow)
-        for method, dataset in PAIRS
-    ],
-)
-def test_every_method_trains_on_every_dataset_that_serves_it(finished, tmp_path, method, dataset):
+@pytest.mark.parametrize(("method", "dataset"), sorted({*FIRST.items(), *WAYS.values()}))
+def test_every_method_trains_on_what_serves_it(finished, tmp_path, method, dataset):
     result = finished("model=blank", f"method={method}", f"dataset={dataset}")
     check(result)
     assert result["stage"] == "evaluate"
@@ -68,10 +68,9 @@ def test_every_precision_trains(finished, tmp_path, precision):
     assert kept == {"torch.bfloat16" if precision == "pure_bfloat16" else "torch.float32"}
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=() if name == "dpo" else pytest.mark.slow) for name in METHODS]
-)
-def test_every_method_trains_adapters(finished, tmp_path, method):
+@pytest.mark.parametrize("method", ["dpo", "reward_model"])
+def test_adapters_are_saved_beside_the_merged_model(finished, tmp_path, method):
+    """For both heads: that every method trains adapters is proved in tests/training/offline."""
     result = finished(
         "model=blank", f"method={method}", f"dataset={FIRST[method]}", "model.lora.rank=4", "evaluation=none"
     )
@@ -171,7 +170,6 @@ def test_the_objective_is_returned(tmp_path):
 # -- real rows and real models
 
 
-@pytest.mark.slow
 def test_real_ultrafeedback_with_a_real_model(finished, shared_dir, tmp_path):
     result = finished(
         *("model=hf", f"model.source={shared_dir / 'models' / 'stories15m'}", "method=dpo", "dataset=ultrafeedback"),
@@ -187,7 +185,6 @@ def test_real_ultrafeedback_with_a_real_model(finished, shared_dir, tmp_path):
     assert any("chatml" in note for note in manifest["notes"]), "a base model's template is recorded"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_real_piqa_rows_are_trained_and_measured(finished, shared_dir, method):
     result = finished(
@@ -199,7 +196,6 @@ def test_real_piqa_rows_are_trained_and_measured(finished, shared_dir, method):
     assert {"before/choice/accuracy", "after/choice/accuracy"} <= set(result["metrics"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["preference", "completion"])
 def test_ones_own_rows(finished, tmp_path, form):
     answers = {"completion": "four"} if form == "completion" else {"chosen": "four", "rejected": "five"}

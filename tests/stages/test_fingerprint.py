@@ -25,8 +25,8 @@ CHANGES = {
         name precision quantize lora.rank lora.alpha lora.dropout lora.target_modules chat_template attention
         gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
     "dataset": """
-        name hub subset revision columns train_split test_split test_fraction train_limit deduplicate sample_size form
-        instruction parts prompt""",
+        name hub subset revision columns system train_split test_split test_fraction train_limit deduplicate sample_size
+        form instruction parts prompt""",
     "method": """
         name learning_rate epochs max_steps batch_size max_length schedule warmup weight_decay max_grad_norm extra
         micro_batch_size micro_batch_tokens overlong group_by_length packing padding_free train_on curriculum
@@ -225,7 +225,7 @@ def test_rows_are_read_once_for_all_seeds(config, monkeypatch):
     from rlpipe.datasets import load as module
 
     original = module.load
-    monkeypatch.setattr(module, "load", lambda *arguments: loads.append(1) or original(*arguments))
+    monkeypatch.setattr(module, "load", lambda *given, **named: loads.append(1) or original(*given, **named))
     for seed in range(3):
         changed(config, seed=seed)
     assert len(loads) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from rlpipe.core.errors import ModelError, RecordError
 from rlpipe.records.lease import acquire
-from rlpipe.stages.named import look_up, model_of, run_named, stage_names
+from rlpipe.stages.named import look_up, model_of, refuse_altered, run_named, stage_names
 
 
 def copy(run: Path, to: Path, *, model: bool = True) -> Path:
@@ -54,7 +54,7 @@ def test_what_is_no_run_is_refused_with_what_it_is(trained_run, tmp_path):
 def test_a_damaged_record_is_refused(trained_run, tmp_path):
     copy(trained_run, tmp_path / "run")
     (tmp_path / "run" / "result.json").write_text('{"status": "ok", "sta')
-    with pytest.raises(RecordError, match=r"its record cannot be read.*\n.*restore"):
+    with pytest.raises(RecordError, match=r"result\.json: damaged .*\n.*move it away and give the run's command again"):
         look_up(str(tmp_path / "run"))
 
 
@@ -74,7 +74,7 @@ def without_model(run: Path, to: Path, status: str | None) -> Path:
         ("failed", r"failed before it had a model: DataError: no rows\n.*fix that.*run_dir="),
         ("stopped", r"was stopped before it had a model\n.*go on with it: rlpipe .*run_dir="),
         (None, r"was killed before it had a model\n.*go on with it"),
-        ("ok", r"made no model \(method=sft, until=evaluate\)\n.*name a run that trains one"),
+        ("ok", r"has lost its model\n.*make it anew: rlpipe .*run_dir="),
     ],
 )
 def test_a_run_without_a_model_says_why(trained_run, tmp_path, status, why):
@@ -91,3 +91,17 @@ def test_a_run_that_is_still_going_says_so(trained_run, tmp_path):
             model_of(run_named(str(folder)))
     finally:
         held.release()
+
+
+@pytest.mark.parametrize("inside", ["", "model"])
+def test_a_model_that_is_not_the_one_that_was_made_is_refused_and_the_advice_holds(trained_run, tmp_path, inside):
+    run = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    refuse_altered(str(run / inside))
+    weights = run / "model" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelError, match=r"not the model that the run has made: model/model\.safetensors has another"):
+        refuse_altered(str(run / inside))
+    weights.write_bytes(whole)
+    refuse_altered(str(run / inside))
+    refuse_altered(str(shutil.copytree(run / "model", tmp_path / "elsewhere")))

@@ -100,7 +100,8 @@ def elsewhere(folder) -> object:
 def test_who_is_waited_for_and_how_far_it_is(stage, build, capsys):
     file = elsewhere(stage.folder)
     (stage.folder / "metrics.jsonl").write_text('{"step": 7, "time": 0}\n')
-    (stage.folder / "manifest.json").write_text('{"config": {}, "attempts": [], "parents": {}, "notes": []}')
+    empty = {"config": {}, "overrides": [], "attempts": [], "parents": {}, "notes": []}
+    (stage.folder / "manifest.json").write_text(json.dumps(empty))
     threading.Timer(0.3, lambda: os.utime(file, times=(1e9, 1e9))).start()
     store.ensure(stage, build)
     said = capsys.readouterr().err.replace("\n", " ")
@@ -114,8 +115,9 @@ def test_a_failure_that_was_waited_for_is_not_repeated(stage, build, monkeypatch
     file, seen, real = elsewhere(stage.folder), [], getattr(lease, look)
 
     def fail():
-        (stage.folder / "manifest.json").write_text('{"config": {}, "attempts": []}')
-        (stage.folder / "result.json").write_text('{"status": "failed", "error": {"message": "no memory"}}')
+        (stage.folder / "manifest.json").write_text('{"config": {}, "overrides": [], "attempts": []}')
+        failed = {"status": "failed", "error": {"type": "OSError", "message": "no memory"}}
+        (stage.folder / "result.json").write_text(json.dumps(failed))
         file.rename(file.with_name("1.free"))
 
     def looking(*args, **options):

@@ -97,6 +97,21 @@ def test_stages_that_are_there_are_no_jobs(frozen, monkeypatch: pytest.MonkeyPat
     assert [arm.needs for arm in sweep.arms] == [(), ()]
 
 
+def test_the_store_is_that_of_the_shell_that_began_the_sweep(frozen, tmp_path: Path, monkeypatch) -> None:
+    """A sweep that is gone on with from a shell with another store must not build its stages anew there."""
+    from rlpipe.stages.fingerprint import describe
+
+    sweep = frozen("seed=0,1", "after=[method=sft]")
+    monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "another"))
+    stage = next(job for job in sweep.jobs if job.key not in ("0", "1"))
+    assert sweep.data["store"] == str(tmp_path / "store")
+    assert {run_of(sweep, key).store for key in ("0", "1")} == {str(tmp_path / "store")}
+    assert describe(read(sweep, stage.key).config).folder == Path(stage.run_dir) == tmp_path / "store" / stage.key
+    parent = start_parent(run_of(sweep, "0"))
+    assert parent is not None
+    assert describe(parent).folder == Path(stage.run_dir)
+
+
 def test_all_arms_share_what_is_large(frozen) -> None:
     sweep = frozen("seed=range(0,4)")
     assert len(list((sweep.folder / ".launch").glob("app-*.pkl"))) == 1

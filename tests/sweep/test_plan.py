@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rlpipe.config.compose import to_plain
 from rlpipe.run.check.subject import Subject
-from rlpipe.sweep import estimate
+from rlpipe.stages import identity
+from rlpipe.sweep import estimate, machine
 from rlpipe.sweep.arms import Arm
+from rlpipe.sweep.lengths import lengths
 from rlpipe.sweep.plan import Plan, Planned, drawn, plan
 from rlpipe.sweep.rehearse import Rehearsal
 from tests.composed import compose
+from tests.report.recorded import recorded
 
 SMALL = ("dataset.sample_size=64", "model.stage=[]", "model.parameters=1000000", "evaluation=none")
 
@@ -90,21 +94,71 @@ def test_planned_steps(overrides: tuple[str, ...], steps: int) -> None:
     assert estimate.steps(Subject(compose(*overrides, *SMALL))) == steps
 
 
+@pytest.fixture(autouse=True)
+def _speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core that multiplies 5·10¹⁰ numbers a second."""
+    monkeypatch.setattr(machine, "operations", lambda store, rows, width, inner: 5e10)
+
+
+def seconds(*overrides: str, steps: int = 100) -> float:
+    found = estimate.time(Subject(compose(*overrides, *SMALL)), steps, {}, gpu=False)
+    assert found is not None
+    assert not found.bound
+    return found.seconds
+
+
+def test_a_step_is_counted_by_the_tokens_of_its_rows() -> None:
+    config = compose("method=sft", "dataset=smoltalk", *SMALL)
+    subject = Subject(config)
+    tokens = lengths(subject, identity.data(config).first).whole
+    assert 20 < tokens < 120, "far below max_length"
+    # 6 operations for each of 10⁶ weights and each token, at 0.6 of the matrix product's speed
+    expected = 100 * 6e6 * config.method.batch_size * tokens / 3e10
+    assert seconds("method=sft", "dataset=smoltalk") == pytest.approx(estimate.START["cpu"] + 64 * estimate.ROW + expected)
+
+
+def test_what_takes_longer_is_counted_so() -> None:
+    dpo = seconds("method=dpo")
+    assert seconds("method=dpo", "method.precompute_reference=false") > dpo, "a reference in every step"
+    assert seconds("method=orpo") < dpo, "no reference"
+    drawn = ("method=rloo", "dataset=countdown", "reward=countdown")
+    assert seconds(*drawn, "method.sampling.max_tokens=256") > 1.5 * seconds(*drawn, "method.sampling.max_tokens=64")
+    none = Subject(compose("model=blank", "method=none", "dataset=countdown", "dataset.sample_size=64"))
+    only = estimate.time(none, 0, {}, gpu=False)
+    assert only is not None
+    assert only.seconds > estimate.START["cpu"], "evaluations take their time"
+
+
+def test_rows_of_the_hub_are_taken_for_full_ones() -> None:
+    found = estimate.time(Subject(compose("method=sft", *SMALL, "dataset.source=hub")), 10, {}, gpu=False)
+    assert found is not None
+    assert found.bound
+    assert "full-length rows" in found.basis
+
+
+def test_a_machine_is_measured_once_a_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "AT_LEAST", 1e-3)
+    found = machine.operations(tmp_path, 64, 32, 32)
+    assert found > 1e7
+    monkeypatch.setattr(machine, "_measured", lambda *shape: 1.0)
+    assert machine.operations(tmp_path, 64, 32, 32) == pytest.approx(found)
+    assert machine.operations(tmp_path, 64, 32, 64) == 1.0
+    (tmp_path / machine.NAME).write_text("[")
+    assert machine.operations(tmp_path, 64, 32, 32) == 1.0, "a damaged file is measured again"
+    assert machine.operations(tmp_path / "nowhere", 1, 1, 1) == 1.0
+
+
 def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     config = compose("method=sft", "method.max_steps=100", *SMALL)
-    counted = estimate.time(Subject(config), 100, {}, gpu=False)
-    assert counted is not None
-    assert counted.bound
-    # 6 operations for each of 10⁶ weights and each token of full rows, on one core
-    tokens = config.method.batch_size * config.method.max_length
-    assert counted.seconds == pytest.approx(100 * 6e6 * tokens / 2e10)
-    folder = tmp_path / "store" / "sft-x-1"
-    folder.mkdir(parents=True)
-    from rlpipe.config.compose import to_plain
-
-    manifest = {"config": to_plain(config), "attempts": [{"hardware": {"gpus": []}}]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "result.json").write_text(json.dumps({"status": "ok", "cost": {"seconds": 50.0, "steps": 25}}))
+    folder = recorded(tmp_path / "store" / "sft-x-1")
+    (folder / "metrics.jsonl").unlink()
+    for name, part in {
+        "manifest": {"config": to_plain(config)},
+        "result": {"cost": {"seconds": 50.0, "steps": 25}},
+    }.items():
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | part))
     earlier = estimate.pace(tmp_path / "store", tmp_path / "multirun")
     measured = estimate.time(Subject(config), 100, earlier, gpu=False)
     assert measured == estimate.Time(200.0, "earlier runs of the same method and model")

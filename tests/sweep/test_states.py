@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from rlpipe.core.files import last_row
+from rlpipe.cli.sweep import resume
+from rlpipe.core.files import hashes, last_row
 from rlpipe.launchers.base import JobStatus, Phase
+from rlpipe.records.record import Record, Status
 from rlpipe.records.sweep import Ended, Outcome, write_outcome
 from rlpipe.sweep.states import State, headline, standings
 from rlpipe.sweep.table import changes, summary
@@ -110,3 +113,59 @@ def test_only_changes_are_told(sweep):
 
 def test_the_summary_counts_arms_and_stages_apart(sweep):
     assert summary(standings(sweep, {"0": RUNNING})) == "1 not submitted (stages); 3 not submitted, 1 running (arms)"
+
+
+def finished(job) -> Path:
+    """Leave what an arm leaves that has trained a model."""
+    record = Record.open(job.run_dir, {"method": {"name": "dpo"}, "seed": 0, "until": "evaluate"})
+    (record.run_dir / "model").mkdir()
+    (record.run_dir / "model" / "model.safetensors").write_bytes(b"weights")
+    record.note_model(hashes(record.run_dir / "model"))
+    record.write_evaluation("accuracy", "after", [{"id": "test/0", "score": 1}])
+    record.finish(Status.ok, "evaluate", metrics={"after/accuracy/score": 1.0})
+    return record.run_dir
+
+
+LOSSES = {
+    "nothing": (lambda folder: None, None),
+    "its folder": (shutil.rmtree, "its folder is gone"),
+    "its result": (lambda folder: (folder / "result.json").unlink(), "its result.json is gone"),
+    "its model": (lambda folder: shutil.rmtree(folder / "model"), "model/model.safetensors is gone"),
+    "its rows": (lambda folder: shutil.rmtree(folder / "evaluations"), "accuracy.after.jsonl is gone"),
+    "its manifests": (lambda folder: [path.unlink() for path in folder.glob("manifest*")], "its manifest.json is gone"),
+    "a whole result": (
+        lambda folder: (folder / "result.json").write_text("[]"),
+        "damaged (it is a list",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_done_and_gone_is_run_again(sweep, launcher, capsys, name):
+    lose, words = LOSSES[name]
+    sweep.data["task"] = "rlpipe.cli.run:run_composed"
+    job = sweep.arms[0]
+    folder = finished(job)
+    for one in sweep.jobs:
+        write_outcome(sweep.job_folder(one), Outcome(Ended.ok if one in (sweep.jobs[0], job) else Ended.cancelled))
+    lose(folder)
+    one = standings(sweep, {})[1]
+    assert one.state is (State.done if words is None else State.gone)
+    assert words is None or words in one.detail
+    assert resume(sweep, launcher, ["0"], wait=False) == 0
+    assert ("0" in launcher.seen) == (words is not None)
+    assert ("nothing to run again" in capsys.readouterr().err) == (words is None)
+
+
+def test_a_damaged_outcome_is_said_with_what_to_do_and_hides_no_other_job(sweep, launcher):
+    write_outcome(sweep.job_folder(sweep.arms[0]), Outcome(Ended.ok))
+    file = sweep.job_folder(sweep.arms[0]) / "outcome.json"
+    for content in ("", "[]", "{}", '{"ended": "soon"}', '{"ended": "ok", "time": "now"}', "\0" * 40):
+        file.write_text(content)
+        found = standings(sweep, {})
+        assert len(found) == 5
+        assert found[1].state is State.failed
+        assert "outcome.json: damaged" in found[1].detail
+        assert "→ delete it: the job counts as one that has not run" in found[1].detail
+    file.unlink()
+    assert standings(sweep, {})[1].state is State.unsubmitted

@@ -7,10 +7,7 @@ whose arm 0 is done and whose arm 1 was killed after its second of six steps. Th
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +19,7 @@ import pytest
 from rlpipe.records.sweep import Ended, Sweep
 from rlpipe.sweep.extend import OURS
 from rlpipe.sweep.pickles import current
+from tests import warm
 
 ARCHIVE = Path(__file__).with_name("written_before_the_house.tar.xz")
 WRITTEN_IN = b"rlpipe_00000000"
@@ -55,9 +53,7 @@ def run(folder: Path) -> Run:
     """Run a command of rlpipe in the folder and return what it prints; it must end with `code`."""
 
     def go(*argv: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "rlpipe", *argv]
-        environment = {**os.environ, "RLPIPE_STORE": str(folder / "store")}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = warm.run("rlpipe", *argv, cwd=folder, env={"RLPIPE_STORE": str(folder / "store")})
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 

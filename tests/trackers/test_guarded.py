@@ -104,6 +104,14 @@ def test_steps_that_were_logged_are_not_logged_again(identity):
     assert [what[0] for what in past.got] == ["start", "evaluation", "summary", "finish"]
 
 
+@pytest.mark.parametrize(("confirmed", "sent"), [(None, [2]), (-1, [1, 2]), (0, [1, 2]), (1, [2]), (7, [2])])
+def test_steps_that_the_destination_lacks_are_logged_again(identity, confirmed, sent):
+    inner = Fragile()
+    inner.confirmed = lambda: confirmed
+    drive(Guarded(inner, logged_until=1), identity)
+    assert [what[1] for what in inner.got if what[0] == "log"] == sent
+
+
 def test_a_tracker_that_knows_no_evaluations_shows_their_newest_rows_as_a_table(identity):
     class Plain(Fragile):
         evaluation = Tracker.evaluation

@@ -13,6 +13,7 @@ from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.wandb import Mode, Wandb, WandbConfig
+from tests import warm
 from tests.trackers import wandb_files
 
 HYPERPARAMETERS = {"method": {"name": "dpo", "learning_rate": 1e-5}, "seed": 0}
@@ -169,17 +170,17 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "multirun.yaml").write_text("hydra: {}\n")
     chosen = ["model=blank", "method=sft", "dataset=smoltalk", "evaluation=perplexity", "hardware.device=cpu"]
-    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=200"]
+    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=80"]
     small += ["method.micro_batch_size=4"]
     shown = ["tracker=wandb", "tracker.mode=offline", "log.every=1", "checkpoint.every=20", f"run_dir={folder}"]
-    command = [sys.executable, "-m", "rlpipe", *chosen, *small, *shown]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    asked = [*chosen, *small, *shown]
+    process = warm.Process("rlpipe", *asked)
     while not (folder / "checkpoints" / "checkpoint-20" / "whole.json").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run("rlpipe", *asked)
     assert done.returncode == 0, done.stderr
     first, second = folders(folder)
     identities = {(run.run_id, run.run_group, run.job_type) for run in map(wandb_files.run, (first, second))}
@@ -187,7 +188,7 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     assert identities == {(manifest["id"], "night", "sft")}
     assert wandb_files.run(first).display_name.startswith("7: model=blank method=sft")
     losses = [row["_step"] for one in (first, second) for row in wandb_files.history(one) if "loss" in row]
-    assert losses == list(range(1, 201))
+    assert losses == list(range(1, 81))
     zeros = [row for one in (first, second) for row in wandb_files.history(one) if row["_step"] == 0]
     assert len(zeros) == 1
     result = json.loads((folder / "result.json").read_text())
@@ -198,3 +199,41 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     assert {key: found.get(key) for key in expected} == expected
     assert found["evaluations/perplexity/after"]["ncols"] == found["evaluations/perplexity/before"]["ncols"]
     assert wandb_files.config(second)["method"] == manifest["config"]["method"]
+
+
+@pytest.mark.slow
+def test_a_sigterm_to_all_processes_of_a_job_loses_no_step(tmp_path):
+    """SLURM sends it to the client's own process too, and the run goes on logging until it has saved."""
+    folder = tmp_path / "run"
+    code = f"""
+import psutil, signal, sys, time
+from rlpipe.config.compose import compose, to_plain
+from rlpipe.config.resolved import resolve
+from rlpipe.core.signals import stop_requests
+from rlpipe.records.record import Record, Status
+from rlpipe.training.tracking import track, untrack
+config = compose("tracker=wandb", "tracker.mode=offline", "method=none")
+record = Record.open({str(folder)!r}, to_plain(config))
+first = len(record.manifest["attempts"]) == 1
+record.rewind(0 if first else 4)
+with stop_requests() as stop:
+    tracker = track(resolve(config), record, False)
+    for step in range(1 if first else 5, 7 if first else 9):
+        if first and step == 4:
+            for process in psutil.Process().children(recursive=True):
+                process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+        record.log_metrics(step, {{"loss": float(step)}})
+        tracker.log({{"loss": float(step)}}, step)
+    record.finish(Status.stopped if first else Status.ok, "train", hold=True)
+    untrack(tracker, record, {{}})
+    record.close()
+"""
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+        time.sleep(1.1)  # the client names its folders by the second
+    lost, whole = folders(folder)
+    there = {row["_step"] for row in wandb_files.history(lost, finished=False) if "loss" in row}
+    assert there < set(range(1, 7)), "else there is nothing to log again"
+    there |= {row["_step"] for row in wandb_files.history(whole) if "loss" in row}
+    assert there == set(range(1, 9))

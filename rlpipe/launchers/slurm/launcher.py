@@ -70,7 +70,7 @@ class SlurmLauncher(Launcher):
         known = {job.key: job for job in jobs if job.key in ids}
         ended = {key for key, job in known.items() if verdict.is_final(self.sweep, job, self.sweep.outcome(job))}
         seen = self.queue.look({ids[key] for key in known.keys() - ended})
-        for key in known.keys() - ended:
+        for key in [key for key in known if key not in ended]:  # stages come before what needs them
             if self.queue.gone_for(ids[key]) >= LAG:
                 verdict.settle(self.sweep, known[key], seen[ids[key]])
         return {key: JobStatus(Phase.gone, ids[key]) if key in ended else seen[ids[key]] for key in known}

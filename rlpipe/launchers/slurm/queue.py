@@ -132,7 +132,11 @@ def squeue() -> dict[str, Seen]:
     """Return the user's living jobs by id. Raises LaunchError."""
     output = ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%T|%r|%N")
     rows = (line.strip().split("|", 3) for line in output.splitlines() if line.count("|") >= 3)
-    return {job: Seen(state, "" if reason == "None" else reason, place) for job, state, reason, place in rows}
+    return {
+        task: Seen(state, "" if reason == "None" else reason, place)
+        for job, state, reason, place in rows
+        for task in tasks(job)
+    }
 
 
 _SACCT = ("--noheader", "--parsable2", "--format", "JobID,State,ExitCode,NodeList")
@@ -147,7 +151,7 @@ def accounted(output: str) -> dict[str, Seen]:
         job, _, step = job.partition(".")
         state = state.split(" ")[0]  # `CANCELLED by 1000`
         if not step:
-            seen[job] = Seen(state, place=place, exit_code=code)
+            seen |= dict.fromkeys(tasks(job), Seen(state, place=place, exit_code=code))
         elif state == "OUT_OF_MEMORY":
             starved.add(job)
     for job in starved & seen.keys():
@@ -158,19 +162,40 @@ def accounted(output: str) -> dict[str, Seen]:
 
 def remembered(ids: Iterable[str]) -> dict[str, Seen]:
     """Return what the controller itself still remembers of jobs, by id. Raises NoAnswer."""
-    seen = {}
+    seen: dict[str, Seen] = {}
     for array in sorted(_arrays(ids)):
         try:
             output = ask("scontrol", "--oneliner", "show", "job", array)
         except Refused:  # it has forgotten the job
             continue
         for row in map(pairs, output.splitlines()):
-            job = f"{row['ArrayJobId']}_{row['ArrayTaskId']}" if "ArrayTaskId" in row else row.get("JobId", "")
+            job = f"{row['ArrayJobId']}_[{row['ArrayTaskId']}]" if "ArrayTaskId" in row else row.get("JobId", "")
             state = row.get("JobState", "")
             state = "OUT_OF_MEMORY" if row.get("Reason") == "OutOfMemory" else state
             place = row.get("NodeList", "").replace("(null)", "")
-            seen[job] = Seen(state, row.get("Reason", ""), place, row.get("ExitCode", "0:0"))
+            one = Seen(state, row.get("Reason", ""), place, row.get("ExitCode", "0:0"))
+            seen |= dict.fromkeys(tasks(job), one)
     return seen
+
+
+_TASKS = re.compile(r"(\d+)_\[([^\]%]*)(?:%\d+)?\]?")
+
+
+def tasks(job: str) -> list[str]:
+    """Return the jobs that SLURM writes as one: `13_[0-2,7,10-20:5%1]` are seven, of which one runs at a time.
+
+    A list that it has cut short (`13_[0-2,...]`) names what it names.
+    """
+    found = _TASKS.fullmatch(job)
+    if found is None:
+        return [job]
+    numbers: list[int] = []
+    for part in found[2].split(","):
+        first, _, rest = part.partition("-")
+        last, _, step = rest.partition(":")
+        if first.isdigit() and (last or first).isdigit() and (step or "1").isdigit():
+            numbers += range(int(first), int(last or first) + 1, int(step or 1))
+    return [f"{found[1]}_{number}" for number in numbers]
 
 
 def _arrays(ids: Iterable[str]) -> set[str]:

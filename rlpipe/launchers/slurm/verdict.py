@@ -19,9 +19,9 @@ def settle(sweep: Sweep, job: Job, seen: JobStatus) -> None:
     outcome = sweep.outcome(job)
     if seen.phase is not Phase.gone or is_final(sweep, job, outcome):
         return
-    reason = seen.reason or "gone"
-    if reason.startswith(CANCELLED):
-        cancelled(sweep, job, _why(sweep, job) or "cancelled (scancel)")
+    reason, why = seen.reason or "gone", _why(sweep, job)
+    if reason.startswith(CANCELLED) or (outcome is None and why is not None):  # what never began waited in vain
+        cancelled(sweep, job, why or "cancelled (scancel)")
     elif outcome is None or outcome.ended is not Ended.stopped or _killed(reason):
         lost(sweep, job, "; ".join([reason, *_last_words(sweep, job)]))
 

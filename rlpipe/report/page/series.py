@@ -92,8 +92,10 @@ def _by_arrow(data: bytes, every: int) -> dict[str, np.ndarray[Any, Any]] | None
     import pyarrow as pa
     from pyarrow import json as arrow
 
-    if b": null" in data or b":null" in data:
-        return None  # which rows lack a name, and which hold no number, Arrow does not tell apart
+    if b"null" in data:
+        # Which rows lack a name, and which hold no number, Arrow does not tell apart; and it ends the whole process
+        # (a segmentation fault, pyarrow 26) where a file's first row is null.
+        return None
     if every > 1:
         lines = data.rstrip(b"\n").split(b"\n")
         data = b"\n".join([*lines[:-1:every], lines[-1]])

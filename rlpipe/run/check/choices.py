@@ -91,7 +91,7 @@ def objective(subject: Subject) -> Iterator[Problem]:
     name, method, dataset = subject.config.objective, subject.method, subject.dataset
     if name is None or method is None or dataset is None or method.makes == "data":
         return
-    known = [one for one in subject.evaluations if _measures(subject, subject.evaluations[one])]
+    known = [one for one in subject.evaluations if measures(subject, subject.evaluations[one])]
     when, _, rest = name.partition("/")
     evaluation, _, number = rest.partition("/")
     example = f"{'after' if subject.trains else 'before'}/{known[0]}/…" if known else "give an evaluation"
@@ -112,7 +112,7 @@ def objective(subject: Subject) -> Iterator[Problem]:
             yield Problem("objective", what, guess(number, numbers))
 
 
-def _measures(subject: Subject, evaluation: Evaluation) -> bool:
+def measures(subject: Subject, evaluation: Evaluation) -> bool:
     """Whether an evaluation will be measured in this run, as far as is known."""
     dataset, method = subject.dataset, subject.method
     if dataset is None or method is None or method.head not in evaluation.heads:

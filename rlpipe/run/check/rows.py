@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlpipe.core.errors import DataError, ModelError, Problem
+from rlpipe.config import plugins
+from rlpipe.core.errors import DataError, ModelError, PluginError, Problem
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset, LoadReport
 from rlpipe.datasets.forms import Example, Form, body, route
@@ -41,8 +42,20 @@ def rows(subject: Subject) -> Iterator[Problem]:
     yield from found.problems
     if found.whole and method.takes:
         yield from _batch(subject, found.count)
-    if found.shortest:
         yield from _length(subject, found.shortest)
+
+
+def limits(subject: Subject) -> Iterator[Problem]:
+    """Limits on rows leave enough of them for a batch."""
+    method, dataset = subject.method, subject.dataset
+    if method is None or dataset is None or not method.takes or _is_local(dataset):
+        return
+    own = dataset.config
+    made = own.source == "sample" and not own.stage and type(dataset).make_rows is Dataset.make_rows
+    known = [limit for limit in (own.train_limit, own.sample_size if made else None) if limit is not None]
+    one_each = dataset.form in method.takes or isinstance(subject.config.method, OnlineConfig)
+    if known and one_each:  # a pair, say, becomes two labelled examples
+        yield from _batch(subject, min(known))
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,7 @@ _known: dict[tuple[object, ...], Found] = {}
 
 
 def _look(subject: Subject, dataset: Dataset, takes: tuple[Form, ...]) -> Found:
-    source = local.existing(dataset.config.source)
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    files = local.files_of(dataset, subject.reads_train)
     seed = subject.config.seed if dataset.config.train_limit else None  # else no row depends on it
     rewards = repr(list(subject.config.reward.values()))
     settings = (repr(dataset.config), tuple(form.__name__ for form in takes), subject.reads_train, seed, rewards)
@@ -82,11 +94,14 @@ def _state(file: Path) -> tuple[str, int, int]:
 def _read(subject: Subject, dataset: Dataset, takes: tuple[Form, ...]) -> Found:
     rewards = list(subject.rewards.values())
     try:
-        splits = load(
-            dataset, takes, subject.config.seed, unscorable(rewards), train=subject.reads_train, largest=WHOLE
-        )
+        with plugins.blame("dataset", subject.config.dataset.name):
+            splits = load(
+                dataset, takes, subject.config.seed, unscorable(rewards), train=subject.reads_train, largest=WHOLE
+            )
     except DataError as error:
         return Found(error.problems)
+    except PluginError as error:
+        return Found([error.at("dataset")])
     reports = [report for report in (splits.train.report, splits.test.report) if report.read]
     sampled = [note for report in reports for note in report.notes if note.startswith(local.SAMPLED)]
     problems = [_note("dataset.source", note, "the rest is looked at as the run begins") for note in sampled]
@@ -118,10 +133,10 @@ def _left_out(report: LoadReport) -> Problem | None:
 
 def _text(example: Example) -> str:
     """Return the words of an example, of its answers the longest, without anything a chat template puts around them."""
-    said = body(example)
-    said.pop("tools", None)
-    answers = [said.pop(name) for name in ("chosen", "rejected") if name in said]
-    texts = [text for name, value in said.items() if name != "columns" for text in _strings(value)]
+    fields = body(example)
+    fields.pop("tools", None)
+    answers = [fields.pop(name) for name in ("chosen", "rejected") if name in fields]
+    texts = [text for name, value in fields.items() if name != "columns" for text in _strings(value)]
     longest = max((list(_strings(answer)) for answer in answers), key=lambda part: sum(map(len, part)), default=[])
     return "\n".join([*texts, *longest])
 
@@ -136,26 +151,27 @@ def _strings(value: object) -> Iterator[str]:
 
 def _batch(subject: Subject, count: int) -> Iterator[Problem]:
     """There are enough examples for one batch."""
-    own, method = subject.config.method, subject.method
-    needed = own.prompts_per_batch if isinstance(own, OnlineConfig) else own.batch_size
+    config, method = subject.config.method, subject.method
+    needed = config.prompts_per_batch if isinstance(config, OnlineConfig) else config.batch_size
     packed = isinstance(method, OfflineMethod) and method.packs
-    if count < needed and not packed and isinstance(own, OnlineConfig | OfflineConfig):
+    if count < needed and not packed and isinstance(config, OnlineConfig | OfflineConfig):
         what = f"a batch needs {needed} examples, and there are {count} to train on"
         yield Problem("method.batch_size", what, f"lower it (method.batch_size={max(1, count)}), or use more data")
 
 
 def _length(subject: Subject, shortest: tuple[str, ...]) -> Iterator[Problem]:
     """Not all examples are too long; laid out by the chat template they are longer than counted here."""
-    own = subject.config.method
-    if isinstance(own, OfflineConfig) and own.overlong is Overlong.drop:
-        room, fields = own.max_length, "method.max_length"
-    elif isinstance(own, OnlineConfig):
-        room, fields = own.max_length - own.sampling.max_tokens, "method.max_length less method.sampling.max_tokens"
+    config = subject.config.method
+    if isinstance(config, OfflineConfig) and config.overlong is Overlong.drop:
+        room, fields = config.max_length, "method.max_length"
+    elif isinstance(config, OnlineConfig):
+        room, fields = config.max_length - config.sampling.max_tokens, "what method.sampling.max_tokens leaves of it"
     else:
         return
-    if len(shortest[0]) <= room or subject.config.model.source is None:  # a token has a character at least
+    source = subject.config.model.source
+    if source is None or not shortest or len(shortest[0]) <= room:  # a token has a character at least
         return
-    counts = _tokens(Path(subject.config.model.source).expanduser(), shortest)
+    counts = _tokens(Path(source).expanduser(), shortest)
     if counts and min(counts) > room:
         what = f"even the shortest of the examples have {min(counts)} tokens and more, and {fields} is {room}"
         yield Problem("method.max_length", what, "raise it if the model can take more, or use shorter rows")

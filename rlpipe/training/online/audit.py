@@ -87,12 +87,12 @@ def _blind(rewards: Mapping[str, Reward], rollouts: list[Rollout], tokenizer: An
     texts = list({one.text: one for one in (*rollouts, *(_half(rollout, tokenizer) for rollout in rollouts))}.values())
     prompts = list({rollout.prompt.id: rollout for rollout in rollouts}.values())
     weighed = {name: reward for name, reward in rewards.items() if reward.config.weight}
-    asked = {name: reward for name, reward in weighed.items() if not _proven(reward)}
-    if len(texts) < DISTINCT or not asked:
+    unproven = {name: reward for name, reward in weighed.items() if not _proven(reward)}
+    if len(texts) < DISTINCT or not unproven:
         return
     given = [[replace(one, prompt=to.prompt, prompt_ids=to.prompt_ids) for one in texts] for to in prompts]
-    Rewards(asked).score([rollout for answers in given for rollout in answers])
-    values = {name: [{one.scores[name].value for one in answers} for answers in given] for name in asked}
+    Rewards(unproven).score([rollout for answers in given for rollout in answers])
+    values = {name: [{one.scores[name].value for one in answers} for answers in given] for name in unproven}
     same = {name: found for name, found in values.items() if all(len(kinds) == 1 for kinds in found)}
     # One value for all may be a reward that is hard to earn; one for each prompt is not.
     nothing = len(same) == len(weighed) and all(len(set.union(*found)) > 1 for found in same.values())

@@ -76,3 +76,10 @@ def test_a_folder_without_run_or_model_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordError, match="holds no run"):
         find(str(tmp_path / "empty"), "cpu", tmp_path / "start")
+
+
+def test_a_model_that_is_not_the_one_that_was_made_is_told(trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    (run / "model" / "generation_config.json").write_text("{}")
+    [note] = find(str(run), "cpu", tmp_path / "start").notes
+    assert note.startswith("model/generation_config.json has another content")

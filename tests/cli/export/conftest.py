@@ -14,9 +14,9 @@ SMALL = (
 
 def trained(folder: Path, *overrides: str) -> Path:
     from rlpipe.run.run import run
-    from tests.composed import compose
+    from tests.composed import compose, once
 
-    asked = [*overrides, *SMALL, f"run_dir='{folder}'"]
+    asked = once(*overrides, *SMALL, f"run_dir='{folder}'")
     run(compose(*asked), asked)
     return folder
 

@@ -15,6 +15,7 @@ from rlpipe.config.kinds import ModelConfig
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.files import sha256
 from rlpipe.stages.identity import named
+from tests.composed import once
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +26,8 @@ SMALL = (
 MICRO = "method.micro_batch_size=2"
 STAGE = f"after=[method=sft,dataset=smoltalk,method.max_steps=2,method.batch_size=4,{MICRO},evaluation=none]"
 METHODS = {
-    "sft": ("method=sft", "dataset=smoltalk", MICRO),
-    "dpo": ("method=dpo", "dataset=ultrafeedback", MICRO, "model.lora.rank=4", "model.lora.dropout=0.1", STAGE),
+    "sft": ("method=sft", "dataset=smoltalk", MICRO, "evaluation=perplexity"),
+    "dpo": ("method=dpo", MICRO, "model.lora.rank=4", "model.lora.dropout=0.1", STAGE, "evaluation=preference"),
     "grpo": (
         *("method=grpo", "dataset=countdown", "reward=countdown", "tool=calculator", "method.group_size=2"),
         *(
@@ -50,7 +51,7 @@ def made(folder: Path, *overrides: str) -> Path:
     from rlpipe.config.compose import compose
     from rlpipe.run.run import run
 
-    asked = [*SMALL, *overrides, f"run_dir='{folder}'"]
+    asked = once(*SMALL, *overrides, f"run_dir='{folder}'")
     run(compose(*asked), asked)
     return folder
 

@@ -133,7 +133,7 @@ class Cluster:
 
     def start_controller(self) -> None:
         self._daemon("slurmctld", "-f", self.environment["SLURM_CONF"])
-        until(lambda: "UP" in self.call("scontrol", "ping", check=False), 20)
+        until(lambda: "UP" in self.call("scontrol", "ping", check=False), 60)
 
     def stop_controller(self) -> None:
         self._end("slurmctld.pid", signal.SIGTERM)
@@ -152,7 +152,7 @@ class Cluster:
             rows = self.call("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %t", check=False)
             return {f"{name} idle" for name in nodes} <= {row.strip() for row in rows.splitlines()}
 
-        until(idle, 60)
+        until(idle, 180)
 
     def alive(self, pid_file: str) -> bool:
         pid = self._pid(pid_file)
@@ -197,7 +197,7 @@ class Cluster:
         self._daemon(
             "munged", "--force", "--num-threads=2", *(f"--{one}={place / name}" for one, name in where.items())
         )
-        until((place / "pid").exists, 10)
+        until((place / "pid").exists, 60)
 
     def _daemon(self, name: str, *arguments: str) -> None:
         program = _program(name)

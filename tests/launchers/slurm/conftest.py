@@ -64,7 +64,7 @@ class Study:
     def job_id(self, key: str) -> str:
         return {k: i for row in self.sweep.submissions for k, i in row["job_ids"].items()}[key]
 
-    def until(self, met: Callable[[], Any], seconds: float = 60) -> Any:
+    def until(self, met: Callable[[], Any], seconds: float = 180) -> Any:
         """Look after the sweep, as a watching person does, until something is so."""
         deadline = time.monotonic() + seconds
         while True:
@@ -75,7 +75,7 @@ class Study:
                 pytest.fail(f"not within {seconds} s:\n{seen}\n{self.told()}")
             time.sleep(0.1)
 
-    def all_over(self, seconds: float = 60) -> dict[str, str]:
+    def all_over(self, seconds: float = 180) -> dict[str, str]:
         """Wait until every job has its verdict, and return them."""
         over = ("ok", "failed", "cancelled")
         self.until(lambda: all(self.ended(job.key) in over for job in self.sweep.jobs), seconds)

@@ -60,7 +60,7 @@ def test_a_stage_that_fails_cancels_what_needs_it_with_the_reason(study):
     made.launcher.submit(made.sweep.jobs)
     assert made.all_over() == {"sft": "failed", "0": "cancelled", "1": "cancelled"}
     assert made.outcome("0").error == "stage sft, which it needs, failed: ValueError: boom"
-    made.until(lambda: not made.launcher.living(), 20)
+    made.until(lambda: not made.launcher.living())
 
 
 def test_arms_start_when_their_stage_is_done(study, tmp_path):

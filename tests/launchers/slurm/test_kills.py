@@ -18,11 +18,11 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STEPS = 120
 """So many that some arm is still at work when the last kill comes."""
-ARMS = ("seed=0,1,2,3", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
-KILLS = [*["KILL"] * 5, *["TERM"] * 6, *["USR2"] * 7, *["node"] * 2]
+ARMS = ("seed=0,1,2", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
+KILLS = [*["KILL"] * 2, *["TERM"] * 3, *["USR2"] * 3, "node"]
 
 
-def test_twenty_kills_change_nothing(cluster: Cluster, tmp_path: Path, monkeypatch):
+def test_kills_of_every_kind_change_nothing(cluster: Cluster, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
     whole = Watched(submit(tmp_path / "whole", *ARMS))
     whole.until(whole.done, 600)
@@ -34,7 +34,7 @@ def test_twenty_kills_change_nothing(cluster: Cluster, tmp_path: Path, monkeypat
         _kill(kind, draw, killed, cluster)
     killed.until(lambda: _resume_what_failed(killed) or killed.done(), 900)
     attempts = [len(manifest(arm.run_dir)["attempts"]) for arm in killed.sweep.arms]
-    assert sum(attempts) > len(killed.sweep.arms) + 5, "the kills fell where nothing was at work"
+    assert sum(attempts) > len(killed.sweep.arms) + 3, "the kills fell where nothing was at work"
     for before, after in zip(whole.sweep.arms, killed.sweep.arms, strict=True):
         assert weights(after.run_dir) == weights(before.run_dir)
         assert steps(after.run_dir) == list(range(1, STEPS + 1))

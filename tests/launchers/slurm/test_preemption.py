@@ -26,7 +26,7 @@ def test_a_job_that_is_asked_to_stop_goes_on_where_it_saved(study, cluster, tmp_
     made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("scancel", f"--signal={name}", made.job_id("0"))
-    made.until(lambda: made.ended("0") == "stopped", 20)
+    made.until(lambda: made.ended("0") == "stopped")
     assert made.all_over() == {"0": "ok"}
     assert in_order(work)
     assert [one["from"] > 0 for one in work.attempts] == [False, True]
@@ -50,7 +50,7 @@ def test_only_the_job_that_was_asked_is_queued_again(study, cluster, tmp_path):
     made.launcher.submit(made.sweep.jobs)
     made.until(lambda: all(len(work.steps) > 2 for work in works.values()))
     cluster.call("scancel", "--signal=USR2", made.job_id("2"))  # its plain id is that of the array
-    made.until(lambda: made.ended("2") == "stopped", 20)
+    made.until(lambda: made.ended("2") == "stopped")
     assert set(made.all_over().values()) == {"ok"}
     assert all(in_order(work) for work in works.values())
     assert [len(work.attempts) for work in works.values()] == [1, 1, 2]
@@ -62,7 +62,7 @@ def test_a_job_that_is_preempted_saves_in_its_grace_and_goes_on(study, cluster, 
     made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("sbatch", "--partition=high", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-    made.until(lambda: made.ended("0") == "stopped", 40)
+    made.until(lambda: made.ended("0") == "stopped")
     assert made.all_over() == {"0": "ok"}
     assert in_order(work)
     assert [one["from"] > 0 for one in work.attempts] == [False, True]
@@ -85,7 +85,7 @@ def test_a_cancelled_job_saves_and_is_not_queued_again(study, cluster, tmp_path)
     made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.steps) > 5)
     cluster.call("scancel", made.job_id("0"))
-    assert made.all_over(30) == {"0": "cancelled"}
+    assert made.all_over() == {"0": "cancelled"}
     assert (work.folder / "saved").exists()
     time.sleep(2)
     assert made.launcher.statuses(made.sweep.jobs)["0"].phase is Phase.gone
@@ -99,7 +99,7 @@ def test_a_lost_node_gives_its_job_to_another(study, cluster, tmp_path):
     lost = work.attempts[0]["node"]
     cluster.lose_node(lost)
     try:
-        made.until(lambda: made.launcher.statuses(made.sweep.jobs)["0"].phase is Phase.queued, 60)
+        made.until(lambda: made.launcher.statuses(made.sweep.jobs)["0"].phase is Phase.queued)
     finally:
         cluster.start_node(lost)
         cluster.wait_idle()

@@ -7,7 +7,7 @@ import pytest
 from rlpipe.launchers.base import Phase
 from rlpipe.launchers.slurm import queue
 from rlpipe.launchers.slurm.command import NoAnswer, Refused
-from rlpipe.launchers.slurm.queue import Queue, accounted
+from rlpipe.launchers.slurm.queue import Queue, accounted, tasks
 
 SACCT = """\
 2_0|COMPLETED|0:0|n1
@@ -166,3 +166,35 @@ def test_without_an_answer_the_last_one_stands(slurm, asking):
 
 def test_a_row_without_the_task_s_number_is_nobody_s():
     assert "1_0" not in accounted("1|REQUEUED|0:0|n1\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("13", ["13"]),
+        ("13_2", ["13_2"]),
+        ("13_[0-2%1]", ["13_0", "13_1", "13_2"]),
+        ("13_[0-2]", ["13_0", "13_1", "13_2"]),
+        ("13_[4]", ["13_4"]),
+        ("13_[1,3,5-6]", ["13_1", "13_3", "13_5", "13_6"]),
+        ("13_[0-10:5%2]", ["13_0", "13_5", "13_10"]),
+        ("13_[0-1,...]", ["13_0", "13_1"]),
+        ("13_[0-1,...", ["13_0", "13_1"]),
+        ("13+1", ["13+1"]),
+    ],
+)
+def test_an_array_s_jobs_that_are_written_as_one(written, meant):
+    assert tasks(written) == meant
+
+
+def test_sacct_and_scontrol_tell_of_jobs_that_never_began_as_one(monkeypatch):
+    told = "12_0|FAILED|0:9|node1\n13_[0-2%1]|CANCELLED by 0|0:0|None assigned\n"
+    assert {job: one.state for job, one in accounted(told).items()} == {
+        "12_0": "FAILED",
+        **{f"13_{task}": "CANCELLED" for task in range(3)},
+    }
+    line = (
+        "JobId=13 ArrayJobId=13 ArrayTaskId=0-2%1 JobState=CANCELLED Reason=DependencyNeverSatisfied NodeList=(null)\n"
+    )
+    monkeypatch.setattr(queue, "ask", lambda *command: line)
+    assert set(queue.remembered(["13_0", "13_1"])) == {"13_0", "13_1", "13_2"}

@@ -76,10 +76,10 @@ def test_an_arm_on_two_nodes_is_one_run_that_stops_and_goes_on_together(study, c
     work = Together(tmp_path / "run", 40)
     made = study({"0": work}, nodes=2, processes=2, cpus=2, memory="1500M")
     made.launcher.submit(made.sweep.jobs)
-    made.until(lambda: len(work.rows) > 4, 120)
+    made.until(lambda: len(work.rows) > 4)
     cluster.call("scancel", f"--signal={name}", made.job_id("0"))
-    made.until(lambda: made.ended("0") == "stopped", 60)
-    made.until(lambda: made.ended("0") == "ok", 180)
+    made.until(lambda: made.ended("0") == "stopped")
+    made.until(lambda: made.ended("0") == "ok")
     assert work.rows == [[step, 4, 2] for step in range(40)]
     assert made.outcome("0").attempt == 2
 
@@ -97,5 +97,5 @@ def test_an_arm_of_which_one_process_fails_fails_as_a_whole(study):
 
     made = study({"0": arm}, nodes=2, memory="1500M")
     made.launcher.submit(made.sweep.jobs)
-    assert made.all_over(120) == {"0": "failed"}
+    assert made.all_over() == {"0": "failed"}
     assert "ValueError: rank 1 is unwell" in made.log("0")

@@ -93,3 +93,18 @@ def test_an_outcome_of_an_earlier_submission_is_none_of_this_one(sweep):
     # The clock of a node may be behind, but the job's id says whose word it is.
     told(sweep, "1", Ended.failed, time=NOW - 10, job_id="4_0")
     assert is_final(sweep, job(sweep, "1"), sweep.outcome(job(sweep, "1")))
+
+
+@pytest.mark.parametrize("reason", ["forgotten by SLURM", "CANCELLED", "FAILED (exit 1)"])
+def test_what_waited_for_a_stage_that_was_killed_hard_is_cancelled_with_its_reason(sweep, reason):
+    """SLURM drops jobs whose dependency can never be satisfied, and may not even remember them."""
+    told(sweep, "sft", Ended.running)
+    settle(sweep, job(sweep, "sft"), gone("FAILED (SIGKILL)"))
+    for key in ("rm", "0"):
+        settle(sweep, job(sweep, key), gone(reason))
+        outcome = sweep.outcome(job(sweep, key))
+        assert outcome.ended is Ended.cancelled
+        assert "which it needs, " in outcome.error
+    assert "stage sft, which it needs, failed: FAILED (SIGKILL)" in sweep.outcome(job(sweep, "rm")).error
+    settle(sweep, job(sweep, "1"), gone("forgotten by SLURM"))
+    assert sweep.outcome(job(sweep, "1")).ended is Ended.failed, "it waited for nothing"

@@ -184,7 +184,8 @@ def test_a_methods_own_verdict_counts():
 
 def test_local_rows_that_are_missing_or_lack_a_column(tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps(PAIR) + "\n")
+    pairs = [{"prompt": f"Why {n}?", "chosen": "So.", "rejected": "No."} for n in range(64)]
+    rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     assert all(not problem.fatal for problem in found(f"dataset.source={rows}"))
     rows.write_text(json.dumps({"prompt": "Why?", "chosen": "So."}) + "\n")
     fatal = [problem for problem in found(f"dataset.source={rows}") if problem.fatal]
@@ -240,7 +241,9 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 
 
 def test_batches_that_do_not_divide(monkeypatch):
-    assert "method.micro_batch_size=6" in one("method.batch_size", "method.batch_size=30").fix
+    named = ("method.batch_size=30", "method.micro_batch_size=8")
+    assert "method.micro_batch_size=6" in one("method.batch_size", *named).fix
+    assert compose("model=blank", "method.batch_size=30").method.micro_batch_size == 6, "where none is named it fits"
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert "on 3 processes" in one("method.batch_size").what
     assert not [problem for problem in found("method.batch_size=48") if problem.where == "method.batch_size"]
@@ -366,13 +369,21 @@ def test_every_rule_is_named_once_and_says_what_holds():
 
 
 @pytest.mark.slow
-def test_checking_is_light():
+def test_checking_is_light(tmp_path):
+    """Neither a good config, nor one whose library, model or tracker must be looked into, imports anything heavy."""
+    folder = folders.model(tmp_path / "model")
+    lines = [
+        ["after=sft", "method=kto"],
+        ["model=hf", f"model.source={folder}", "+method.extra.optim=paged_adamw_8bit", "tracker=tensorboard"],
+        ["model=blank", "method=trl_grpo", "dataset=gsm8k", "reward=gsm8k", "+method.extra.use_vllm=true"],
+        ["model=hf", "model.source=organisation/none", "method=reward_model", "objective=after/preference/accuracy"],
+    ]
     program = (
-        "import sys; from rlpipe.config.compose import compose; from rlpipe.run.check.check import problems;"
+        "import json, sys; from rlpipe.config.compose import compose; from rlpipe.run.check.check import problems;"
         "from rlpipe.testing import HEAVY;"
-        "problems(compose('after=sft', 'method=kto')); print([name for name in HEAVY if name in sys.modules])"
+        "[problems(compose(*line), line) for line in json.loads(sys.argv[1])];"
+        "print([name for name in HEAVY if name in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3]
-    )
+    command = [sys.executable, "-c", program, json.dumps(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert done.stdout.strip() == "[]", done.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -12,14 +14,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import open_dict
 
-from rlpipe.config.compose import typed
+from rlpipe.config.compose import to_plain, typed
 from rlpipe.config.explain import composing
 from rlpipe.config.hydra import VERSION_BASE, register
 from rlpipe.config.overrides import as_options
+from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
 from rlpipe.run.check import capacity
 from rlpipe.run.check.check import problems
+from rlpipe.run.summary import next_commands
 from rlpipe.sweep.composition import Composer
 from tests.run.check import folders
 
@@ -45,27 +49,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found() -> Iterator[Callable[[str], list[Problem]]]:
-    """Return what composing and checking a command line find; rows that choose the same options share the work."""
+def composed() -> Iterator[Callable[[Sequence[str]], RunConfig]]:
+    """Return what overrides compose to; those that choose the same options share the work."""
     register()
     with hydra.initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE):
         loader = GlobalHydra.instance().config_loader()
         composer = Composer(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
 
-        def check(line: str) -> list[Problem]:
-            overrides = shlex.split(line)
-            if not any(one.startswith(("model=", "experiment=")) for one in overrides):
-                overrides = ["model=blank", *overrides]
-            try:
-                with composing(overrides):
-                    config = composer.compose(as_options(overrides))
-                    with open_dict(config):
-                        config.pop("hydra")
-                    return problems(typed(config), overrides)
-            except ConfigError as error:
-                return error.problems
+        def compose(overrides: Sequence[str]) -> RunConfig:
+            with composing(overrides):
+                config = composer.compose(as_options(overrides))
+                with open_dict(config):
+                    config.pop("hydra")
+                return typed(config)
 
-        yield check
+        yield compose
+
+
+@pytest.fixture(scope="module")
+def found(composed) -> Callable[[str], list[Problem]]:
+    """Return what composing and checking a command line find."""
+
+    def check(line: str) -> list[Problem]:
+        overrides = shlex.split(line)
+        if not any(one.startswith(("model=", "experiment=")) for one in overrides):
+            overrides = ["model=blank", *overrides]
+        try:
+            return problems(composed(overrides), overrides)
+        except ConfigError as error:
+            return error.problems
+
+    return check
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +110,41 @@ def test_the_table_is_long_enough():
     assert len(ROWS) - len(passing) >= 150
     assert len(passing) >= 60
     assert len({line for line, _, _ in ROWS}) == len(ROWS)
+
+
+def turns(place: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"Why {place}?"}, {"role": "assistant", "content": f"So {place}."}]
+
+
+SUGGESTING = [
+    "method=sft dataset=smoltalk",
+    "method=reward_model",
+    *(
+        pytest.param(line, marks=pytest.mark.slow)
+        for line in (
+            "method=sft dataset=gsm8k",
+            "method=dpo",
+            "method=kto dataset.sample_size=100",
+            "method=orpo dataset=piqa",
+            "method=grpo dataset=gsm8k reward=gsm8k",
+            "method=rloo dataset=countdown reward=countdown tool=calculator",
+            "method=sft dataset=files dataset.form=chat dataset.source={rows}",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("line", SUGGESTING)
+def test_every_command_that_rlpipe_suggests_passes_its_own_check(composed, found, folder, tmp_path, line):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"messages": turns(place)}) + "\n" for place in range(99)))
+    overrides = ["model=blank", *shlex.split(line.replace("{rows}", str(rows)))]
+    config = to_plain(composed(overrides))
+    shutil.copytree(folder / ("reward" if "reward_model" in line else "good"), tmp_path / "run" / "model")
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    suggested = next_commands(tmp_path / "run", {"status": "ok"}, {"overrides": overrides, "config": config})
+    assert 0 < len(suggested) <= 4
+    for name, words in suggested:
+        assert str(tmp_path / "run") not in words, "the path from here is shorter"
+        if name != "talk to it":
+            assert [one for one in found(words.removeprefix("rlpipe ")) if one.fatal] == [], words

@@ -183,12 +183,12 @@ def finished(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def run_it(*overrides: str) -> dict[str, Any]:
         from rlpipe.run.run import run
-        from tests.composed import compose
+        from tests.composed import compose, once
 
         folder = tmp_path / "run"
         named = any(one.startswith("reward=") for one in overrides)
         reward = [] if named else ["reward=length", "reward.length.words=2"]
-        asked = [*small, *reward, *overrides, f"run_dir='{folder}'"]
+        asked = once(*small, *reward, *overrides, f"run_dir='{folder}'")
         run(compose(*asked), asked)
         held = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("result", "manifest")}
         samples = folder / "samples.jsonl"

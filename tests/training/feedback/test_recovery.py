@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests import warm
+from tests.composed import once
 
 pytestmark = pytest.mark.slow
 
@@ -16,17 +17,17 @@ pytestmark = pytest.mark.slow
 def command(small: list[str], run_dir: Path, store: Path, judge) -> list[str]:
     asked = ["reward=judge", "reward.judge.model=m", f"reward.judge.url={judge.url}", "method.mode=pairwise"]
     asked += ["reward.judge.comparison='{first}|||{second}'", "reward.judge.concurrency=2", "method.chunk=2"]
-    return [sys.executable, "-m", "rlpipe", *small, *asked, f"run_dir={run_dir}", f"store={store}"]
+    return once(*small, *asked, f"run_dir={run_dir}", f"store={store}")
 
 
-def finish(arguments: list[str]) -> None:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+def finish(overrides: list[str]) -> None:
+    done = warm.run("rlpipe", *overrides)
     assert done.returncode == 0, done.stderr
 
 
-def kill_at(arguments: list[str], file: Path, lines: int) -> None:
+def kill_at(overrides: list[str], file: Path, lines: int) -> None:
     """Start a run and kill it once a file has so many lines."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.Process("rlpipe", *overrides)
     deadline = time.monotonic() + 200
     while not file.exists() or file.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, "the run ended before it could be killed"
