@@ -24,17 +24,15 @@ from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
 
 STEPS = 8
-LEFT_OUT = ("chat_judged", "chat_rlaif")
-"""Their judges or rows are made by runs of several minutes."""
-INSTEAD = {"piqa_ppo": ("reward=length",)}
-"""A reward that needs no run before."""
+LEFT_OUT = ("chat_judged", "chat_rlaif", "piqa_ppo")
+"""Their judges, rows or reward models are made by runs of several minutes."""
 
 
 def overrides(experiment: str, model: Path) -> list[str]:
     """Return the overrides of an experiment that starts from a folder's toy and makes a few steps."""
     toy = ("model=hf", f"model.source={model}", "model.dataset_source=sample", "model.learning_rate_scale=150")
     shape = ("model.parameters=910000", "model.context=512", "after=none", "hardware.device=cpu", "log.progress=false")
-    chosen = [f"experiment={experiment}", *toy, *shape, *INSTEAD.get(experiment, ())]
+    chosen = [f"experiment={experiment}", *toy, *shape]
     trains = Subject(compose(*chosen)).trains
     return [*chosen, f"method.max_steps={STEPS}"] if trains else chosen
 
@@ -53,13 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--only", nargs="*")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     names = [file.stem for file in sorted((conf_dir() / "experiment").glob("*.yaml"))]
     chosen = [name for name in names if not name.startswith("study_") and name not in LEFT_OUT]
     print("| experiment | estimated, s | took, s | ratio |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        for name in asked.only or chosen:
-            given = overrides(name, asked.model.absolute())
+        for name in arguments.only or chosen:
+            given = overrides(name, arguments.model.absolute())
             subject = Subject(compose(*given))
             found = estimate.time(subject, estimate.steps(subject), {}, gpu=False)
             took = truth(given, Path(folder, name))

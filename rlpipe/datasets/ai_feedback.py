@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rlpipe.config.kinds import DatasetConfig
 from rlpipe.datasets.base import Dataset, Row
+from rlpipe.datasets.calls import as_tools
 from rlpipe.datasets.forms import Preference
 from rlpipe.datasets.messages import as_pair
 
@@ -38,4 +39,5 @@ class AIFeedback(Dataset):
 
     def example(self, row: Row, id: str) -> Preference:
         """Split the pair into its common prompt and two responses."""
-        return Preference(id, *as_pair(row.get("prompt"), row["chosen"], row["rejected"]))
+        pair = as_pair(row.get("prompt"), row["chosen"], row["rejected"])
+        return Preference(id, *pair, tools=as_tools(row.get("tools")))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rlpipe.config.kinds import DatasetConfig
 from rlpipe.datasets.base import Dataset, Row
+from rlpipe.datasets.calls import as_tools
 from rlpipe.datasets.forms import Chat
 from rlpipe.datasets.messages import as_messages
 from rlpipe.datasets.samples import smoltalk as samples
@@ -32,8 +33,8 @@ class SmolTalk(Dataset):
     columns = ("messages",)
 
     def example(self, row: Row, id: str) -> Chat:
-        """Take the conversation as it is."""
-        return Chat(id, as_messages(row["messages"], "user"))
+        """Take the conversation as it is, with the tools that the row offers."""
+        return Chat(id, as_messages(row["messages"], "user"), tools=as_tools(row.get("tools")))
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:
         """Yield made-up small talk and simple instructions."""

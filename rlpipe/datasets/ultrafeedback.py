@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rlpipe.config.kinds import DatasetConfig
 from rlpipe.datasets.base import Dataset, Row
+from rlpipe.datasets.calls import as_tools
 from rlpipe.datasets.forms import Preference
 from rlpipe.datasets.messages import as_pair
 from rlpipe.datasets.samples import ultrafeedback as samples
@@ -33,7 +34,8 @@ class UltraFeedback(Dataset):
 
     def example(self, row: Row, id: str) -> Preference:
         """Split the pair into its common prompt and two completions."""
-        return Preference(id, *as_pair(row.get("prompt"), row["chosen"], row["rejected"]))
+        pair = as_pair(row.get("prompt"), row["chosen"], row["rejected"])
+        return Preference(id, *pair, tools=as_tools(row.get("tools")))
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:
         """Yield made-up pairs: a polite, right, whole answer and one that fails in one of several ways."""

@@ -117,7 +117,7 @@ class Vllm(SegmentEngine):
         if loaded.peft is None:
             weights = [(name, weight.detach()) for name, weight in loaded.model.named_parameters()]
             self._llm.collective_rpc(take, args=(weights,))
-        elif hasattr(loaded.model, "peft_config"):
+        elif adapted(loaded):
             self._take_adapter(loaded.model)
         self._llm.reset_prefix_cache()
 
@@ -194,6 +194,13 @@ class Vllm(SegmentEngine):
         """Say which vLLM draws, and how weights reach it."""
         way = "full weights in memory" if loaded.peft is None else "the adapter alone"
         return [f"completions are drawn by vLLM {installed()} in this process; it is handed {way} before each batch"]
+
+
+def adapted(loaded: Loaded) -> bool:
+    """Return whether adapters have been put on the model; else it is as its folder has it."""
+    from peft import PeftModel
+
+    return isinstance(loaded.model, PeftModel)
 
 
 def sampling_parameters(sampling: SamplingConfig, endings: Endings) -> dict[str, Any]:

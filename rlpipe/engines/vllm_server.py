@@ -23,7 +23,7 @@ from rlpipe.engines import worker
 from rlpipe.engines.base import SeparateConfig
 from rlpipe.engines.segments import Request, Segment, SegmentEngine
 from rlpipe.engines.serving import Child, Client, Unreachable, wait_until_healthy
-from rlpipe.engines.vllm import alone, arguments, sampling_parameters, unserved
+from rlpipe.engines.vllm import adapted, alone, arguments, sampling_parameters, unserved
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
@@ -110,8 +110,8 @@ class VllmServer(SegmentEngine):
     def sync(self, loaded: Loaded) -> None:
         """Write the model's weights, or its adapter alone, where the server reads them, and have it do so."""
         assert self._scratch is not None
-        if loaded.peft is not None and not hasattr(loaded.model, "peft_config"):
-            return  # no adapter has been put on the model: it is as the server has read it
+        if loaded.peft is not None and not adapted(loaded):
+            return
         self._syncs += 1
         before, self._given = self._given, self._scratch / f"weights-{self._syncs}"
         self._adapter = loaded.peft is not None

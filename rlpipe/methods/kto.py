@@ -64,6 +64,9 @@ class KTO(OfflineMethod):
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
         found = reference_problems(self.config.reference, used=True, moves=False, config=config)
+        if self.config.desirable_weight == self.config.undesirable_weight == 0:
+            what = "neither good nor bad completions have a weight, so nothing can be learnt"
+            found.append(Problem("method.desirable_weight", what, "give one of them a weight (1 is usual)"))
         if self.config.micro_batch_size < 2:
             what = "the KL term needs another row of the same micro-batch"
             found.append(Problem("method.micro_batch_size", what, "set 2 or more (8 is usual)"))

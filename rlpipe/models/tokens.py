@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rlpipe.core.errors import DataError
+from rlpipe.core.errors import DataError, ModelError
 from rlpipe.datasets.forms import Chat, Completion, Example, Labelled, Message, Preference, Text
 from rlpipe.models.layout import Tools, alike, check_calls, render, template_errors
 from rlpipe.models.turns import Span, spoken_spans
@@ -174,9 +174,10 @@ def _by_markers(
         part, functions = [conversations[row] for row in rows], tools[rows[0]]
         try:
             found = template(part, tools=functions or None, tokenize=True, **wanted)
-        except template_errors():
+        except template_errors() as error:
             render(part, tokenizer, False, [functions] * len(part), [names[row] for row in rows])  # says which row
-            raise
+            what = f"cannot tell which tokens the assistant wrote: {type(error).__name__}: {error}"
+            raise ModelError("model.chat_template", what, "use another template, such as chatml") from error
         for row, ids, mask in zip(rows, found["input_ids"], found["assistant_masks"], strict=True):
             tokens[row] = Tokens([], (ids,), tuple(bool(bit) for bit in mask))
     return [tokens[row] for row in range(len(conversations))]

@@ -50,7 +50,7 @@ def data(config: RunConfig) -> Data:
         from rlpipe.datasets.load import load
 
         with plugins.blame("dataset", config.dataset.name):
-            splits = load(dataset, takes, config.seed)
+            splits = load(dataset, takes, config.seed, train=bool(resolved.method.takes))
         train, test = splits.train.report, splits.test.report
         first = tuple((splits.train.examples or splits.test.examples)[:FIRST])
         found = Data(train.identity, test.identity, train.kept, test.kept, first)

@@ -547,6 +547,15 @@ def test_parts_that_are_left_out_are_counted() -> None:
     assert cleaner.parts == 2
 
 
+@pytest.mark.parametrize("name", ["smoltalk", "ultrafeedback", "ai_feedback"])
+def test_datasets_of_conversations_keep_the_tools_of_their_rows(name: str) -> None:
+    from rlpipe.config.resolved import default
+
+    row = chat("u:Hi", "a:Yo", tools=f"[{TOOL_TEXT}]")
+    row |= {"chosen": row["messages"], "rejected": chat("u:Hi", "a:No")["messages"]}
+    assert default("dataset", name, source="sample").example(row, "train/0").tools == [TOOL]
+
+
 def test_a_prompt_offers_the_tools_of_its_row() -> None:
     from rlpipe.datasets.forms import apply, route
     from rlpipe.engines.prompts import lay_out

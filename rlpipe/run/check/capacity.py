@@ -86,6 +86,14 @@ def device(subject: Subject) -> Iterator[Problem]:
         )
 
 
+def threads(subject: Subject) -> Iterator[Problem]:
+    """There are no more threads than cores."""
+    cores, wanted = os.cpu_count(), subject.config.hardware.threads * distributed.world_size()
+    if subject.here and cores is not None and wanted > cores:
+        what = f"{wanted} threads are more than the {cores} cores of this machine, and wait for each other"
+        yield Problem("hardware.threads", what, f"set hardware.threads={max(1, cores // 2)} or less", fatal=False)
+
+
 def memory(subject: Subject) -> Iterator[Problem]:
     """The training step fits into the device's memory, by a torch-free estimate.
 

@@ -43,7 +43,8 @@ RULES: tuple[Rule, ...] = (
     stages.store,
     places.data,
     rows.rows,
-    models.own,
+    rows.limits,
+    models.settings,
     models.policy,
     models.frozen,
     models.reference,
@@ -54,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     capacity.batches,
     capacity.quantization,
     capacity.device,
+    capacity.threads,
     capacity.memory,
     capacity.drawing,
     places.run_dir,
@@ -82,9 +84,9 @@ def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True
 def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
     subject = Subject(config, overrides, here, chain[-1][1] if chain else overrides)
     found = [problem for rule in RULES for problem in rule(subject)]
-    named = {problem.where for problem in found}
-    # What a plugin says itself of a number tells more than its range.
-    found = [problem for problem in ranges.ranges(subject) if problem.where not in named] + found
+    # What a plugin says itself of a number tells more than its range; a warning does not stand for an error.
+    named = {(problem.where, fatal) for problem in found for fatal in {False, problem.fatal}}
+    found = [problem for problem in ranges.ranges(subject) if (problem.where, problem.fatal) not in named] + found
     yield from found
     # What a run inherits from the one that asks for it is named once.
     before = _before(config, overrides, chain, here)

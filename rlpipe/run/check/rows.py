@@ -45,6 +45,19 @@ def rows(subject: Subject) -> Iterator[Problem]:
         yield from _length(subject, found.shortest)
 
 
+def limits(subject: Subject) -> Iterator[Problem]:
+    """Limits on rows leave enough of them for a batch."""
+    method, dataset = subject.method, subject.dataset
+    if method is None or dataset is None or not method.takes or _is_local(dataset):
+        return
+    config = dataset.config
+    made = config.source == "sample" and not config.stage and type(dataset).make_rows is Dataset.make_rows
+    knconfig = [limit for limit in (config.train_limit, config.sample_size if made else None) if limit is not None]
+    one_each = dataset.form in method.takes or isinstance(subject.config.method, OnlineConfig)
+    if knconfig and one_each:  # a pair, say, becomes two labelled examples
+        yield from _batch(subject, min(knconfig))
+
+
 @dataclass(frozen=True)
 class Found:
     """What reading the rows of a local source came to."""

@@ -95,6 +95,7 @@ def pair_row(row: Row, judged: Row, outcome: Outcome, provenance: Mapping[str, A
         "prompt_id": row["id"],
         "chosen": _conversation(row, chosen),
         "rejected": _conversation(row, rejected),
+        **({"tools": row["tools"]} if "tools" in row else {}),
         "score_chosen": scores[outcome.chosen]["value"] if scores else None,
         "score_rejected": scores[outcome.rejected]["value"] if scores else None,
         "responses": [outcome.chosen, outcome.rejected],

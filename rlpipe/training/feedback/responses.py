@@ -47,6 +47,7 @@ def draw(prompts: Sequence[Prompt], sampler: Sampler, count: int, seed: int) -> 
         {
             "id": prompt.id,
             "prompt": prompt.prompt,
+            **({"tools": prompt.tools} if prompt.tools else {}),
             "responses": [{"text": one.text, "ids": one.ids, "finish": one.finish.value} for one in group],
         }
         for prompt, group in zip(prompts, groups, strict=True)

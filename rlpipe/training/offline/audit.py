@@ -140,11 +140,13 @@ def _data(trainer: Trainer, tokenized: Any) -> dict[str, Any]:
 
 def _left_over(found: OfflineAudit, trainer: Trainer) -> Iterator[Problem]:
     """Say where rows that fill no batch are many, and no later epoch comes to them."""
-    left = found.data.get("left_over", {"rows": 0})
-    never = left["rows"] and (left["same"] or trainer.args.num_train_epochs <= 1)
-    if never and left["rows"] > LEFT_OVER * left["of"]:
-        size = getattr(trainer, "order").batch_size  # noqa: B009
-        share = left["rows"] / left["of"]
+    order: Any = getattr(trainer, "order", None)
+    if order is None:
+        return
+    left, steps = found.data["left_over"], trainer.args.max_steps
+    passes = steps / order.batches if steps > 0 else trainer.args.num_train_epochs
+    if left["rows"] > LEFT_OVER * left["of"] and (left["same"] or passes == 1):  # fewer steps were asked for
+        share, size = left["rows"] / left["of"], order.batch_size
         what = f"{left['rows']} of {left['of']} rows ({share:.0%}) are never trained on: they fill no batch of {size}"
         fitting = next(smaller for smaller in range(size, 0, -1) if left["of"] % smaller <= LEFT_OVER * left["of"])
         yield Problem("audit.left_over", what, f"set method.batch_size={fitting}, or use more data", fatal=False)
@@ -153,11 +155,10 @@ def _left_over(found: OfflineAudit, trainer: Trainer) -> Iterator[Problem]:
 def _turns(sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """Count the assistant's turns of the conversations that were looked at, by what becomes of them."""
     turns = {"all": 0, "trained": 0, "calls": 0, "changed": 0}
-    for sequence in sequences if examples else ():
-        example = examples[sequence.row]
-        if not isinstance(example, Chat):
-            return {}
-        text = tokenizer.decode(sequence.ids)
+    chats = [examples[sequence.row] for sequence in sequences] if examples and isinstance(examples[0], Chat) else []
+    for example in chats:
+        assert isinstance(example, Chat)
+        (text,) = render([example.messages], tokenizer, False, [example.tools], [example.id])
         for message in example.messages:
             if message["role"] == "assistant":
                 turns["all"] += 1
@@ -171,12 +172,13 @@ def _not_offered(
     sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[Problem]:
     """Say where rows offer tools that the chat template does not show to the model."""
-    offering = [sequence for sequence in sequences if examples and examples[sequence.row].tools]
+    offering = [examples[sequence.row] for sequence in sequences if examples and examples[sequence.row].tools]
     silent = []
-    for sequence in offering:
-        text = tokenizer.decode(sequence.ids)
-        if not all(tool["function"]["name"] in text for tool in examples[sequence.row].tools):
-            silent.append(examples[sequence.row].id)
+    for example in offering:
+        user = [{"role": "user", "content": "."}]
+        (text,) = render([user], tokenizer, True, [example.tools], [example.id])
+        if not all(tool["function"]["name"] in text for tool in example.tools):
+            silent.append(example.id)
     if silent:
         what = f"{len(silent)} of {len(offering)} rows offer tools that the chat template does not show ({silent[0]})"
         fix = "use a template that shows them, such as model.chat_template=chatml"

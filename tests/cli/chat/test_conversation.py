@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from rlpipe.cli.chat.conversation import Conversation, cut_by
+from rlpipe.cli.chat.main import parser, run
 from rlpipe.config.kinds import ProtocolName, ToolConfig
-from rlpipe.core.errors import DataError
+from rlpipe.core.errors import DataError, PluginError
 from rlpipe.datasets.forms import Prompt
+from rlpipe.engines.base import drawn_by
 from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import Rollout, SamplingConfig, ToolCall
 from rlpipe.engines.sampler import Sampler
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
 from rlpipe.tools.calculator import Calculator
+from tests.engines.engines import Copied
 from tests.engines.families import config_of, loaded
 from tests.engines.scripted import script
 
@@ -54,6 +57,15 @@ def test_an_answer_is_the_samplers_and_is_streamed_whole(one):
     assert streamed == expected.text
     assert calls == []
     assert cut_by(rollout, DRAWN) == "cut after 12 tokens (--max-tokens)"
+
+
+def test_another_engine_answers_where_one_is_named(one):
+    engine = Copied()
+    with drawn_by(engine, one) as loaded:
+        rollout, streamed, _ = said(Conversation(loaded, DRAWN, seed=3), "Hello")
+    assert engine.events == ["start", "wake", "sync", "sleep", "close"]
+    assert rollout.ids == said(Conversation(one, DRAWN, seed=3), "Hello")[0].ids
+    assert streamed == rollout.text
 
 
 def test_the_next_prompt_goes_on_from_what_was_written(one):
@@ -139,3 +151,9 @@ def test_the_same_question_gets_another_answer_and_the_same_conversation_the_sam
         answers.append(twice)
     assert answers[0] == answers[1]
     assert answers[0][0] != answers[0][1]
+
+
+def test_an_engine_that_is_not_there_is_named(small_model):
+    arguments = parser().parse_args([str(small_model), "--prompt", "Hi", "--engine", "vlm"])
+    with pytest.raises(PluginError, match=r"there is no engine plugin 'vlm'(.|\n)*did you mean 'vllm'"):
+        run(arguments)

@@ -118,14 +118,19 @@ def turns(place: int) -> list[dict[str, str]]:
 
 SUGGESTING = [
     "method=sft dataset=smoltalk",
-    "method=sft dataset=gsm8k",
-    "method=dpo",
-    "method=kto dataset.sample_size=100",
-    "method=orpo dataset=piqa",
     "method=reward_model",
-    "method=grpo dataset=gsm8k reward=gsm8k",
-    "method=rloo dataset=countdown reward=countdown tool=calculator",
-    "method=sft dataset=files dataset.form=chat dataset.source={rows}",
+    *(
+        pytest.param(line, marks=pytest.mark.slow)
+        for line in (
+            "method=sft dataset=gsm8k",
+            "method=dpo",
+            "method=kto dataset.sample_size=100",
+            "method=orpo dataset=piqa",
+            "method=grpo dataset=gsm8k reward=gsm8k",
+            "method=rloo dataset=countdown reward=countdown tool=calculator",
+            "method=sft dataset=files dataset.form=chat dataset.source={rows}",
+        )
+    ),
 ]
 
 

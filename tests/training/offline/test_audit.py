@@ -100,7 +100,7 @@ def test_every_completion_cut(build, tmp_path):
     found = audited(trainer)
     assert found.data["cut"] > 0
     assert found.stop_share < 1
-    assert [problem.where for problem in (*found.errors, *found.warnings)] == ["audit.stop", "audit.left_over"]
+    assert [problem.where for problem in (*found.errors, *found.warnings)] == ["audit.stop"]
 
 
 @pytest.mark.parametrize(("count", "same", "epochs", "said"), [(20, False, 1, True), (20, False, 3, False)])
