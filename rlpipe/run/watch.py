@@ -24,7 +24,7 @@ from rlpipe.config.schema import Better, WatchConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import TrainingError, guess
 from rlpipe.core.files import explained, move, remove, sha256
-from rlpipe.core.terminal import say
+from rlpipe.core.terminal import say_detail
 from rlpipe.evaluations import portions
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
@@ -149,7 +149,7 @@ class Watch(TrainerCallback):
         assert best is not None
         if self.config.restore_best and best.step == step:
             self._keep(step)
-        say(self._line(step, numbers, improved=before is None or best.step == step))
+        say_detail(self._line(step, numbers, improved=before is None or best.step == step))
         return numbers
 
     def _numbers(self, one: Planned, loaded: Loaded, step: int) -> dict[str, float]:
@@ -207,7 +207,7 @@ class Watch(TrainerCallback):
         with torch.no_grad():
             for name, weight in _trained(self.trainer):
                 weight.copy_(weights[name])
-        say(f"the weights of step {best.step} are kept: they measured best on the watched rows")
+        say_detail(f"the weights of step {best.step} are kept: they measured best on the watched rows")
 
     def _keep(self, step: int) -> None:
         from safetensors.torch import save_file

@@ -49,7 +49,7 @@ FILLED = 0.5
 """Share of the longest completion that the mean one has."""
 START = {"cpu": 12.0, "gpu": 25.0}
 """Seconds of importing, loading and writing."""
-ROW = 1.5e-3
+READING = 1.5e-3
 """Seconds of reading, cleaning and tokenising a row."""
 TOGETHER = 64
 """Completions that are drawn at once."""
@@ -142,7 +142,7 @@ def _once(subject: Subject, found: Lengths, device: str, speed: float) -> float:
     rows = data.rows if data is not None else 0
     held_out = data.held_out if data is not None else config.dataset.test_limit or 0
     precomputes = subject.trains and getattr(subject.method, "precomputes", False)
-    seconds = ROW * rows + (2 * parameters * rows * found.whole / speed if precomputes else 0.0)
+    seconds = READING * rows + (2 * parameters * rows * found.whole / speed if precomputes else 0.0)
     times = 2 if subject.trains and config.until is Until.evaluate else 1
     for evaluation in subject.evaluations.values():
         if not measures(subject, evaluation):

@@ -61,9 +61,8 @@ def watched(folder: Path) -> dict[int, dict[str, float]]:
     return {step: numbers for step, numbers in named.items() if numbers}
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param("sft", marks=pytest.mark.slow), "dpo", pytest.param("rloo", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["sft", "dpo", "rloo"])
 def test_a_watched_run_ends_with_the_weights_of_one_that_is_not(tmp_path, case):
     overrides = [*CASES[case], *(ONLINE if case == "rloo" else ())]
     execute(tmp_path / "plain", *overrides)
