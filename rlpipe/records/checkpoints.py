@@ -57,8 +57,8 @@ def seal(checkpoint: Path, world_size: int = 1, history: Mapping[str, Row] = NOT
 
 def history_of(checkpoint: Path) -> dict[str, Row]:
     """Return the seals of what the run had logged when a whole checkpoint was made; empty where it does not say."""
-    told: dict[str, Row] = json.loads((checkpoint / SEAL).read_bytes()).get("history", {})
-    return told
+    found: dict[str, Row] = json.loads((checkpoint / SEAL).read_bytes()).get("history", {})
+    return found
 
 
 def publish(checkpoint: Path, folder: Path) -> Path:
