@@ -26,8 +26,7 @@ from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
 from rlpipe.methods.trl import TrlConfig
 from rlpipe.models.memory import Memory
-from rlpipe.records import manifest
-from rlpipe.records.history import ROW
+from rlpipe.records import history, manifest
 from rlpipe.records.record import read_result
 from rlpipe.run.check import capacity
 from rlpipe.run.check.choices import measures
@@ -213,7 +212,7 @@ def _pace(metrics: Path, cost: Mapping[str, float]) -> Pace:
     """Return a run's pace between its first and last logged step, where it logged two."""
     first, last = first_row(metrics), last_row(metrics)
     step = cost["seconds"] / cost["steps"]
-    whole = [row for row in (first, last) if row is not None and misfit(row, ROW) is None and "time" in row]
+    whole = [row for row in (first, last) if row is not None and misfit(row, history.ROW) is None and "time" in row]
     if len(whole) == 2 and whole[1]["step"] > whole[0]["step"]:
         # An interrupted run's waiting lies between its steps too.
         seconds, steps = (whole[1][name] - whole[0][name] for name in ("time", "step"))

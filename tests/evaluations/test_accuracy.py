@@ -151,8 +151,8 @@ def test_the_verifier_is_the_runs_own_then_the_datasets():
     ],
 )
 def test_what_cannot_work_is_found_before_anything_starts(overrides, where, words):
-    rows = [] if overrides[0].startswith("dataset=") else ["dataset=countdown"]
-    asked = ["model=blank", "method=none", "evaluation=accuracy", *rows, *overrides]
+    named = [] if overrides[0].startswith("dataset=") else ["dataset=countdown"]
+    asked = ["model=blank", "method=none", "evaluation=accuracy", *named, *overrides]
     found = [problem for problem in problems(compose(*asked), asked) if problem.fatal]
     assert [problem.where for problem in found] == [where]
     assert words in str(found[0])
