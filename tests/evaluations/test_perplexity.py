@@ -78,5 +78,6 @@ def test_plain_perplexity_draws_nothing(blank_loaded, tmp_path, monkeypatch):
 
 
 def test_reasoning_settings_are_checked():
-    found = Perplexity(PerplexityConfig(name="perplexity", cue=" ")).problems()
-    assert [one.where for one in found] == ["cue"]
+    settings = {"cue": " ", "sampling": perplexity.LikeliestConfig(stop=[""])}
+    found = Perplexity(PerplexityConfig(name="perplexity", **settings)).problems()
+    assert [one.where for one in found] == ["sampling.stop", "cue"]
