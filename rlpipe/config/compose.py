@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from rlpipe.config import plugins
@@ -25,6 +25,10 @@ from rlpipe.core.errors import ConfigError, PluginError, Problem, guess
 known: dict[tuple[str, ...], DictConfig] = {}
 """What lists of overrides compose to. A sweep's job fills this with what was rehearsed, so that a run which its own run
 needs is composed from the options as they were then, not as they are when the job starts."""
+
+
+BEFORE_ENGINES = {"engine": {"name": "transformers"}}
+"""What records and frozen jobs do not say that are older than engines."""
 
 
 def compose(*overrides: str) -> RunConfig:
@@ -53,6 +57,9 @@ def typed(config: DictConfig) -> RunConfig:
     if OmegaConf.get_type(config) is not RunConfig:
         fix = "begin its defaults list with `- schema/run@_here_`, as rlpipe's own config.yaml does"
         raise ConfigError([Problem("config", "the primary config does not say that it is a run", fix)])
+    if "engine" not in config:
+        with flag_override(config, ["struct", "readonly"], False):
+            config.engine = _node("engine", BEFORE_ENGINES["engine"])
     unknown = [Problem(path, "no field takes this key", fix) for path, fix in _undeclared(config)]
     if unknown:
         raise ConfigError(unknown)
@@ -70,8 +77,7 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
     register()
     config = OmegaConf.structured(RunConfig)
     problems: list[Problem] = []
-    before_engines = {"engine": {"name": "transformers"}}  # what records of then did not say
-    for key, value in {**before_engines, **plain}.items():
+    for key, value in {**BEFORE_ENGINES, **plain}.items():
         try:
             if key in plugins.SEVERAL:
                 config[key] = {name: _node(key, node) for name, node in value.items()}
