@@ -51,13 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--only", nargs="*")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     names = [file.stem for file in sorted((conf_dir() / "experiment").glob("*.yaml"))]
     chosen = [name for name in names if not name.startswith("study_") and name not in LEFT_OUT]
     print("| experiment | estimated, s | took, s | ratio |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        for name in asked.only or chosen:
-            given = overrides(name, asked.model.absolute())
+        for name in arguments.only or chosen:
+            given = overrides(name, arguments.model.absolute())
             subject = Subject(compose(*given))
             found = estimate.time(subject, estimate.steps(subject), {}, gpu=False)
             took = truth(given, Path(folder, name))

@@ -19,6 +19,7 @@ from rlpipe.config.fields import declarations
 from rlpipe.config.kinds import LoraConfig
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core import errors
+from tests.house.parsed import parsed
 
 PACKAGE = Path(rlpipe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -117,7 +118,7 @@ def test_the_package_offers_these_names():
 
 
 def test_type_checkers_see_the_same_names_from_the_same_places():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    tree = parsed(PACKAGE / "__init__.py")
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     seen = {one.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for one in node.names}
     assert seen == rlpipe._MODULES
@@ -146,7 +147,7 @@ def test_no_module_takes_names_from_the_package_itself():
     takers = [
         str(file.relative_to(PACKAGE))
         for file in MODULES
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.ImportFrom) and node.module == "rlpipe"
         if {name.name for name in node.names} & set(rlpipe.__all__)
     ]
@@ -154,8 +155,8 @@ def test_no_module_takes_names_from_the_package_itself():
 
 
 def test_every_module_says_what_it_is_for():
-    texts = {str(file.relative_to(PACKAGE)): file.read_text(encoding="utf-8") for file in MODULES}
-    silent = [name for name, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
+    trees = {str(file.relative_to(PACKAGE)): parsed(file) for file in MODULES}
+    silent = [name for name, tree in trees.items() if tree.body and not ast.get_docstring(tree)]
     assert silent == []
 
 

@@ -74,8 +74,8 @@ class StopRequest:
             yield
         finally:
             self.at_once = before[0]
-        asked = distributed.any_rank(self.requested) if together else self.requested
-        if self.at_once and asked and not before[1]:
+        requested = distributed.any_rank(self.requested) if together else self.requested
+        if self.at_once and requested and not before[1]:
             raise Interrupted
 
     def install(self) -> None:

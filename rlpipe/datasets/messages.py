@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlpipe.datasets.base import Row
 from rlpipe.datasets.calls import as_calls, spoken_calls, with_ids
 from rlpipe.datasets.forms import Message
 
@@ -25,6 +26,7 @@ ROLES = {
 """What datasets call the roles, and what chat templates do."""
 SHAREGPT: dict[Any, str] = {"from": "role", "value": "content"}
 CALLS = ("tool_calls", "function_call")
+PLAIN = ("system", "user", "assistant")
 NO_TEXT = "a message whose content is not text"
 
 
@@ -39,10 +41,14 @@ def as_messages(value: Any, role: str) -> list[Message]:
     messages = [value] if isinstance(value, dict) else value
     if not isinstance(messages, list):
         raise ValueError("neither text nor a list of messages")
-    return with_ids([_message(message) for message in messages])
+    made = [_message(message) for message in messages]
+    return with_ids(made) if any(len(message) > 2 for message in made) else made
 
 
 def _message(message: Any) -> Message:
+    plain = isinstance(message, dict) and len(message) == 2 and message.get("role") in PLAIN
+    if plain and isinstance(message.get("content"), str):
+        return dict(message)  # as almost all are
     named = _named(message)
     if named is None:
         raise ValueError("a message without role and content")
@@ -89,13 +95,14 @@ def _part(part: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def other_parts(row: Any) -> int:
+def other_parts(row: Row) -> int:
     """Count the parts of messages in a raw row that are no text, and so are left out."""
-    if isinstance(row, dict):
-        content = row.get("content", row.get("value")) if "role" in row or "from" in row else None
-        parts = content if isinstance(content, list) else []
-        return sum(_part(part) is None for part in parts) + sum(map(other_parts, row.values()))
-    return sum(map(other_parts, row)) if isinstance(row, list) else 0
+    columns = (
+        value if isinstance(value, list) else [value] for value in row.values() if isinstance(value, list | dict)
+    )
+    messages = (message for column in columns for message in column if isinstance(message, dict))
+    contents = (message.get("content", message.get("value")) for message in messages)
+    return sum(_part(part) is None for parts in contents if isinstance(parts, list) for part in parts)
 
 
 def is_number(value: Any) -> bool:

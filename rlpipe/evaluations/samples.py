@@ -114,7 +114,8 @@ class Samples(Evaluation):
 
 
 def _end(row: Row) -> str:
-    return _short(row["completion"]) + (" … (cut by length)" if row["finish"] == "length" else "")
+    shown = _short(row["completion"]).strip(" ⏎") or "(empty)"
+    return shown + (" … (cut by length)" if row["finish"] == "length" else "")
 
 
 def _short(text: str) -> str:

@@ -53,41 +53,43 @@ class Blank(Model):
         return list(self._problems())
 
     def _problems(self) -> Iterator[Problem]:
-        own = self.config
-        if own.source is not None or own.revision is not None:
+        config = self.config
+        if config.source is not None or config.revision is not None:
             what = "model=blank makes its weights up and reads none"
             yield Problem("source", what, "leave source and revision out, or load weights with model=hf")
-        if own.quantize is not Quantize.none:
+        if config.quantize is not Quantize.none:
             yield Problem("quantize", "weights that are not trained yet cannot be quantised", "model.quantize=none")
-        if own.context is None:
+        if config.context is None:
             yield Problem("context", "is not given: a new network has no length of its own", "give one, such as 512")
-        if own.heads > 0 and own.hidden_size % (2 * own.heads):
-            what = f"{own.heads} does not divide hidden_size={own.hidden_size} into even parts"
+        if config.heads > 0 and config.hidden_size % (2 * config.heads):
+            what = f"{config.heads} does not divide hidden_size={config.hidden_size} into even parts"
             fix = "take heads so that hidden_size / heads is even (rotary positions turn pairs of numbers)"
             yield Problem("heads", what, fix)
-        if own.kv_heads > 0 and own.heads % own.kv_heads:
-            yield Problem("kv_heads", f"{own.kv_heads} does not divide heads={own.heads}", "take a divisor of heads")
+        if config.kv_heads > 0 and config.heads % config.kv_heads:
+            yield Problem(
+                "kv_heads", f"{config.kv_heads} does not divide heads={config.heads}", "take a divisor of heads"
+            )
 
     def facts(self) -> Facts:
         """Return the shape of the network; its embedding is tied to the head, and counts once."""
-        own = self.config
-        words, hidden = max((vocabulary(TOKENIZER) or {"": 0}).values()) + 1, own.hidden_size
-        grouped = hidden // max(1, own.heads) * own.kv_heads
+        config = self.config
+        words, hidden = max((vocabulary(TOKENIZER) or {"": 0}).values()) + 1, config.hidden_size
+        grouped = hidden // max(1, config.heads) * config.kv_heads
         shapes = {
             **{f"self_attn.{name}": (hidden, hidden) for name in ("q_proj", "o_proj")},
             **{f"self_attn.{name}": (grouped, hidden) for name in ("k_proj", "v_proj")},
-            **{f"mlp.{name}": (own.intermediate_size, hidden) for name in ("gate_proj", "up_proj")},
-            "mlp.down_proj": (hidden, own.intermediate_size),
+            **{f"mlp.{name}": (config.intermediate_size, hidden) for name in ("gate_proj", "up_proj")},
+            "mlp.down_proj": (hidden, config.intermediate_size),
         }
-        modules = {f"model.layers.{n}.{name}": shape for n in range(own.layers) for name, shape in shapes.items()}
+        modules = {f"model.layers.{n}.{name}": shape for n in range(config.layers) for name, shape in shapes.items()}
         matrices = sum(rows * columns for rows, columns in modules.values())
         return Facts(
-            parameters=words * hidden + matrices + (2 * own.layers + 1) * hidden,
-            context=own.context,
+            parameters=words * hidden + matrices + (2 * config.layers + 1) * hidden,
+            context=config.context,
             vocabulary=words,
-            layers=own.layers,
+            layers=config.layers,
             hidden_size=hidden,
-            intermediate_size=own.intermediate_size,
+            intermediate_size=config.intermediate_size,
             reward_head=False,
             linear_modules=modules,
         )

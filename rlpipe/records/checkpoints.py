@@ -2,8 +2,9 @@
 
 A trainer writes a checkpoint file by file, and a kill may come between any two. So a checkpoint
 counts only once `whole.json` stands in it: written last, with the size and SHA-256 of every other
-file. `newest_whole` believes nothing else. Nothing here imports torch; `callbacks.WholeCheckpoints`
-calls `seal` and `prune` from inside a trainer.
+file. `newest_whole` believes nothing else. Each attempt writes into a folder of its own, from where a whole checkpoint
+is moved: one that was suspended while it wrote adds nothing to what its successor writes.
+Nothing here imports torch; `callbacks.WholeCheckpoints` calls `seal` and `prune` from inside a trainer.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.files import Row, explained, json_text, remove, sha256, write_atomic
+from rlpipe.core.files import Row, explained, json_text, move, remove, sha256, write_atomic
 from rlpipe.records.history import NOTHING
 
 SEAL = "whole.json"
+WRITING = ".writing-"
+"""How the names of folders begin in which attempts write checkpoints."""
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -54,8 +57,18 @@ def seal(checkpoint: Path, world_size: int = 1, history: Mapping[str, Row] = NOT
 
 def history_of(checkpoint: Path) -> dict[str, Row]:
     """Return the seals of what the run had logged when a whole checkpoint was made; empty where it does not say."""
-    told: dict[str, Row] = json.loads((checkpoint / SEAL).read_bytes()).get("history", {})
-    return told
+    found: dict[str, Row] = json.loads((checkpoint / SEAL).read_bytes()).get("history", {})
+    return found
+
+
+def publish(checkpoint: Path, folder: Path) -> Path:
+    """Move a sealed checkpoint to those that count, in one step, and return where it is."""
+    place = folder / checkpoint.name
+    if place != checkpoint:
+        remove(place)
+        move(checkpoint, place)
+        remove(checkpoint.parent)
+    return place
 
 
 def damage(checkpoint: Path) -> str | None:
@@ -110,8 +123,11 @@ def prune(folder: Path, keep: int) -> None:
 def clear_after(folder: Path, resumed: Path | None) -> None:
     """Delete every checkpoint newer than the one that training goes on from (all when it starts anew).
 
-    They are half-written or damaged: the trainer must not write into their remains.
+    They are half-written or damaged: the trainer must not write into their remains. What earlier attempts were writing
+    goes too.
     """
+    for unfinished in folder.glob(f"{WRITING}*"):
+        remove(unfinished)
     for checkpoint in all_checkpoints(folder):
         if resumed is None or step_of(checkpoint) > step_of(resumed):
             delete(checkpoint)

@@ -44,22 +44,22 @@ def rewind(run_dir: Path, step: int, saved: Mapping[str, Row]) -> list[str]:
     """Cut the files back to what they were at `step`, and return in words what of it is missing, damaged or twice."""
     notes = []
     for name in NAMES:
-        data, told = _content(run_dir / name), saved.get(name)
-        if told is not None and hashlib.sha256(data[: told["size"]]).hexdigest() == told["sha256"]:
-            kept = data[: told["size"]]
+        data, recorded = _content(run_dir / name), saved.get(name)
+        if recorded is not None and hashlib.sha256(data[: recorded["size"]]).hexdigest() == recorded["sha256"]:
+            kept = data[: recorded["size"]]
         else:
-            kept, note = _what_is_left(name, data, step, told)
+            kept, note = _what_is_left(name, data, step, recorded)
             notes += [note] if note else []
         if kept != data:
             write_atomic(run_dir / name, kept)
     return notes
 
 
-def _what_is_left(name: str, data: bytes, step: int, told: Row | None) -> tuple[bytes, str | None]:
+def _what_is_left(name: str, data: bytes, step: int, recorded: Row | None) -> tuple[bytes, str | None]:
     found, damaged = usable(data)
     until = [json_line(row) for row in found if row["step"] <= step]
     once = list(dict.fromkeys(until))
-    missing = max(0, told["rows"] - len(once)) if told is not None else 0
+    missing = max(0, recorded["rows"] - len(once)) if recorded is not None else 0
     wrong = {"missing": missing, "twice": len(until) - len(once), "damaged": damaged}
     listed = ", ".join(f"{count} {word}" for word, count in wrong.items() if count)
     note = f"{name}: of the rows up to step {step} {listed}" if listed else None

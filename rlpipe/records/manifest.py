@@ -44,6 +44,7 @@ SHAPE: Shape = {
     "model?": {str: str},
     "data_files?": {str: str},
     "files?": {str: _SEAL},
+    "best_weights?": {str: str},
     "inputs?": {str: {str: _SEAL}},
     "data?": {str: dict},
 }

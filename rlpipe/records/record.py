@@ -75,9 +75,9 @@ def read_result(folder: Path) -> Row | None:
 class Record:
     """One run's directory. Make one with `Record.open`."""
 
-    def __init__(self, run_dir: Path, told: Row, config: dict[str, Any], lease: Lease | None, writes: bool):
+    def __init__(self, run_dir: Path, contents: Row, config: dict[str, Any], lease: Lease | None, writes: bool):
         self.run_dir = run_dir
-        self.manifest = told
+        self.manifest = contents
         self.config = config
         """The resolved config in plain types, without secrets."""
         self.logged_until = -1
@@ -169,8 +169,8 @@ class Record:
         if not self.may_write() or not path.exists():
             return None
         inside = path.relative_to(self.run_dir).as_posix()
-        told = self.manifest["files"].get(inside)
-        flaw = seals.Flaw(inside, "was never finished") if told is None else seals.damage(path, inside, told)
+        recorded = self.manifest["files"].get(inside)
+        flaw = seals.Flaw(inside, "was never finished") if recorded is None else seals.damage(path, inside, recorded)
         if flaw is None:
             return [json.loads(line) for line in path.read_bytes().splitlines()]
         self.update(notes=[f"{flaw}: measured again"])
@@ -228,11 +228,11 @@ class Record:
 
         Also where the file is not as it was written, which is noted.
         """
-        told = self.manifest.get("files", {}).get(name)
-        flaw = None if told is None else seals.damage(self.run_dir / name, name, told)
+        recorded = self.manifest.get("files", {}).get(name)
+        flaw = None if recorded is None else seals.damage(self.run_dir / name, name, recorded)
         if flaw is not None:
             self.update(notes=[f"{flaw}: written anew"])
-        return None if told is None or flaw is not None else json.loads((self.run_dir / name).read_bytes())
+        return None if recorded is None or flaw is not None else json.loads((self.run_dir / name).read_bytes())
 
     @contextmanager
     def made_once(self, folder: str) -> Iterator[None]:
@@ -242,9 +242,9 @@ class Record:
         """
         path = self.run_dir / folder
         if self.may_write():
-            told = self.manifest.setdefault("inputs", {}).get(folder)
-            if path.exists() and (told is None or list(seals.flaws(path, {"files": told}))):
-                if told is not None:
+            recorded = self.manifest.setdefault("inputs", {}).get(folder)
+            if path.exists() and (recorded is None or list(seals.flaws(path, {"files": recorded}))):
+                if recorded is not None:
                     self.update(notes=[f"{folder}/ was not as it was written: made again"])
                 remove(path)
         distributed.barrier()
@@ -339,7 +339,7 @@ class Record:
         gone = [flaw.file for flaw in self._flaws(content=False) if flaw.gone]
         files = self.manifest.get("files") or {}
         unsealed = (*history.NAMES, "result.json", *gone)
-        self.manifest["files"] = {name: told for name, told in files.items() if name not in unsealed}
+        self.manifest["files"] = {name: recorded for name, recorded in files.items() if name not in unsealed}
         self.update(notes=attempts.remarks.get())
         if diff:
             write_atomic(self.run_dir / self.manifest["attempts"][-1]["diff"], diff)

@@ -58,27 +58,27 @@ def flaws(folder: Path, manifest: Row, content: bool = True, within: str = "") -
 
     Without `content` files are looked for, and only their sizes are compared.
     """
-    for name, told in sealed(manifest).items():
-        if name.startswith(within) and (flaw := damage(folder / name, name, told, content)) is not None:
+    for name, recorded in sealed(manifest).items():
+        if name.startswith(within) and (flaw := damage(folder / name, name, recorded, content)) is not None:
             yield flaw
 
 
-def damage(path: Path, name: str, told: Row, content: bool = True) -> Flaw | None:
+def damage(path: Path, name: str, recorded: Row, content: bool = True) -> Flaw | None:
     """Return what is wrong with one file, None where it bears its seal."""
     try:
         if not path.is_file():
             return Flaw(name, "is missing", gone=True)
         size = path.stat().st_size
-        if (size != told.get("size", size) or content) and sha256(path) != told["sha256"]:
-            return Flaw(name, _instead(path, size, told))
+        if (size != recorded.get("size", size) or content) and sha256(path) != recorded["sha256"]:
+            return Flaw(name, _instead(path, size, recorded))
     except OSError as error:
         return Flaw(name, f"cannot be read ({error.strerror or error})")
     return None
 
 
-def _instead(path: Path, size: int, told: dict[str, Any]) -> str:
-    if "rows" in told and (rows := path.read_bytes().count(b"\n")) != told["rows"]:
-        return f"has {rows} rows instead of {told['rows']}"
-    if size != told.get("size", size):
-        return f"has {size} bytes instead of {told['size']}"
+def _instead(path: Path, size: int, recorded: dict[str, Any]) -> str:
+    if "rows" in recorded and (rows := path.read_bytes().count(b"\n")) != recorded["rows"]:
+        return f"has {rows} rows instead of {recorded['rows']}"
+    if size != recorded.get("size", size):
+        return f"has {size} bytes instead of {recorded['size']}"
     return "has another content than it was written with"

@@ -194,7 +194,7 @@ def _note(notes: Sequence[str], record: Record) -> None:
     """Say something, and keep it in the record."""
     record.update(notes=notes)
     for note in notes:
-        say(note)
+        say_detail(note)
 
 
 def _change(name: str, start: Sequence[Row], rows: Sequence[Row]) -> dict[str, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,8 +23,8 @@ from rlpipe.config import plugins
 from rlpipe.config.schema import Better, WatchConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import TrainingError, guess
-from rlpipe.core.files import explained
-from rlpipe.core.terminal import say
+from rlpipe.core.files import explained, move, remove, sha256
+from rlpipe.core.terminal import say_detail
 from rlpipe.evaluations import portions
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
@@ -131,7 +130,7 @@ class Watch(TrainerCallback):
         if best is not None and self.record.may_write():
             for step, folder in _kept(self.folder):
                 if step != best.step:
-                    shutil.rmtree(folder)
+                    remove(folder)
 
     def _measure(self, step: int) -> dict[str, float]:
         numbers: dict[str, float] = {}
@@ -150,7 +149,7 @@ class Watch(TrainerCallback):
         assert best is not None
         if self.config.restore_best and best.step == step:
             self._keep(step)
-        say(self._line(step, numbers, improved=before is None or best.step == step))
+        say_detail(self._line(step, numbers, improved=before is None or best.step == step))
         return numbers
 
     def _numbers(self, one: Planned, loaded: Loaded, step: int) -> dict[str, float]:
@@ -199,24 +198,30 @@ class Watch(TrainerCallback):
         if not file.is_file():
             what = "the best weights are gone, though the run has measured them"
             raise TrainingError(file, what, "start the run anew, or set watch.restore_best=false for the last ones")
+        written = self.record.manifest.get("best_weights", {}).get(str(best.step))
+        if distributed.broadcast(written is not None and sha256(file) != written):
+            what = "the best weights are not as they were written"
+            fix = "put them back from a backup, start the run anew, or set watch.restore_best=false for the last ones"
+            raise TrainingError(file, what, fix)
         weights = load_file(str(file))
         with torch.no_grad():
             for name, weight in _trained(self.trainer):
                 weight.copy_(weights[name])
-        say(f"the weights of step {best.step} are kept: they measured best on the watched rows")
+        say_detail(f"the weights of step {best.step} are kept: they measured best on the watched rows")
 
     def _keep(self, step: int) -> None:
         from safetensors.torch import save_file
 
         if self.record.may_write():
             folder = self.folder / f"best-{step}"
+            remove(folder)
             with explained(folder):
-                shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
                 temporary = folder / f".{_WEIGHTS}.tmp"
                 weights = {name: weight.detach().contiguous() for name, weight in _trained(self.trainer)}
                 save_file(weights, str(temporary))
-                temporary.replace(folder / _WEIGHTS)
+                move(temporary, folder / _WEIGHTS)
+            self.record.update(best_weights={str(step): sha256(folder / _WEIGHTS)})
         distributed.barrier()
 
     def _forget_after(self, step: int) -> None:
@@ -225,7 +230,7 @@ class Watch(TrainerCallback):
         if self.record.may_write():
             for kept, folder in _kept(self.folder):
                 if kept > step:
-                    shutil.rmtree(folder)
+                    remove(folder)
         distributed.barrier()
 
 

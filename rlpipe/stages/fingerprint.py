@@ -80,13 +80,12 @@ def describe(config: RunConfig) -> Stage:
 
 def relevant(config: RunConfig) -> dict[str, Any]:
     """Return the plain config without what does not change the result, or counts by what it leads to."""
-    plain = to_plain(config)
-    _prune(plain, plain)
+    plain, whole = to_plain(config), to_plain(config)
+    _prune(plain, whole)
     if _held_out_counts(resolve(config)):
         plain["dataset"]["test_limit"] = config.dataset.test_limit
     del plain["watch"]  # without a say in the weights it is none of their inputs
     if config.watch.decides:
-        whole = to_plain(config)
         plain |= {"watch": whole["watch"], "evaluation": whole["evaluation"]}
     return plain
 
@@ -101,8 +100,10 @@ def _prune(node: dict[str, Any], whole: dict[str, Any], prefix: str = "") -> Non
     for name in list(node):
         if changes(prefix + name, whole) not in STAGE:
             del node[name]
-        elif isinstance(node[name], dict):
+        elif isinstance(node[name], dict) and node[name]:
             _prune(node[name], whole, f"{prefix}{name}.")
+            if not node[name]:
+                del node[name]
 
 
 def _model(resolved: Resolved) -> str:

@@ -86,6 +86,20 @@ def start_parent(config: RunConfig) -> RunConfig | None:
     return next((parent_config(config, path) for path in ("after", "model.stage") if path in paths), None)
 
 
+def origin(config: RunConfig) -> RunConfig | None:
+    """Return the run at whose beginning weights are loaded or made, which `config` starts from over others.
+
+    None where the runs before lead back to where they began. Raises ConfigError for one that does not compose.
+    """
+    seen: list[RunConfig] = []
+    while (parent := start_parent(config)) is not None:
+        if config in seen:
+            return None
+        seen.append(config)
+        config = parent
+    return config
+
+
 def other_parents(config: RunConfig) -> dict[str, RunConfig]:
     """Return the other runs that `config` needs, by the dotted key that asks for each."""
     return {

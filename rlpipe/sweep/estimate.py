@@ -26,8 +26,7 @@ from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
 from rlpipe.methods.trl import TrlConfig
 from rlpipe.models.memory import Memory
-from rlpipe.records import manifest
-from rlpipe.records.history import ROW
+from rlpipe.records import history, manifest
 from rlpipe.records.record import read_result
 from rlpipe.run.check import capacity
 from rlpipe.run.check.choices import measures
@@ -50,7 +49,7 @@ FILLED = 0.5
 """Share of the longest completion that the mean one has."""
 START = {"cpu": 12.0, "gpu": 25.0}
 """Seconds of importing, loading and writing."""
-ROW = 1.5e-3
+READING = 1.5e-3
 """Seconds of reading, cleaning and tokenising a row."""
 TOGETHER = 64
 """Completions that are drawn at once."""
@@ -143,7 +142,7 @@ def _once(subject: Subject, found: Lengths, device: str, speed: float) -> float:
     rows = data.rows if data is not None else 0
     held_out = data.held_out if data is not None else config.dataset.test_limit or 0
     precomputes = subject.trains and getattr(subject.method, "precomputes", False)
-    seconds = ROW * rows + (2 * parameters * rows * found.whole / speed if precomputes else 0.0)
+    seconds = READING * rows + (2 * parameters * rows * found.whole / speed if precomputes else 0.0)
     times = 2 if subject.trains and config.until is Until.evaluate else 1
     for evaluation in subject.evaluations.values():
         if not measures(subject, evaluation):
@@ -213,7 +212,7 @@ def _pace(metrics: Path, cost: Mapping[str, float]) -> Pace:
     """Return a run's pace between its first and last logged step, where it logged two."""
     first, last = first_row(metrics), last_row(metrics)
     step = cost["seconds"] / cost["steps"]
-    whole = [row for row in (first, last) if row is not None and misfit(row, ROW) is None and "time" in row]
+    whole = [row for row in (first, last) if row is not None and misfit(row, history.ROW) is None and "time" in row]
     if len(whole) == 2 and whole[1]["step"] > whole[0]["step"]:
         # An interrupted run's waiting lies between its steps too.
         seconds, steps = (whole[1][name] - whole[0][name] for name in ("time", "step"))

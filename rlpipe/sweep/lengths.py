@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from rlpipe.config.resolved import resolve
 from rlpipe.core.errors import ModelError
 from rlpipe.datasets.forms import (
     Chat,
@@ -24,8 +25,9 @@ from rlpipe.datasets.forms import (
 )
 from rlpipe.hub import inspection
 from rlpipe.hub.facts import weights_folder
+from rlpipe.models.base import Model
 from rlpipe.run.check.subject import Subject
-from rlpipe.stages.lineage import start_parent
+from rlpipe.stages.lineage import origin
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -79,12 +81,11 @@ def _tokens(messages: Sequence[Message], tokenizer: Tokenizer | None) -> int:
 
 def _tokenizer(subject: Subject) -> Tokenizer | None:
     """Return the tokenizer of the model's folder, or of the one that the runs before start from."""
-    config = subject.config
-    if config.after or config.model.stage:
-        parent = start_parent(config)
-        return _tokenizer(Subject(parent)) if parent is not None and parent != config else None
-    made_of = subject.model.made_of if subject.model is not None else None
-    folder = Path(config.model.source).expanduser() if config.model.source is not None else made_of
+    first = origin(subject.config)
+    if first is None:
+        return None
+    model: Model = resolve(first).model
+    folder = Path(model.config.source).expanduser() if model.config.source is not None else model.made_of
     if folder is None or not folder.is_dir():
         return None
     return _read(folder)

@@ -123,12 +123,12 @@ def _lacking(run_dir: Path, result: Row | None) -> str | None:
     if result is None:
         return "its result.json is gone"
     try:
-        told = manifest.read(run_dir)
+        recorded = manifest.read(run_dir)
     except RecordError as error:
         return f"{error.headline}\n{advice(error.fix)}"
-    if told is None:
+    if recorded is None:
         return f"its {manifest.FILE} is gone"
-    gone = [flaw.file for flaw in seals.flaws(run_dir, told, content=False) if flaw.gone]
+    gone = [flaw.file for flaw in seals.flaws(run_dir, recorded, content=False) if flaw.gone]
     return f"{gone[0]}{f' and {len(gone) - 1} more' if len(gone) > 1 else ''} is gone" if gone else None
 
 

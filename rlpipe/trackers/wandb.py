@@ -64,18 +64,18 @@ class Wandb(Tracker):
 
     def problems(self) -> list[Problem]:
         """Say that the client is missing, that nobody is logged in, and which names the service refuses."""
-        own, found = self.config, []
+        config, found = self.config, []
         if importlib.util.find_spec("wandb") is None:
             fix = "pip install wandb, or run with tracker=none"
             found.append(Problem("name", "the package 'wandb' is not installed", fix))
-        refused = sorted(set(own.project) & set(REFUSED))
-        if refused or not 0 < len(own.project) <= LONGEST_PROJECT:
-            signs = f"has {' '.join(refused)} in it" if refused else f"has {len(own.project)} letters"
-            what = f"'{own.project}' {signs}, which the service refuses"
+        refused = sorted(set(config.project) & set(REFUSED))
+        if refused or not 0 < len(config.project) <= LONGEST_PROJECT:
+            signs = f"has {' '.join(refused)} in it" if refused else f"has {len(config.project)} letters"
+            what = f"'{config.project}' {signs}, which the service refuses"
             found.append(Problem("project", what, f"give 1 to {LONGEST_PROJECT} letters without any of {REFUSED}"))
-        if not all(own.tags):
+        if not all(config.tags):
             found.append(Problem("tags", "one of them is empty", "drop it"))
-        mode = own.mode.value if own.mode is not None else os.environ.get("WANDB_MODE", "online")
+        mode = config.mode.value if config.mode is not None else os.environ.get("WANDB_MODE", "online")
         if mode == "online" and not _is_logged_in():
             fix = "wandb login, or tracker.mode=offline (send it later with `wandb sync`)"
             found.append(Problem("mode", "online, and no key of W&B is known here", fix))

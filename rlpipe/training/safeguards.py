@@ -68,7 +68,7 @@ class WholeCheckpoints(TrainerCallback):
         **_: Any,
     ) -> None:
         """Seal and prune. Raises TrainingError instead when a weight is not a number, RecordError for a full disk."""
-        checkpoint = folder_of(args) / f"checkpoint-{state.global_step}"
+        checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if distributed.any_rank(not _finite(model)):
             if distributed.is_main():
                 checkpoints.delete(checkpoint)
@@ -77,13 +77,14 @@ class WholeCheckpoints(TrainerCallback):
         if distributed.is_main():
             history = self.record.saved_history() if self.record is not None else {}
             checkpoints.seal(checkpoint, distributed.world_size(), history)
-            checkpoints.prune(checkpoint.parent, self.keep)
+            checkpoints.prune(checkpoints.publish(checkpoint, folder_of(args)).parent, self.keep)
 
 
 def folder_of(args: TrainingArguments) -> Path:
-    """Return where a trainer keeps its checkpoints."""
+    """Return where a trainer's whole checkpoints lie; it writes them there, or in a folder of the attempt inside."""
     assert args.output_dir is not None  # the Trainer fills it in
-    return Path(args.output_dir)
+    folder = Path(args.output_dir)
+    return folder.parent if folder.name.startswith(checkpoints.WRITING) else folder
 
 
 def _bad_step(what: str, args: TrainingArguments, state: TrainerState) -> TrainingError:

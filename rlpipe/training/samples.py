@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from rlpipe.core import distributed
-from rlpipe.core.terminal import say
+from rlpipe.core.terminal import say_detail
 from rlpipe.datasets.forms import text_of
 from rlpipe.methods.batch import Batch
 from rlpipe.records.record import Record
@@ -32,7 +32,7 @@ class LogSamples(TrainerCallback):
             return
         self.record.log_samples(step, rows)
         self.tracker.table("samples", rows, step)
-        say("\n".join([f"step {step}: samples", *map(_line, rows)]))
+        say_detail("\n".join([f"step {step}: samples", *map(_line, rows)]))
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -46,10 +46,10 @@ def untrack(tracker: Guarded, record: Record, metrics: Mapping[str, float]) -> N
 def _shown_until(record: Record) -> int:
     """Return the last step that the tracker has of earlier attempts, as far as it is known here."""
     fix = "delete it: the tracker then counts as having all that earlier attempts logged"
-    said = read_json(record.run_dir / FILE, fix, {"attempt": int, "until": int}) if distributed.is_main() else None
-    if said is None or said["attempt"] != len(record.manifest["attempts"]) - 1:
+    noted = read_json(record.run_dir / FILE, fix, {"attempt": int, "until": int}) if distributed.is_main() else None
+    if noted is None or noted["attempt"] != len(record.manifest["attempts"]) - 1:
         return record.logged_until
-    return min(record.logged_until, int(said["until"]))
+    return min(record.logged_until, int(noted["until"]))
 
 
 FILE = "tracker.json"

@@ -51,6 +51,8 @@ def train(trainer: Trainer, checkpoint: Path | None, config: RunConfig, record: 
 
     from rlpipe.training import callbacks
 
+    attempt = distributed.broadcast(len(record.manifest.get("attempts", [])))
+    trainer.args.output_dir = str(record.checkpoints / f"{checkpoints.WRITING}{attempt}")
     set_seed(config.seed)  # whatever was measured before must not change what is drawn now
     try:
         callbacks.train(trainer, checkpoint)

@@ -69,7 +69,6 @@ MISTAKES = [
     ("dpo", "dpo", ["did you mean method=dpo or after=dpo?"]),
     ("foo", "foo", ["write name=value"]),
     ("seed=[1", "seed=[1", ["cannot be read"]),
-    ("model.source=~/x", "model.source=~/x", ["'model.source=\"~/x\"'"]),
     ("method=3", "method", ["must be a string"]),
     ("dataset.source=${foo}", "dataset.source", ["foo"]),
 ]

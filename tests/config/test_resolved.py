@@ -12,9 +12,10 @@ import pytest
 
 import rlpipe
 from rlpipe.config import plugins
-from rlpipe.config.compose import compose
 from rlpipe.config.resolved import default, plugin_class, resolve
 from rlpipe.core.errors import PluginError
+from tests.composed import compose
+from tests.house.parsed import parsed
 
 PACKAGE = Path(rlpipe.__file__).parent
 LOOK_UPS = {"make", "load"}
@@ -56,10 +57,7 @@ def look_ups(tree: ast.AST) -> list[int]:
 
 def files() -> dict[str, ast.AST]:
     """Return the syntax tree of every file of the package."""
-    return {
-        file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text(encoding="utf-8"))
-        for file in PACKAGE.rglob("*.py")
-    }
+    return {file.relative_to(PACKAGE).as_posix(): parsed(file) for file in PACKAGE.rglob("*.py")}
 
 
 def test_plugins_are_looked_up_in_one_place():

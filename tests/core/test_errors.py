@@ -15,9 +15,10 @@ from rlpipe.core import errors
 from rlpipe.core.errors import ConfigError, DataError, Problem, RlpipeError, Stopped
 from rlpipe.records.heartbeat import Owner
 from rlpipe.records.lease import Taken
+from tests.house.parsed import parsed
 
 PACKAGE = Path(errors.__file__).parents[1]
-TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PACKAGE.rglob("*.py"))}
+TREES = {file: parsed(file) for file in sorted(PACKAGE.rglob("*.py"))}
 PLAIN = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, (RlpipeError, Stopped))]
 PLAIN.remove(ConfigError)
 OWNER = Owner(token="1-1", host="node7", pid=1, doing="training")

@@ -125,6 +125,7 @@ class Asked:
         return self.trainer_of[0].state.global_step >= self.step
 
 
+@pytest.mark.slow
 def test_training_saves_at_the_step_boundary_and_goes_on_exactly(tmp_path):
     from rlpipe.training import callbacks
     from tests.training.tiny_training import Never, trainer, weights

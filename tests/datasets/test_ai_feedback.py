@@ -62,7 +62,7 @@ def test_what_stands_in_its_place_is_checked():
     assert problem.startswith("dataset.stage")
     assert "rows" in problem
     [problem] = found("dataset.stage=['method=ai_feedback','dataset=ultrafeedback','reward=length','method.samples=1']")
-    assert problem.startswith("dataset.stage: method.samples: 1 makes no pair")
+    assert problem.startswith("dataset.stage: method.samples: 1 is out of range")
 
 
 @pytest.mark.slow

@@ -74,6 +74,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_unreachable_hub_is_an_error_within_seconds(tmp_path: Path) -> None:
     done, seconds = run(LOAD, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1
@@ -82,10 +83,11 @@ def test_an_unreachable_hub_is_an_error_within_seconds(tmp_path: Path) -> None:
     assert seconds < 30  # a busy machine starts slowly; left alone, the hub's client tries for minutes
 
 
+@pytest.mark.slow
 def test_a_cached_dataset_works_while_the_hub_is_unreachable(cache: Path) -> None:
     done, seconds = run(LOAD, cache, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert "read 30, kept 30" in done.stdout
+    assert "30 rows to train on" in done.stdout
     assert "train: hub:openai/gsm8k@cache (completion)" in done.stdout
     assert "the hub could not be reached (http://127.0.0.1:9" in done.stdout
     assert done.stdout.endswith("False\n")

@@ -78,6 +78,6 @@ def test_plain_perplexity_draws_nothing(blank_loaded, tmp_path, monkeypatch):
 
 
 def test_reasoning_settings_are_checked():
-    settings = {"cue": " ", "sampling": perplexity.LikeliestConfig(temperature=-1)}
+    settings = {"cue": " ", "sampling": perplexity.LikeliestConfig(stop=[""])}
     found = Perplexity(PerplexityConfig(name="perplexity", **settings)).problems()
-    assert [one.where for one in found] == ["sampling.temperature", "cue"]
+    assert [one.where for one in found] == ["sampling.stop", "cue"]

@@ -59,3 +59,12 @@ def test_alone_there_is_one_completion_and_long_ones_are_cut():
     assert "before" not in text
     assert len(text) < 4000
     assert "…" in text
+
+
+def test_empty_lines_fill_no_table():
+    one = Samples(SamplesConfig(name="samples"))
+    assert one.render([row("\n" * 50)], [row(" ")]) is None, "a table of blank cells"
+    text = drawn(one, [row("one\n\n\ntwo")], [row("\n" * 50, "length")])
+    assert "one ⏎ two" in text
+    assert "(empty) … (cut by length)" in text
+    assert len(text.splitlines()) < 8

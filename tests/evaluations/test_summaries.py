@@ -8,7 +8,7 @@ import pytest
 
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.evaluations.choice import ChoiceAccuracy
-from rlpipe.evaluations.perplexity import Perplexity
+from rlpipe.evaluations.perplexity import Perplexity, PerplexityConfig
 from rlpipe.evaluations.preference import PreferenceAccuracy
 
 CONFIG = EvaluationConfig(name="x")
@@ -38,7 +38,7 @@ def test_a_reward_models_margins_are_not_taken_for_implicit_rewards():
 
 def test_perplexity_weighs_tokens_not_rows():
     rows = [{"parts": {"logp": -2.0, "tokens": 1}}, {"parts": {"logp": -3.0, "tokens": 9}}]
-    numbers = Perplexity(CONFIG).summary(rows, None)
+    numbers = Perplexity(PerplexityConfig(name="x")).summary(rows, None)
     assert set(numbers) == {"perplexity", "loss"}
     assert numbers["loss"] == pytest.approx(0.5)
     assert numbers["perplexity"] == pytest.approx(math.exp(0.5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from tests.house.parsed import parsed
 from tests.house.test_floors import FLOORS, PACKAGE
 
 PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -14,7 +15,7 @@ def own_words(room: str) -> str:
     """Return the first line of a room's docstring."""
     file = PACKAGE / room / "__init__.py"
     file = file if file.exists() else PACKAGE / f"{room}.py"
-    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    return (ast.get_docstring(parsed(file)) or "").partition("\n")[0]
 
 
 def test_the_table_is_the_floors_that_the_code_keeps():

@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.house.parsed import parsed
+
 PACKAGE = Path(__file__).resolve().parents[2] / "rlpipe"
 
 FLOORS = (  # from the ground up; a file imports from its own room and from lower floors
@@ -42,7 +44,7 @@ def modules() -> dict[str, Path]:
 
 def imports(module: str, file: Path, known: dict[str, Path]) -> Iterator[tuple[str, int]]:
     """Yield the modules of the package that a file imports, wherever in it, with the line."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.split(".")[0] == "rlpipe":
             assert node.level == 0, f"{file}:{node.lineno} is a relative import"
             for name in node.names:
@@ -138,7 +140,7 @@ def test_what_is_odd_is_known():
             found["beyond 450 lines"].add(module)
         if 0 < lines < 25 and len(users[module]) == 1 and file.name != "__init__.py":
             found["below 25 lines, with one importer"].add(module)
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
                 found["a function beyond 60 lines"].add(f"{module}.{node.name}")
     assert found == ODD
@@ -166,11 +168,11 @@ def test_scripts_beside_the_package_import_what_is_there():
     known = modules()
     missing = []
     for file in SCRIPTS:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(file)):
             if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "rlpipe":
                 continue
             source = known.get(node.module)
-            there = names_of(ast.parse(source.read_text(encoding="utf-8"))) if source else set()
+            there = names_of(parsed(source)) if source else set()
             wanted = {name.name for name in node.names}
             missing += [
                 f"{file.name}:{node.lineno} {node.module}.{name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from tests.house.parsed import parsed
 from tests.house.test_floors import modules
 
 METHODS = {"unlink", "rename", "write_text", "write_bytes", "rmdir", "touch", "symlink_to", "hardlink_to"}
@@ -61,7 +62,7 @@ def writes(mode: object) -> bool:
 
 def test_files_are_changed_in_one_place():
     found = {
-        module: [f"{file.name}:{line}" for line in changes(ast.parse(file.read_text(encoding="utf-8")))]
+        module: [f"{file.name}:{line}" for line in changes(parsed(file))]
         for module, file in modules().items()
         if not module.startswith("rlpipe.cli")  # what commands write is the user's own
     }

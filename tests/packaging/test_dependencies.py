@@ -13,6 +13,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import rlpipe
+from tests.house.parsed import parsed
 
 PACKAGE = Path(rlpipe.__file__).parent
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -53,7 +54,7 @@ def imported() -> dict[str, dict[str, bool]]:
     found: dict[str, dict[str, bool]] = defaultdict(dict)
     for file in PACKAGE.rglob("*.py"):
         where = str(file.relative_to(PACKAGE))
-        for module, lazy in imports(ast.parse(file.read_text(encoding="utf-8"))):
+        for module, lazy in imports(parsed(file)):
             if module != "rlpipe" and module not in sys.stdlib_module_names:
                 name = plain(distributions.get(module, [module])[0])
                 found[name][where] = found[name].get(where, True) and lazy
@@ -82,7 +83,7 @@ def test_an_extra_is_imported_where_it_is_used():
     for where in whole_files:
         module = "rlpipe." + where.removesuffix(".py").replace("/", ".")
         for file in PACKAGE.rglob("*.py"):
-            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for node in parsed(file).body:
                 assert not (isinstance(node, ast.ImportFrom) and node.module == module), f"{file} imports {module}"
 
 

@@ -202,3 +202,18 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tmp_path, monkeypatc
     straight, killed = (torch.load(tmp_path / kills / "final.pt") for kills in ("0", "10"))
     for name, value in straight.items():
         assert torch.equal(value, killed[name])
+
+
+def test_an_attempt_writes_apart_and_only_what_is_whole_is_among_the_others(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
+    left_over = tmp_path / f"{checkpoints.WRITING}1" / "checkpoint-8"
+    left_over.mkdir(parents=True)
+    checkpoints.clear_after(tmp_path, None)
+    assert not left_over.exists()
+    made = trainer(tmp_path, max_steps=8, save_steps=4)
+    made.args.output_dir = str(tmp_path / f"{checkpoints.WRITING}2")
+    callbacks.train(made, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-8"]
+    assert checkpoints.newest_whole(tmp_path) == tmp_path / "checkpoint-8"

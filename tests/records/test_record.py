@@ -378,3 +378,16 @@ def test_the_record_needs_no_torch():
     code += "import rlpipe.trackers.wandb, rlpipe.trackers.tensorboard, rlpipe.trackers.guarded\n"
     code += "assert not {'torch', 'transformers', 'datasets', 'wandb'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"status": "well"}', '{"status": "ok", "metrics": 3}', "\0" * 50])
+def test_a_damaged_result_is_named_and_the_advice_helps(tmp_path, content):
+    Record.open(tmp_path / "run", CONFIG).finish(Status.ok, "evaluate")
+    (tmp_path / "run" / "result.json").write_text(content)
+    with pytest.raises(RecordError, match=r"result\.json: damaged .*\n.*move it away and give the run's command again"):
+        Record.open(tmp_path / "run", CONFIG)
+    (tmp_path / "run" / "result.json").rename(tmp_path / "away.json")
+    again = Record.open(tmp_path / "run", CONFIG)
+    assert not again.finished
+    again.finish(Status.ok, "evaluate")
+    assert again.result["attempts"] == 2

@@ -203,3 +203,11 @@ def test_numbers_that_are_none_stay_missing(tmp_path):
     (run,) = find([tmp_path])
     assert run.summary == {"after/accuracy/accuracy": None}
     assert run.read("extra.json") == {"a": 1}
+
+
+def test_an_arm_that_has_run_and_whose_folder_is_gone_says_so(sweep):
+    for job in sweep.jobs:
+        write_outcome(sweep.job_folder(job), Outcome(Ended.ok))
+    runs = find([sweep.folder])
+    assert {run.standing for run in runs} == {Standing.missing}
+    assert {run.error for run in runs} == {"it has run, and its folder is gone"}

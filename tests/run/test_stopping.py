@@ -25,7 +25,7 @@ PLACES = {
     "rlpipe.training.offline.trainer.OfflineTrainer.compute_loss": "stopped after step 1 of 2, everything is saved",
     "rlpipe.models.export.save": "saving the model",
     "rlpipe.run.evaluate._change": "measuring the trained model",
-    "rlpipe.report.page.own.find": "writing the report of a run that ended ok",
+    "rlpipe.report.page.at_end.find": "writing the report of a run that ended ok",
 }
 """Where a run is when it is asked to stop, and what it then says."""
 

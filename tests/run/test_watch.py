@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from rlpipe.config.compose import compose
-from rlpipe.core.errors import Stopped
-from rlpipe.core.files import hashes, read_json, read_lines
+from rlpipe.config.explain import key_of
+from rlpipe.core.errors import Stopped, TrainingError
+from rlpipe.core.files import hashes
+from rlpipe.records.record import read_result
 from rlpipe.run.check.check import problems
 
 SMALL = [
@@ -33,11 +35,17 @@ def execute(folder: Path, *overrides: str) -> dict:
     """Run in this process; returns the result."""
     from rlpipe.run.run import run
 
-    chosen = [*SMALL, *overrides, f"run_dir='{folder}'"]
+    given = {key_of(one) for one in overrides}
+    chosen = [*(one for one in SMALL if key_of(one) not in given), *overrides, f"run_dir='{folder}'"]
     run(compose(*chosen), chosen)
-    result = read_json(folder / "result.json")
+    result = read_result(folder)
     assert result is not None
     return result
+
+
+def lines(file: Path) -> list[dict]:
+    """Return the rows of a file."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -47,15 +55,14 @@ def weights(folder: Path) -> dict[str, str]:
 
 def watched(folder: Path) -> dict[int, dict[str, float]]:
     """Return the watched numbers of each step."""
-    rows = read_lines(folder / "metrics.jsonl")
+    rows = lines(folder / "metrics.jsonl")
     assert len({row["step"] for row in rows}) == len(rows), "one row a step"
     named = {row["step"]: {key: value for key, value in row.items() if key.startswith("watch/")} for row in rows}
     return {step: numbers for step, numbers in named.items() if numbers}
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param("sft", marks=pytest.mark.slow), "dpo", pytest.param("rloo", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["sft", "dpo", "rloo"])
 def test_a_watched_run_ends_with_the_weights_of_one_that_is_not(tmp_path, case):
     overrides = [*CASES[case], *(ONLINE if case == "rloo" else ())]
     execute(tmp_path / "plain", *overrides)
@@ -69,12 +76,10 @@ def test_a_watched_run_ends_with_the_weights_of_one_that_is_not(tmp_path, case):
     assert data["validation"]["kept"] == 4
     folder = tmp_path / "watched" / "evaluations"
     [name] = [path.name.split(".")[0] for path in folder.glob("*.watch.jsonl")]
-    final, start = (
-        {row["prompt"] for row in read_lines(folder / f"{name}.{when}.jsonl")} for when in ("after", "watch")
-    )
+    final, start = ({row["prompt"] for row in lines(folder / f"{name}.{when}.jsonl")} for when in ("after", "watch"))
     assert len(start) == 4
     assert not final & start
-    plain, seen = (read_json(tmp_path / name / "result.json")["metrics"] for name in ("plain", "watched"))
+    plain, seen = (read_result(tmp_path / name)["metrics"] for name in ("plain", "watched"))
     assert {name: seen[name] for name in plain} == plain  # sample rows have enough for both
 
 
@@ -92,6 +97,26 @@ def test_the_best_weights_are_kept_and_patience_ends_the_training(tmp_path):
         assert result["metrics"]["before/preference/margin"] == result["metrics"]["after/preference/margin"]
     again = execute(tmp_path / "run", *overrides, "watch.restore_best=true", "method.max_steps=20")
     assert again == result
+
+
+@pytest.mark.slow
+def test_best_weights_that_are_not_as_written_are_refused(tmp_path, monkeypatch):
+    """The disk changes a bit of them while training goes on."""
+    from rlpipe.run.watch import Watch
+
+    restore = Watch.restore
+
+    def damaged(self):
+        if self.best.step != self.trainer.state.global_step:
+            file = self.folder / f"best-{self.best.step}" / "weights.safetensors"
+            content = file.read_bytes()
+            file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        restore(self)
+
+    monkeypatch.setattr(Watch, "restore", damaged)
+    overrides = [*CASES["dpo"], *WATCHED, "watch.metric=loss", "method.learning_rate=0.5", "watch.patience=2"]
+    with pytest.raises(TrainingError, match="the best weights are not as they were written"):
+        execute(tmp_path / "run", *overrides, "watch.restore_best=true", "method.max_steps=20")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from rlpipe.config.compose import compose
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.methods.online import OnlineMethod
+from rlpipe.run.check import models
 from rlpipe.run.check.check import problems
 from tests.composed import once
 from tests.smoke.conftest import STAGE
@@ -42,7 +43,8 @@ def test_an_experiment_names_its_source_and_its_full_scale(file):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", [(), (FULL_SCALE,)], ids=["embedded", "full"])
-def test_an_experiment_passes_the_checks(name, scale):
+def test_an_experiment_passes_the_checks(name, scale, monkeypatch):
+    monkeypatch.setattr(models, "cannot_be_had", lambda source, revision: None)  # tests have no hub
     overrides = [f"experiment={name}", *scale]
     config = compose(*overrides)
     fatal = [str(problem) for problem in problems(config, overrides) if problem.fatal]

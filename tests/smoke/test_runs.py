@@ -172,7 +172,7 @@ def test_the_objective_is_returned(tmp_path):
 
 def test_real_ultrafeedback_with_a_real_model(finished, shared_dir, tmp_path):
     result = finished(
-        *("model=hf", f"model.source={shared_dir / 'models' / 'stories15m'}", "method=dpo", "dataset=ultrafeedback"),
+        *("model=hf", f"model.source={shared_dir / 'models' / 'stories260k'}", "method=dpo", "dataset=ultrafeedback"),
         *(
             f"dataset.source={shared_dir / 'data' / 'ultrafeedback'}",
             "method.overlong=truncate",

@@ -8,8 +8,9 @@ from hydra.core.config_store import ConfigStore
 from rlpipe.config.compose import compose
 from rlpipe.core.paths import conf_dir
 from rlpipe.run.check.check import problems
+from rlpipe.stages import lineage
 from rlpipe.stages.fingerprint import describe
-from rlpipe.stages.lineage import other_parents, parent_config, parent_overrides, start_parent
+from rlpipe.stages.lineage import origin, other_parents, parent_config, parent_overrides, start_parent
 from rlpipe.stages.store import plan
 
 pytestmark = pytest.mark.slow
@@ -172,3 +173,12 @@ def test_a_store_that_cannot_be_made_is_found_before_anything_starts(tmp_path, m
     assert problem.what == f"{tmp_path}/new cannot be made, for {tmp_path} cannot be written"
     [problem] = problems(compose(*needing, f"store={tmp_path}"))
     assert not problem.fatal
+
+
+def test_the_origin_is_the_run_whose_weights_are_loaded_or_made(monkeypatch):
+    alone = compose(*OWN, "method=dpo")
+    assert origin(alone) is alone
+    second = compose(*OWN, "method=dpo", "after=[method=sft,seed=5]")
+    assert (origin(second).method.name, origin(second).seed) == ("sft", 5)
+    monkeypatch.setattr(lineage, "start_parent", lambda config: second if config is alone else alone)
+    assert origin(alone) is None, "two runs that need each other"

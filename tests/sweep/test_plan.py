@@ -114,7 +114,9 @@ def test_a_step_is_counted_by_the_tokens_of_its_rows() -> None:
     assert 20 < tokens < 120, "far below max_length"
     # 6 operations for each of 10⁶ weights and each token, at 0.6 of the matrix product's speed
     expected = 100 * 6e6 * config.method.batch_size * tokens / 3e10
-    assert seconds("method=sft", "dataset=smoltalk") == pytest.approx(estimate.START["cpu"] + 64 * estimate.ROW + expected)
+    assert seconds("method=sft", "dataset=smoltalk") == pytest.approx(
+        estimate.START["cpu"] + 64 * estimate.READING + expected
+    )
 
 
 def test_what_takes_longer_is_counted_so() -> None:

@@ -134,6 +134,7 @@ def test_no_tracker_does_nothing(identity):
     drive(Guarded(NoTracker(TrackerConfig(name="none"))), identity)
 
 
+@pytest.mark.slow
 def test_training_logs_to_record_and_tracker_and_resumes_without_gap_or_repeat(tmp_path):
     from rlpipe.training import callbacks
     from tests.training.tiny_training import trainer

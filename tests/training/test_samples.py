@@ -10,7 +10,7 @@ def test_samples_are_logged_every_so_many_steps(training, small_model, tmp_path,
     from rlpipe.training.samples import LogSamples
 
     said: list[str] = []
-    monkeypatch.setattr(samples, "say", said.append)
+    monkeypatch.setattr(samples, "say_detail", said.append)
     record, tracker = Mock(), Mock()
     callbacks = [LogSamples(record, tracker)]
     trainer = training.build(small_model, tmp_path, "rloo", callbacks=callbacks, samples_every=8, max_steps=20)

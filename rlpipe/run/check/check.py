@@ -44,7 +44,7 @@ RULES: tuple[Rule, ...] = (
     places.data,
     rows.rows,
     rows.limits,
-    models.own,
+    models.settings,
     models.policy,
     models.frozen,
     models.reference,

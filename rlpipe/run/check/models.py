@@ -28,7 +28,7 @@ ATTENTION = {
 """transformers' attention implementations (a test compares them), and the packages of which one must be there."""
 
 
-def own(subject: Subject) -> Iterator[Problem]:
+def settings(subject: Subject) -> Iterator[Problem]:
     """What the model's plugin says about its settings."""
     if subject.model is not None:
         for problem in subject.model.problems():
@@ -49,7 +49,7 @@ def policy(subject: Subject) -> Iterator[Problem]:
 
 def frozen(subject: Subject) -> Iterator[Problem]:
     """The models of rewards, evaluations and the reference are there, whole, and of the right kind."""
-    for path, (node, head) in _asked(subject).items():
+    for path, (node, head) in _named_models(subject).items():
         model = getattr(node, "model", None) if hasattr(node, "stage") else None
         if isinstance(model, str):
             revision, wanted = getattr(node, "revision", None), Wanted(scores=head is Head.reward)
@@ -128,7 +128,7 @@ def _examined(subject: Subject, source: str, revision: str | None, wanted: Wante
         yield Problem(where, f"{reason}, and the local cache has no copy of {source}", fix)
 
 
-def _asked(subject: Subject) -> dict[str, tuple[Any, Head | None]]:
+def _named_models(subject: Subject) -> dict[str, tuple[Any, Head | None]]:
     """Return the nodes that may name a model beside the policy, by their paths, with what each model must end in."""
     config = subject.config
     nodes: dict[str, tuple[Any, Head | None]] = {

@@ -50,12 +50,12 @@ def limits(subject: Subject) -> Iterator[Problem]:
     method, dataset = subject.method, subject.dataset
     if method is None or dataset is None or not method.takes or _is_local(dataset):
         return
-    own = dataset.config
-    made = own.source == "sample" and not own.stage and type(dataset).make_rows is Dataset.make_rows
-    known = [limit for limit in (own.train_limit, own.sample_size if made else None) if limit is not None]
+    config = dataset.config
+    made = config.source == "sample" and not config.stage and type(dataset).make_rows is Dataset.make_rows
+    knconfig = [limit for limit in (config.train_limit, config.sample_size if made else None) if limit is not None]
     one_each = dataset.form in method.takes or isinstance(subject.config.method, OnlineConfig)
-    if known and one_each:  # a pair, say, becomes two labelled examples
-        yield from _batch(subject, min(known))
+    if knconfig and one_each:  # a pair, say, becomes two labelled examples
+        yield from _batch(subject, min(knconfig))
 
 
 @dataclass(frozen=True)

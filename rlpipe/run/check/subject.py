@@ -71,13 +71,11 @@ class Subject:
     @cached_property
     def facts(self) -> Facts | None:
         """What is known of the model's shape, also through the runs before that make its weights."""
-        from rlpipe.stages.lineage import start_parent
+        from rlpipe.stages.lineage import origin
 
-        if not (self.config.model.stage or self.config.after):
-            return self.resolved.facts
         with contextlib.suppress(RlpipeError):  # another rule says why
-            parent = start_parent(self.config)
-            return Subject(parent).facts if parent is not None and parent != self.config else None
+            first = origin(self.config)
+            return None if first is None else resolve(first).facts
         return None
 
     @property

@@ -207,10 +207,11 @@ def test_weights_that_changed_since_are_refused(trained_run, tmp_path, capsys):
     assert (code, "changed since the run wrote it (config.json)" in told) == (2, True)
 
 
-@pytest.mark.parametrize("gone", ["model", "result.json", "manifest.json"])
+@pytest.mark.parametrize("gone", [("model",), ("result.json",), ("manifest.json", "manifest.copy.json")])
 def test_a_run_without_its_parts_is_refused(trained_run, tmp_path, capsys, gone):
     run = copied(trained_run, tmp_path / "run")
-    shutil.rmtree(run / gone) if gone == "model" else (run / gone).unlink()
+    for name in gone:
+        shutil.rmtree(run / name) if name == "model" else (run / name).unlink()
     code, told = export(capsys, run, tmp_path / "out")
     assert code == 2
     assert "→" in told

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from rlpipe.core.errors import RecordError, Stopped
 from rlpipe.core.files import json_line
+from rlpipe.records.lease import Lost, acquire
 from rlpipe.training.feedback.chunks import Chunks
+from tests.records.takeover import take_over
 
 IDS = [f"train/{number}" for number in range(10)]
 WHOLE = [{"id": name, "text": "é" * number} for number, name in enumerate(IDS)]
@@ -91,3 +93,20 @@ def test_what_follows_a_spoilt_row_is_made_again(tmp_path, name):
     assert complete(file, asked) == WHOLE
     assert asked == [(4, 8), (8, 10)]
     assert [json.loads(line) for line in file.read_text().splitlines()] == WHOLE
+
+
+def test_one_that_was_suspended_adds_nothing_to_its_successor_s_rows(tmp_path):
+    """It is asked for its next chunk, sleeps for long, and another process takes the run over."""
+    file = tmp_path / "feedback" / "rows.jsonl"
+    held = acquire(tmp_path)
+    asked: list = []
+
+    def suspended():
+        if len(asked) == 1:
+            take_over(tmp_path)
+        return False
+
+    with pytest.raises(Lost, match="took this over"):
+        complete(file, asked, stop=suspended)
+    assert len(file.read_text().splitlines()) == 4
+    held.release()

@@ -113,8 +113,9 @@ def test_reference_free_equals_a_reference_of_zero(build, tmp_path):
     assert trainer.ref_model is None
 
 
-@pytest.mark.parametrize("name", ["dpo", pytest.param("kto", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+@pytest.mark.parametrize("rank", [0, 4])
 def test_precomputed_reference_gives_the_same_losses_without_a_second_model(build, tmp_path, name, rank):
     once = build(tmp_path / "once", name, max_steps=3, group_by_length=False, lora_rank=rank)
     every = build(

@@ -40,6 +40,7 @@ def test_resumed_run_ends_with_the_same_weights(build, weights, tmp_path, name, 
     assert [row["num_tokens"] for row in again.state.log_history if "loss" in row] == counts
 
 
+@pytest.mark.slow
 def test_where_trl_counts_no_tokens_they_are_counted_as_it_does_for_dpo(build, tmp_path):
     counts = []
     for name in ("dpo", "orpo", "simpo"):

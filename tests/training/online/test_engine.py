@@ -15,7 +15,7 @@ def logged(trainer, name: str) -> list[float]:
     return [row[name] for row in trainer.state.log_history if name in row]
 
 
-@pytest.mark.parametrize("name", ["rloo", "ppo"])
+@pytest.mark.parametrize("name", ["rloo", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_a_copy_of_the_policy_teaches_what_the_policy_does(training, small_model, tmp_path, name):
     import torch
 
@@ -82,6 +82,7 @@ def test_what_the_engine_drew_otherwise_is_corrected(training, small_model, tmp_
     assert step.advantages.tolist() == pytest.approx((batch.advantages * expected).tolist(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_the_corrections_of_its_batch(training, small_model, tmp_path):
     """Step 3 lies inside the passes over one batch of rollouts."""
     options = {"every": 3, "correction": Correction.mask}

@@ -9,7 +9,8 @@ import pytest
 from rlpipe.config.compose import compose
 from rlpipe.run.run import run
 
-METHODS = ["rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "grpo", "reinforce"))]
+METHODS = ["rloo", "ppo", "grpo", "reinforce"]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -36,7 +37,6 @@ def test_every_method_learns_to_write_what_is_rewarded(training, small_model, tm
         assert explained[0] == pytest.approx(0, abs=0.05)
 
 
-@pytest.mark.slow
 def test_a_real_model_learns_while_it_stays_near_its_start(shared_dir, tmp_path):
     """A model of stories that somebody else trained learns to write eight words in place of some twenty."""
     config = compose(

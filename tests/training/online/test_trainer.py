@@ -75,6 +75,7 @@ def test_resumes_past_the_first_epoch(training, small_model, tmp_path):
     resumed(training, small_model, tmp_path, "rloo", 17, max_steps=20)
 
 
+@pytest.mark.slow
 def test_ppo_resumes_with_a_head_on_the_policy(training, small_model, tmp_path):
     from rlpipe.methods.ppo import ValueFrom
 
@@ -195,6 +196,7 @@ def test_nothing_is_trained_on_a_broken_reward(training, small_model, tmp_path, 
     assert training.digest(trainer.model) == before
 
 
+@pytest.mark.slow
 def test_run_that_a_reward_pauses_is_saved_and_goes_on(training, small_model, tmp_path):
     whole = training.build(small_model, tmp_path / "whole", "rloo", every=100)
     whole.train()
