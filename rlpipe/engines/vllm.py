@@ -236,6 +236,9 @@ def arguments(loaded: Loaded, tokenizer: Path) -> dict[str, Any]:
         "logprobs_mode": "processed_logprobs",  # of the distribution that is drawn from
         "generation_config": "vllm",  # nothing of the model's own taste in sampling
     }
+    if loaded.model.device.type == "cpu":  # there a seeded draw fails behind a prompt that is read in parts
+        context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or 0
+        found |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, context)}
     if loaded.peft is not None:
         rank = next(one for one in RANKS if one >= loaded.peft.r)
         found |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 1}

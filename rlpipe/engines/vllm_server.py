@@ -274,8 +274,8 @@ def options(config: VllmServerConfig, loaded: Loaded, scratch: Path, on_gpu: boo
     given |= {"gpu_memory_utilization": config.memory} if on_gpu else {"enforce_eager": True}
     written = []
     for name, value in given.items():
-        flag = f"--{name.replace('_', '-')}"
-        written += [flag] if value is True else [flag, str(value)]
+        words = name.replace("_", "-")
+        written += [f"--{words}", str(value)] if not isinstance(value, bool) else [f"--{'' if value else 'no-'}{words}"]
     return [*written, *config.arguments]
 
 

@@ -124,6 +124,18 @@ def test_vllm_conforms(options: dict[str, Any], tmp_path: Path) -> None:
     check_engine(Vllm, tmp_path, cache_gb=1, **options)
 
 
+@pytest.mark.vllm
+def test_more_prompts_than_one_step_reads(tmp_path: Path) -> None:
+    """A prompt that a step reads in parts would end vLLM on a CPU, where draws have seeds of their own."""
+    from rlpipe.engines.base import drawn_by
+    from rlpipe.engines.sampler import Sampler
+    from rlpipe.testing.engines import PROMPTS, small_model
+
+    with drawn_by(Vllm(VllmConfig(cache_gb=1)), small_model(tmp_path, tied=True, rank=0)) as loaded:
+        groups = Sampler(loaded, SamplingConfig(max_tokens=2)).sample(PROMPTS, 400, 0)
+    assert [len(group) for group in groups] == [400] * len(PROMPTS)
+
+
 @pytest.fixture
 def story(shared_dir: Path, tmp_path: Path) -> Loaded:
     from rlpipe.config.kinds import Head, ModelConfig
