@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,10 @@ class Child:
     def stop(self) -> None:
         """End it, and wait for that."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        if not self._process.stdin.closed:
+            with suppress(BrokenPipeError):  # it has ended already
+                self._process.stdin.write(b".")
+                self._process.stdin.close()
         self._process.wait()
 
 

@@ -1,7 +1,8 @@
 """Runs a command for as long as whoever asked for it lives: `rlpipe_supervise.py FOLDER COMMAND …`.
 
 The command gets a session of its own. When standard input closes, or the parent is gone in any other way (SIGKILL
-included), all that it has started is ended; FOLDER is deleted where no parent is left to do so. Standard library alone.
+included), all that it has started is ended. A parent that only ends the command says so by a byte on standard input;
+without one it is gone, and FOLDER is deleted in its place. Standard library alone.
 """
 
 from __future__ import annotations
@@ -23,25 +24,30 @@ PR_SET_PDEATHSIG = 1
 
 def main(folder: str, command: Sequence[str]) -> int:
     """Run the command; return its exit code."""
-    parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to answer
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-    signal.signal(signal.SIGTERM, lambda *_: _end(child))
-    threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
+    orphaned = threading.Event()
+
+    def orphan(*_: object) -> None:
+        orphaned.set()
+        _end(child)
+
+    def listen() -> None:
+        said = b""
+        while part := os.read(0, 1024):
+            said += part
+        _end(child) if said else orphan()
+
+    signal.signal(signal.SIGTERM, orphan)
+    threading.Thread(target=listen, daemon=True).start()
     code = child.wait()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # what it has left behind
-    if os.getppid() != parent:
+    if orphaned.is_set():
         shutil.rmtree(folder, ignore_errors=True)
     return code
-
-
-def _end_with_input(child: subprocess.Popen[bytes]) -> None:
-    while os.read(0, 1024):
-        pass
-    _end(child)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
