@@ -31,12 +31,12 @@ class Unreachable(Exception):
 class Child:
     """A server that this run has started."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, scratch: Path):
-        """Start it; what it says goes to `log`. Where the run is killed, `scratch` is deleted, and the server ends."""
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, scratch: Sequence[Path]):
+        """Start it; what it says goes to `log`. Where the run is killed, it ends, and `scratch` is deleted."""
         self.log = log
         with open(self.log, "ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, rlpipe_supervise.__file__, str(scratch), *command],
+                [sys.executable, rlpipe_supervise.__file__, os.pathsep.join(map(str, scratch)), *command],
                 env=environment,
                 stdin=subprocess.PIPE,
                 stdout=output,

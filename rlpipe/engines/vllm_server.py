@@ -81,6 +81,8 @@ class VllmServer(SegmentEngine):
         self._command: list[str] = []
         self._environment: dict[str, str] = {}
         self._scratch: Path | None = None
+        self._sockets: Path | None = None
+        self._socket: Path | None = None
         self._model, self._base = MODEL, MODEL
         self._given: Path | None = None
         self._adapter = False
@@ -101,6 +103,7 @@ class VllmServer(SegmentEngine):
         """Start the server and wait for it, or find the one that runs. Raises ModelError."""
         self._scratch = Path(mkdtemp(prefix="rlpipe-vllm-", dir=self.config.folder or shared_memory()))
         if self.config.url is None:
+            self._sockets = Path(mkdtemp(prefix="rlpipe-"))  # not beside the weights: a socket's path must be short
             loaded.tokenizer.save_pretrained(self._scratch / "tokenizer")
             on_gpu = loaded.model.device.type == "cuda" or self.config.gpus is not None
             self._command = [*program(self.config), *options(self.config, loaded, self._scratch, on_gpu)]
@@ -172,8 +175,9 @@ class VllmServer(SegmentEngine):
         self._disconnect()
         if self._child is not None:
             self._child.stop()
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        for folder in (self._scratch, self._sockets):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def notes(self, loaded: Loaded) -> list[str]:
         """Say which server draws, and how weights reach it."""
@@ -187,11 +191,11 @@ class VllmServer(SegmentEngine):
         """Start the server where it is ours to start, and wait until it answers."""
         assert self._scratch is not None
         if self.config.url is None:
-            place = self._scratch / f"server-{self._starts}"
-            place.mkdir()
+            assert self._sockets is not None
             self._starts += 1
-            command = [*self._command, "--uds", str(place / "socket")]
-            self._child = Child(command, self._environment, place / "log.txt", self._scratch)
+            self._socket = self._sockets / str(self._starts)
+            command, log = [*self._command, "--uds", str(self._socket)], self._scratch / f"server-{self._starts}.txt"
+            self._child = Child(command, self._environment, log, [self._scratch, self._sockets])
         self._talk()
         assert self._client is not None
         patience = self.config.patience if self.config.url is None else min(self.config.patience, FOUND_WITHIN)
@@ -200,9 +204,8 @@ class VllmServer(SegmentEngine):
             self._model = self._base = str(self._client.get("/v1/models")["data"][0]["id"])
 
     def _talk(self) -> None:
-        socket = None if self._child is None else self._child.log.parent / "socket"
         url = self.config.url or "http://server"
-        self._client = Client(url.rstrip("/"), socket, self.config.key_env, self.config.patience)
+        self._client = Client(url.rstrip("/"), self._socket, self.config.key_env, self.config.patience)
 
     def _disconnect(self) -> None:
         if self._client is not None:

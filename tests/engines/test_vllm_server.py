@@ -182,7 +182,8 @@ def test_a_run_that_is_killed_leaves_no_server(fake: Path, tmp_path: Path) -> No
         "from rlpipe.engines.serving import Child, Client, wait_until_healthy\n"
         "scratch, *command = sys.argv[1:]\n"
         "socket = Path(scratch) / 'socket'\n"
-        "child = Child([*command, '--uds', str(socket)], dict(os.environ), Path(scratch) / 'log.txt', Path(scratch))\n"
+        "scratch = Path(scratch)\n"
+        "child = Child([*command, '--uds', str(socket)], dict(os.environ), scratch / 'log.txt', [scratch])\n"
         "wait_until_healthy(Client('http://server', socket, None, 5.0), child, 20.0)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -1,8 +1,8 @@
-"""Runs a command for as long as whoever asked for it lives: `rlpipe_supervise.py FOLDER COMMAND …`.
+"""Runs a command for as long as whoever asked for it lives: `rlpipe_supervise.py FOLDERS COMMAND …`.
 
 The command gets a session of its own. When standard input closes, or the parent is gone in any other way (SIGKILL
 included), all that it has started is ended. A parent that only ends the command says so by a byte on standard input;
-without one it is gone, and FOLDER is deleted in its place. Standard library alone.
+without one it is gone, and FOLDERS are deleted in its place. Standard library alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRACE = 10.0
 PR_SET_PDEATHSIG = 1
 
 
-def main(folder: str, command: Sequence[str]) -> int:
+def main(folders: str, command: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's to answer
     if sys.platform == "linux":
@@ -46,7 +46,8 @@ def main(folder: str, command: Sequence[str]) -> int:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # what it has left behind
     if orphaned.is_set():
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in folders.split(os.pathsep):
+            shutil.rmtree(folder, ignore_errors=True)
     return code
 
 
