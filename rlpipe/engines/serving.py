@@ -49,7 +49,7 @@ class Child:
         """The exit code, None while it runs."""
         return self._process.poll()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Return the end of what it wrote."""
         text = self.log.read_text("utf-8", "replace") if self.log.exists() else ""
         return text[-TAIL:].strip()
@@ -157,7 +157,7 @@ def wait_until_healthy(client: Client, child: Child | None, patience: float) -> 
     why = "no answer"
     while True:
         if child is not None and child.ended is not None:
-            what = f"the server ended while it started (exit code {child.ended}); it said:\n{child.said()}"
+            what = f"the server ended while it started (exit code {child.ended}); it said:\n{child.output()}"
             raise ModelError("engine", what, "fix what it names, or set engine=transformers")
         try:
             client.get("/health")
@@ -165,7 +165,7 @@ def wait_until_healthy(client: Client, child: Child | None, patience: float) -> 
         except Unreachable as error:
             why = str(error)
         if time.monotonic() > deadline:
-            said = f"; it said:\n{child.said()}" if child is not None else ""
-            what = f"the server does not answer within {patience:g} s ({why}){said}"
+            shown = f"; it said:\n{child.output()}" if child is not None else ""
+            what = f"the server does not answer within {patience:g} s ({why}){shown}"
             raise ModelError("engine", what, "raise engine.patience, or look at the server")
         time.sleep(0.2)

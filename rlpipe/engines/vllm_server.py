@@ -218,9 +218,9 @@ class VllmServer(SegmentEngine):
             what = f"the server at {self.config.url} does not answer any more: {error}"
             raise ModelError("engine=vllm_server", what, "start it again, and go on with the run")
         assert self._child is not None
-        said = self._child.said()
+        output = self._child.output()
         if self._starts > RESTARTS:
-            what = f"the server has died {self._starts} times ({error}); it said:\n{said}"
+            what = f"the server has died {self._starts} times ({error}); it said:\n{output}"
             raise ModelError("engine=vllm_server", what, "fix what it names, or set engine=transformers")
         self._disconnect()
         self._child.stop()

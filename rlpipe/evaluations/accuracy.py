@@ -87,10 +87,10 @@ class Accuracy(Evaluation):
         chosen = verifier(self.config.reward, resolve(config))
         if chosen is None or chosen.parts is None:
             return None
-        own = ("accuracy", "accuracy_low", "accuracy_high", "value", "unparsed", "length", "ended_by_length")
+        always = ("accuracy", "accuracy_low", "accuracy_high", "value", "unparsed", "length", "ended_by_length")
         drawn = [f"pass@{k}" for k in self._ks()] if self.config.samples else []
         with_tools = ("accuracy_without_tool", "tool_calls", "tool_errors") if config.tool and self.config.tool else ()
-        return (*own, *chosen.parts, *drawn, *with_tools)
+        return (*always, *chosen.parts, *drawn, *with_tools)
 
     def drawn(self, config: RunConfig) -> tuple[int, int]:
         """Return the greedy completion, without tools as well where there are some, and the drawn ones."""

@@ -98,8 +98,8 @@ class Rewards:
 
 def unscorable(rewards: Iterable[Reward]) -> Callable[[Mapping[str, Any]], str | None]:
     """Return the function that says why some reward can score no completion with these columns."""
-    asked = list(rewards)
-    return lambda columns: next((why for one in asked if (why := one.unscorable(columns)) is not None), None)
+    chosen = list(rewards)
+    return lambda columns: next((why for one in chosen if (why := one.unscorable(columns)) is not None), None)
 
 
 def verified_columns(rewards: Iterable[Reward]) -> set[str]:

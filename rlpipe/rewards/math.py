@@ -75,12 +75,12 @@ class MathReward(Reward):
         return [self._score(one.text, str(one.prompt.columns[self.config.column])) for one in rollouts]
 
     def _score(self, text: str, reference: str) -> Score:
-        asked = (reference, text[-LENGTH:])
-        question = {"reference": reference, "text": asked[1], "seconds": self.config.timeout}
+        key = (reference, text[-LENGTH:])
+        question = {"reference": reference, "text": key[1], "seconds": self.config.timeout}
         # The process keeps its own time, unless it hangs where no signal reaches it.
-        answer = None if asked in self.hopeless else self.guard.ask(question, PATIENCE * self.config.timeout)
+        answer = None if key in self.hopeless else self.guard.ask(question, PATIENCE * self.config.timeout)
         if answer is None or "late" in answer:
-            self.hopeless.add(asked)  # nor is it worth the time again
+            self.hopeless.add(key)  # nor is it worth the time again
             return Score(0.0, {"timed_out": 1.0}, parsed=False)
         if not answer["reference"]:
             raise ValueError(f"math-verify cannot read the right answer {reference[:80]!r}")

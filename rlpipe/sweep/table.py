@@ -59,8 +59,8 @@ class _Jobs:
             if _needed(columns) > width:
                 del columns[spared]
         details = {one.job.key: text for one in self.jobs if (text := detail(one))}
-        beside = _needed(columns) + DETAIL <= width
-        if details and beside:
+        fits = _needed(columns) + DETAIL <= width
+        if details and fits:
             columns[""] = [details.get(one.job.key, "") for one in self.jobs]
         drawn = Table(box=None, pad_edge=False)
         for name in columns:
@@ -69,7 +69,7 @@ class _Jobs:
             state = Text(one.state.value, style=STYLES[one.state])
             drawn.add_row(*(state if name == "state" else cell for name, cell in zip(columns, row, strict=True)))
         yield drawn
-        if not beside:
+        if not fits:
             yield from (Text(f"{key}: {text}", style="dim") for key, text in details.items())
 
     def _columns(self) -> dict[str, list[str]]:

@@ -35,10 +35,10 @@ def main(folders: str, command: Sequence[str]) -> int:
         _end(child)
 
     def listen() -> None:
-        said = b""
+        received = b""
         while part := os.read(0, 1024):
-            said += part
-        _end(child) if said else orphan()
+            received += part
+        _end(child) if received else orphan()
 
     signal.signal(signal.SIGTERM, orphan)
     threading.Thread(target=listen, daemon=True).start()

@@ -132,9 +132,9 @@ def drawing(subject: Subject) -> Iterator[Problem]:
     assert have is not None
     stays = needed_bytes.weights + needed_bytes.optimizer + needed_bytes.reference
     if engine.takes > 0 and stays + engine.takes * have > have:
-        beside = f"beside the {engine.takes * have / 1e9:.1f} GB of engine={subject.config.engine.name}"
+        engine_share = f"beside the {engine.takes * have / 1e9:.1f} GB of engine={subject.config.engine.name}"
         kept = f"weights, optimiser and reference keep about {stays / 1e9:.1f} GB"
-        what = f"{kept} of the GPU's {have / 1e9:.1f} GB, {beside}"
+        what = f"{kept} of the GPU's {have / 1e9:.1f} GB, {engine_share}"
         fix = "lower engine.memory, train adapters, or set GPUs aside (engine=vllm_server engine.gpus=…)"
         yield Problem("engine.memory", what, fix)
 
