@@ -14,6 +14,7 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, EvaluationConfig, Head, MethodConfig, RewardConfig, ToolConfig
+from rlpipe.config.overrides import key_of
 from rlpipe.core.errors import PluginError
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Example, Prompt, form_name, route
@@ -110,7 +111,7 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
         *(["reward=length"] if cls.takes_reward else []),
         f"run_dir='{folder / 'run'}'",
     ]
-    result = _finished(cls, folder, [*base, *overrides])
+    result = _finished(cls, folder, _with(base, overrides))
     if cls.makes == "data":
         rows = (folder / "run" / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()
         assert rows, f"{cls.__name__}: the run left no rows in data/train.jsonl"
@@ -122,6 +123,13 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
     assert len(losses) == 2, f"{cls.__name__}: {len(losses)} losses were logged in two steps"
     assert all(loss == loss and abs(loss) < float("inf") for loss in losses), f"{cls.__name__}: losses are {losses}"
     return result
+
+
+def _with(base: Sequence[str], overrides: Iterable[str]) -> list[str]:
+    """Return the overrides of a check, of which those that are given come first: none is to be named twice."""
+    given = list(overrides)
+    named = {key_of(one) for one in given}
+    return [*(one for one in base if key_of(one) not in named), *given]
 
 
 def _finished(cls: type, folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -258,7 +266,7 @@ def check_evaluation(cls: type[Evaluation], folder: Path, *overrides: str) -> di
         *(("method=sft", *small) if trains else ("method=none",)),
         *("dataset.sample_size=64", "log.progress=false", "hardware.device=cpu", f"run_dir='{folder / 'run'}'"),
     ]
-    result = _finished(cls, folder, [*base, *overrides])
+    result = _finished(cls, folder, _with(base, overrides))
     _check_rows(cls.__name__, folder / "run" / "evaluations", name)
     for key, value in result["metrics"].items():
         if key.split("/")[1:2] == [name]:

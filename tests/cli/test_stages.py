@@ -36,7 +36,7 @@ def stages(capsys, config):
     return run
 
 
-ASKING = ("model=blank", "dataset.sample_size=16", "evaluation=none", "hardware.device=cpu")
+ASKING = ("model=blank", "dataset.sample_size=40", "evaluation=none", "hardware.device=cpu")
 
 
 @pytest.fixture
@@ -102,7 +102,8 @@ def test_damage_is_found_and_moved_aside(stages, chain, build):
 
 
 def test_a_record_that_cannot_be_read_is_damage(stages, chain):
-    (chain[1].folder / "manifest.json").write_text("{")
+    for name in ("manifest.json", "manifest.copy.json"):
+        (chain[1].folder / name).write_text("{")
     code, printed = stages("verify")
     assert code == UNWELL
     assert "manifest.json: damaged" in printed
@@ -159,7 +160,7 @@ def test_explain_says_what_differs(stages, chain, config, build, monkeypatch):
     assert code == DONE
     assert printed == f"after: {chain[0].name} is there (0 s old) and will be reused\n" or "will be reused" in printed
     monkeypatch.setattr("rlpipe.stages.fingerprint._version", lambda package: "99")
-    after = "after=[method=sft,method.learning_rate=0.5,dataset.sample_size=24]"
+    after = "after=[method=sft,method.learning_rate=0.5,dataset.sample_size=48]"
     _, printed = stages("explain", *asked[:-1], after)
     lines = printed.splitlines()
     assert lines[0].endswith("differs in")
@@ -169,8 +170,8 @@ def test_explain_says_what_differs(stages, chain, config, build, monkeypatch):
     before = manifest["fingerprint_inputs"]
     assert f"method.learning_rate: {before['config']['method']['learning_rate']} → 0.5" in told
     assert f"package torch: {before['versions']['torch']} → 99" in told
-    assert "dataset.sample_size: 16 → 24" in told
-    assert f"({before['data'][:12]}) → 24 (" in told
+    assert "dataset.sample_size: 40 → 48" in told
+    assert f"({before['data'][:12]}) → 48 (" in told
     assert "model.layers" not in told
 
 
@@ -189,7 +190,7 @@ def test_explain_names_every_need(stages, stage, build):
     with pytest.raises(KeyError):
         store.ensure(stage, build)
     _, printed = stages(
-        "explain", "model=blank", "method=dpo", "after=[method=sft,dataset=smoltalk,dataset.sample_size=16]"
+        "explain", "model=blank", "method=dpo", "after=[method=sft,dataset=smoltalk,dataset.sample_size=40]"
     )
     assert f"{stage.name} has failed at its last attempt: 'lost'" in printed
 

@@ -52,7 +52,7 @@ def build() -> Builder:
 @pytest.fixture(scope="session")
 def composed():
     """A run on few rows, which needs nothing itself."""
-    return compose("model=blank", "method=sft", "dataset=smoltalk", "dataset.sample_size=16")
+    return compose("model=blank", "method=sft", "dataset=smoltalk", "dataset.sample_size=40")
 
 
 @pytest.fixture
