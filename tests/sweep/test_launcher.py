@@ -17,14 +17,16 @@ from hydra.core.utils import JobStatus as Returned
 from rlpipe.cli import exits
 from rlpipe.cli import main as cli
 from rlpipe.config.launchers import LocalConfig
+from rlpipe.config.overrides import key_of
 from rlpipe.config.plugins import Plugin, table
 from rlpipe.core.errors import LaunchError, Problem
 from rlpipe.launchers.base import JobStatus, Launcher, Phase
-from rlpipe.records.sweep import Ended, Job, Outcome, Sweep, write_outcome
+from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 from rlpipe.sweep import extend as extending
 from rlpipe.sweep import launching
 from rlpipe.sweep import place as place_module
 from rlpipe.sweep.place import only_one
+from tests.report.recorded import recorded
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +54,8 @@ class Pretending(Launcher):
             failed = isinstance(value, Exception)
             status = Returned.FAILED if failed else Returned.COMPLETED
             folder = self.sweep.job_folder(job)
+            if job.kind is Kind.arm and not failed:
+                recorded(Path(job.run_dir))
             (folder / "return.pkl").write_bytes(pickle.dumps(JobReturn(status=status, _return_value=value)))
             write_outcome(folder, Outcome(Ended.failed if failed else Ended.ok, error=str(value) if failed else None))
 
@@ -77,7 +81,9 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Pretending]:
 
 
 def launch(*overrides: str, folder: str = "sweep") -> int:
-    return cli.status(["-m", *overrides, *SMALL, f"hydra.sweep.dir={folder}"])
+    named = {key_of(one) for one in overrides}
+    usual = [one for one in SMALL if key_of(one) not in named]
+    return cli.status(["-m", *overrides, *usual, f"hydra.sweep.dir={folder}"])
 
 
 def test_the_arms_are_shown_frozen_and_handed_over_together(tmp_path: Path, place, capsys) -> None:
@@ -180,7 +186,7 @@ class TestOptuna:
         "hydra.sweeper.direction=maximize",
         "hydra.sweeper.max_failure_rate=1.0",
     )
-    SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=after/preference/accuracy")
+    SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=after/preference/accuracy", "evaluation=preference")
 
     def test_a_failed_trial_does_not_end_a_study_by_default(self) -> None:
         """In a process of its own: Hydra's own tests discover all plugins anew, and Optuna's defaults with them."""
