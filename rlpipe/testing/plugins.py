@@ -107,7 +107,8 @@ def _two_steps(cls: type[Method], folder: Path, overrides: Iterable[str]) -> dic
         *(["method.micro_batch_size=2"] if "micro_batch_size" in fields else []),
         *(["method.group_size=2"] if "group_size" in fields else []),
         *(["method.sampling.max_tokens=8"] if "sampling" in fields else []),
-        *("evaluation=none", "log.every=1", "log.progress=false", "hardware.device=cpu"),
+        *(["evaluation=none"] if cls.makes is not None else ["evaluation=default", "dataset.test_limit=2"]),
+        *("log.every=1", "log.progress=false", "hardware.device=cpu"),
         *(["reward=length"] if cls.takes_reward else []),
         f"run_dir='{folder / 'run'}'",
     ]

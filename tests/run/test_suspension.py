@@ -51,7 +51,7 @@ def status_of(pid: int) -> str:
 
 
 def content(folder: Path) -> dict[str, str]:
-    return {name: digest for name, digest in hashes(folder).items() if not name.startswith(".lease")}
+    return {name: digest for name, digest in hashes(folder).items() if not name.startswith(".")}
 
 
 @pytest.mark.parametrize("place", PLACES)

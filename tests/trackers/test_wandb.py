@@ -13,7 +13,6 @@ from rlpipe.core.errors import RlpipeError
 from rlpipe.trackers.base import RunIdentity
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.wandb import Mode, Wandb, WandbConfig
-from tests import warm
 from tests.trackers import wandb_files
 
 HYPERPARAMETERS = {"method": {"name": "dpo", "learning_rate": 1e-5}, "seed": 0}
@@ -174,13 +173,15 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     small += ["method.micro_batch_size=4"]
     shown = ["tracker=wandb", "tracker.mode=offline", "log.every=1", "checkpoint.every=20", f"run_dir={folder}"]
     asked = [*chosen, *small, *shown]
-    process = warm.Process("rlpipe", *asked)
+    # Not forked from one process: the client's own files in the system's place for such would end with the first.
+    command = [sys.executable, "-m", "rlpipe", *asked]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (folder / "checkpoints" / "checkpoint-20" / "whole.json").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 75
-    done = warm.run("rlpipe", *asked)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = folders(folder)
     identities = {(run.run_id, run.run_group, run.job_type) for run in map(wandb_files.run, (first, second))}

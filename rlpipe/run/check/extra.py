@@ -60,7 +60,7 @@ PIP = {
 def extra(subject: Subject) -> Iterator[Problem]:
     """The library has the fields that `method.extra` names, takes their values, and finds the packages they want."""
     method, given = subject.method, dict(subject.config.method.extra)
-    if method is None or not given:
+    if method is None or not given or method.makes == "data":  # which says itself that it trains nothing
         return
     if not isinstance(method, LibraryMethod):
         what = f"{subject.config.method.name} wraps no library's trainer, and would ignore it"

@@ -220,9 +220,10 @@ def test_the_output_folder(tmp_path):
     config = compose("run_dir=mine")
     (tmp_path / "mine").mkdir()
     manifest = tmp_path / "mine" / "manifest.json"
-    manifest.write_text(json.dumps({"config": to_plain(config)}))
+    empty = {"overrides": [], "attempts": []}
+    manifest.write_text(json.dumps({"config": to_plain(config), **empty}))
     assert problems(config) == []
-    manifest.write_text(json.dumps({"config": to_plain(compose("run_dir=mine", "seed=7"))}))
+    manifest.write_text(json.dumps({"config": to_plain(compose("run_dir=mine", "seed=7")), **empty}))
     assert "seed: 7 there, 0 here" in one("run_dir", "run_dir=mine").what
     manifest.unlink()
     (tmp_path / "mine" / "thesis.tex").touch()

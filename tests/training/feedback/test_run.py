@@ -8,7 +8,7 @@ import pytest
 
 from rlpipe.core.errors import DataError
 from rlpipe.run.check.check import problems
-from tests.composed import compose
+from tests.composed import compose, once
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ BASE = ("model=blank", "method=ai_feedback", "dataset=ultrafeedback", "reward=le
 
 
 def found(*overrides: str) -> list[str]:
-    asked = [*BASE, *overrides]
+    asked = once(*BASE, *overrides)
     return [problem.where for problem in problems(compose(*asked), asked)]
 
 
