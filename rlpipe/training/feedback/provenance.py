@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.relevance import without
 from rlpipe.config.settings import Changes
 from rlpipe.methods.ai_feedback import AIFeedbackConfig
-from rlpipe.records.provenance import plain
+from rlpipe.records.provenance import packages, plain, rlpipe_version
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
     from rlpipe.models.base import Loaded
-
-PACKAGES = ("rlpipe", "torch", "transformers")
 
 
 def provenance(config: RunConfig, method: AIFeedbackConfig, loaded: Loaded) -> dict[str, Any]:
@@ -28,7 +25,7 @@ def provenance(config: RunConfig, method: AIFeedbackConfig, loaded: Loaded) -> d
         "judge": {name: _judge(name, config) for name in config.reward},
         "mode": method.mode.value,
         "sampling": sampling,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"rlpipe": rlpipe_version()} | packages(("torch", "transformers")),
     }
 
 

@@ -29,9 +29,10 @@ def test_kills_of_every_kind_change_nothing(cluster: Cluster, tmp_path: Path, mo
     killed = Watched(submit(tmp_path / "killed", *ARMS))
     draw = random.Random(0)
     kinds = draw.sample(KILLS, len(KILLS))
+    struck: dict[str, int] = {}
     for kind in kinds:
         time.sleep(draw.uniform(0.5, 7))
-        _kill(kind, draw, killed, cluster)
+        _kill(kind, draw, killed, cluster, struck)
     killed.until(lambda: _resume_what_failed(killed) or killed.done(), 900)
     attempts = [len(manifest(arm.run_dir)["attempts"]) for arm in killed.sweep.arms]
     assert sum(attempts) > len(killed.sweep.arms) + 3, "the kills fell where nothing was at work"
@@ -41,9 +42,18 @@ def test_kills_of_every_kind_change_nothing(cluster: Cluster, tmp_path: Path, mo
         assert tracked_steps(after.run_dir) == list(range(1, STEPS + 1))
 
 
-def _kill(kind: str, draw: random.Random, sweep: Watched, cluster: Cluster) -> None:
-    """Strike one of the jobs that are at work, waiting for one if need be."""
-    job = draw.choice(sweep.until(lambda: _resume_what_failed(sweep) or sweep.running(), 120))
+def _kill(kind: str, draw: random.Random, sweep: Watched, cluster: Cluster, struck: dict[str, int]) -> None:
+    """Strike one of the jobs that are at work, waiting for one if need be: one whose attempt no kill has struck yet."""
+
+    def targets() -> list[Job]:
+        _resume_what_failed(sweep)
+        return [job for job in sweep.running() if _attempts(job) > struck.get(job.key, 0)]
+
+    found = sweep.until(lambda: sweep.done() or targets(), 120)
+    if found is True:
+        return
+    job = draw.choice(found)
+    struck[job.key] = _attempts(job)
     if kind == "node":
         node = sweep.launcher.statuses([job])[job.key].place
         assert node is not None
@@ -56,6 +66,11 @@ def _kill(kind: str, draw: random.Random, sweep: Watched, cluster: Cluster) -> N
             os.kill(pid, signal.SIGKILL)
     else:
         cluster.call("scancel", f"--signal={kind}", sweep.job_id(job), check=False)
+
+
+def _attempts(job: Job) -> int:
+    """How often a job's run has begun: a kill that falls while Python starts is no attempt."""
+    return len(manifest(job.run_dir)["attempts"]) if (Path(job.run_dir) / "manifest.json").exists() else 0
 
 
 def _work_of(sweep: Watched, job: Job) -> int | None:
