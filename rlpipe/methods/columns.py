@@ -58,17 +58,18 @@ def concatenated(examples: Sequence[Example], tokens: Sequence[Tokens]) -> Colum
     return columns
 
 
-def labelled(examples: Sequence[Example], tokens: Sequence[Tokens], micro_batch_size: int) -> Columns:
+def labelled(examples: Sequence[Example], tokens: Sequence[Tokens], micro_batches: Sequence[int]) -> Columns:
     """Lay out for KTOTrainer: prompt, completion, label, and another row's completion.
 
-    The mismatched completion that estimates the KL term is the one of the row before in the same
+    `micro_batches` are the rows of each, one after another. The mismatched completion that estimates the KL term is the one of the row before in the same
     micro-batch (arXiv:2402.01306, section 4.1), so rows of a micro-batch must stay together.
     """
     completions = [row.answers[0] for row in tokens]
-    rotated = []
-    for start in range(0, len(completions), micro_batch_size):
-        part = completions[start : start + micro_batch_size]
+    rotated: list[list[int]] = []
+    for rows in micro_batches:
+        part = completions[len(rotated) : len(rotated) + rows]
         rotated += part[-1:] + part[:-1]
+    rotated += completions[len(rotated) :]  # these fill no micro-batch, and are not trained
     return {
         "prompt_ids": [row.prompt for row in tokens],
         "completion_ids": completions,

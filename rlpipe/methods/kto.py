@@ -45,7 +45,7 @@ class KTO(OfflineMethod):
 
     The KL term is estimated from mismatched pairs within a micro-batch, so micro_batch_size (2 or
     more) is part of the objective, and so is the number of processes: its estimate is their mean.
-    Rows are shuffled once; later epochs reorder whole batches.
+    Rows are shuffled once; later epochs reorder whole batches. One that would be alone in a micro-batch is left out.
     """
 
     Config = KTOConfig
@@ -82,4 +82,6 @@ class KTO(OfflineMethod):
 
     def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:
         """Give prompt, completion, label and another row's completion."""
-        return labelled(examples, tokens, self.config.micro_batch_size)
+        whole = len(tokens) // self.config.batch_size * self.config.batch_size
+        size = self.config.micro_batch_size
+        return labelled(examples, tokens, [size] * (whole // size) + self.last_batch(len(tokens) - whole))

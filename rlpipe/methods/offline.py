@@ -14,8 +14,10 @@ from typing import ClassVar
 
 from rlpipe.config.kinds import MethodConfig
 from rlpipe.config.settings import Changes, changing, setting
+from rlpipe.core import distributed
 from rlpipe.datasets.forms import Example
 from rlpipe.methods.columns import Columns
+from rlpipe.methods.cutting import micro_batches
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.tokens import Tokens
 
@@ -53,7 +55,12 @@ class OfflineMethod(LibraryMethod):
     trains_chosen_prompt: ClassVar[bool] = False
     """Whether the likelihood of the chosen sequence's prompt is part of the loss, whatever the labels say."""
     in_order: ClassVar[bool] = False
-    """Whether rows of a micro-batch belong together: they are shuffled once, and never grouped by length."""
+    """Whether rows of a micro-batch, two or more, belong together: they are shuffled once, never grouped by length."""
+
+    def last_batch(self, rows: int) -> list[int]:
+        """Return the micro-batches of all processes that the last rows of an epoch make, which fill no batch."""
+        least = 2 if self.in_order else 1
+        return micro_batches(rows, self.config.micro_batch_size, distributed.world_size(), least)
 
     @abstractmethod
     def columns(self, examples: Sequence[Example], tokens: Sequence[Tokens]) -> Columns:

@@ -10,6 +10,7 @@ of the model's shapes (`machine`). What small models add to that is measured in 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def steps(subject: Subject) -> int | None:
     rows = identity.data(config).rows
     if isinstance(method, OnlineConfig):
         return int(method.epochs * (rows // method.prompts_per_batch * method.steps_per_batch))
-    return int(method.epochs * (rows // method.batch_size))
+    return math.ceil(method.epochs * math.ceil(rows / method.batch_size))
 
 
 def memory(subject: Subject) -> Memory | None:

@@ -97,6 +97,7 @@ class LogToRecord(TrainerCallback):
     ) -> None:
         """Write a row of numbers."""
         self.tokens = _tokens(state, logs) or self.tokens
+        state.log_history.clear()  # metrics.jsonl has it; in every checkpoint it would grow with the steps
         if _END_OF_TRAINING in logs or not distributed.is_main():
             return
         numbers = {name: value for name, value in logs.items() if isinstance(value, (int, float))} | self._more

@@ -6,15 +6,20 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rlpipe.core.errors import RecordError
+from rlpipe.core.files import explained, may_change
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered, Unreadable
 
 Body = dict[str, Any]
 Read = TypeVar("Read")
+
+LOCKED = 60.0
+"""Seconds to wait for another process that writes to the file of replies."""
 
 
 class Asking:
@@ -110,30 +115,32 @@ class BudgetSpent(Exception):
 
 
 class Replies:
-    """A SQLite file; safe to use from several threads and processes. Each reply is kept as soon as it is there."""
+    """A SQLite file; safe to use from several threads and processes. Each reply is kept as soon as it is there.
+
+    Every use raises RecordError where the file cannot be read or written; what changes it asks the lease of the run
+    whose folder it lies in.
+    """
 
     def __init__(self, file: Path, run: str, budget: int | None):
-        self.run, self.budget = run, budget
+        self.file, self.run, self.budget = file, run, budget
         self._lock = threading.Lock()
-        try:
+        with explained(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(file, timeout=60, check_same_thread=False, isolation_level=None)
+        with self._readable():
+            self._connection = sqlite3.connect(file, timeout=LOCKED, check_same_thread=False, isolation_level=None)
             self._connection.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)")
             self._connection.execute("CREATE TABLE IF NOT EXISTS calls (run TEXT PRIMARY KEY, count INTEGER NOT NULL)")
-        except (OSError, sqlite3.Error) as error:
-            raise RecordError(
-                file, f"cannot keep a judge's replies there: {error}", "name another file, or delete it"
-            ) from error
 
     def find(self, key: str) -> str | None:
         """Return the reply to a question, or None."""
-        with self._lock:
+        with self._readable():
             row = self._connection.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def keep(self, key: str, reply: str) -> None:
         """Keep a reply."""
-        with self._lock:
+        may_change(self.file)
+        with self._readable():
             self._connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, reply))
 
     def spend(self) -> None:
@@ -141,7 +148,8 @@ class Replies:
         add = "INSERT INTO calls VALUES (?, 1) ON CONFLICT (run) DO UPDATE SET count = count + 1"
         bound = " WHERE count < ?" if self.budget is not None else ""
         values: tuple[Any, ...] = (self.run,) if self.budget is None else (self.run, self.budget)
-        with self._lock:
+        may_change(self.file)
+        with self._readable():
             changed = self._connection.execute(add + bound, values).rowcount
         if changed == 0:
             raise BudgetSpent(f"the budget of {self.budget} calls is spent")
@@ -149,7 +157,7 @@ class Replies:
     @property
     def calls(self) -> int:
         """Calls that the run has made, over all its attempts."""
-        with self._lock:
+        with self._readable():
             row = self._connection.execute("SELECT count FROM calls WHERE run = ?", (self.run,)).fetchone()
         return int(row[0]) if row else 0
 
@@ -157,6 +165,19 @@ class Replies:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Use the file one thread at a time, and say what is wrong with it in words."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.OperationalError as error:  # the disk, or a process that was suspended in the midst of a write
+            fix = "see to the disk, and that no other process has the file open; then give the same command again"
+            raise RecordError(self.file, f"a judge's replies cannot be kept there ({error})", fix) from error
+        except sqlite3.Error as error:
+            fix = "delete it: what it held is asked again"
+            raise RecordError(self.file, f"the file of a judge's replies is damaged ({error})", fix) from error
 
 
 def key(url: str, body: dict[str, Any]) -> str:

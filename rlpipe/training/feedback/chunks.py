@@ -37,7 +37,7 @@ class Chunks:
     ) -> list[Row]:
         """Return all rows: those in the file, and for the others what `make` makes of their numbers.
 
-        Every process calls `make` at the same time. `told` hears of each chunk, old ones too, and how many rows there
+        Every process calls `make` at the same time. `on_chunk` gets each chunk, old ones too, and how many rows there
         are by then. Raises Stopped between two chunks when the run was asked to stop, and RecordError for a file with
         other rows.
         """

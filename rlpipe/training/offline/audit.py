@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 256
 """Rows that are looked at, evenly spread over the data."""
-LEFT_OVER = 0.05
-"""Share of the rows that may fill no batch without a word of warning."""
 SHOWN = 2
 """Rows that are shown token by token."""
 
@@ -50,7 +48,7 @@ class OfflineAudit(Audit):
     """Sequences that begin with the begin-of-text token twice."""
     data: dict[str, Any] = field(default_factory=dict)
     """How many rows were read and dropped, how many examples dropped or cut, and their lengths
-    (`TokenizedExamples.report`); what fills no batch (`left_over`)."""
+    (`TokenizedExamples.report`); rows of an epoch's last batch, and those that are left out (`last_batch`)."""
     turns: dict[str, int] = field(default_factory=dict)
     """Of the conversations that were looked at, the assistant's turns: `all` of them, those `trained`, those that make
     `calls` of tools, and those `changed` by the chat template, which leaves something of their text out."""
@@ -74,15 +72,20 @@ class OfflineAudit(Audit):
             lines.append(
                 f"{self.data['kept']} of {self.data['seen']} examples kept; dropped: {dropped}; cut: {self.data['cut']}"
             )
-        left = self.data.get("left_over", {})
-        if left.get("rows"):
-            which = "always the same ones" if left["same"] else "others each time"
-            lines.append(f"{left['rows']} of {left['of']} rows of an epoch fill no batch and are left out, {which}")
+        last = self.data.get("last_batch")
+        if last is not None:
+            lines.append(_last_batch_line(**last))
         return lines
 
 
 def _counts(dropped: dict[str, int]) -> str:
     return ", ".join(f"{count} {why}" for why, count in dropped.items()) or "none"
+
+
+def _last_batch_line(rows: int, of: int, left_out: int, same: bool) -> str:
+    which = "always the same ones" if same else "others each time"
+    left = f"; {left_out} rows of an epoch fill no micro-batch and are left out, {which}" if left_out else ""
+    return (f"the last batch of an epoch has {rows} rows of {of}" if rows else "an epoch has whole batches") + left
 
 
 def _turns_line(turns: dict[str, int]) -> str:
@@ -125,31 +128,18 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = Non
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)
-    found.warnings += [*_left_over(found, trainer), *_not_offered(sequences, examples, loaded.tokenizer)]
+    found.warnings += _not_offered(sequences, examples, loaded.tokenizer)
     return found
 
 
 def _data(trainer: Trainer, tokenized: Any) -> dict[str, Any]:
-    """Return what became of rows and examples, with the rows of an epoch that fill no batch."""
+    """Return what became of rows and examples, with the rows of an epoch's last batch."""
     found = tokenized.report() if tokenized is not None else {}
     order = getattr(trainer, "order", None)
-    if order is not None:
-        found["left_over"] = {"rows": order.count - len(order), "of": order.count, "same": order.fixed_batches}
+    if order is not None and order.count % order.batch_size:
+        left = {"left_out": order.count - len(order), "same": order.fixed_batches}
+        found["last_batch"] = {"rows": order.last, "of": order.batch_size, **left}
     return found
-
-
-def _left_over(found: OfflineAudit, trainer: Trainer) -> Iterator[Problem]:
-    """Say where rows that fill no batch are many, and no later epoch comes to them."""
-    order: Any = getattr(trainer, "order", None)
-    if order is None:
-        return
-    left, steps = found.data["left_over"], trainer.args.max_steps
-    passes = steps / order.batches if steps > 0 else trainer.args.num_train_epochs
-    if left["rows"] > LEFT_OVER * left["of"] and (left["same"] or passes == 1):  # fewer steps were asked for
-        share, size = left["rows"] / left["of"], order.batch_size
-        what = f"{left['rows']} of {left['of']} rows ({share:.0%}) are never trained on: they fill no batch of {size}"
-        fitting = next(smaller for smaller in range(size, 0, -1) if left["of"] % smaller <= LEFT_OVER * left["of"])
-        yield Problem("audit.left_over", what, f"set method.batch_size={fitting}, or use more data", fatal=False)
 
 
 def _turns(sequences: Sequence[Fed], examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:

@@ -6,15 +6,18 @@ Importing this module imports torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
 from rlpipe.training.offline.compaction import compact
-from rlpipe.training.offline.order import BatchOrder
+from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.tokenized import TokenizedExamples
 
 if TYPE_CHECKING:
@@ -32,11 +35,7 @@ def resumable(base: type[Trainer]) -> Any:
 
 
 class EpochOfStep(TrainerCallback):
-    """Tells the sampler which epoch begins.
-
-    accelerate's wrappers pass the epoch on, but not through all of those that a resumed run in
-    several processes puts around the sampler.
-    """
+    """Says to the order which epoch begins; also in a resumed run, which skips what it has trained on already."""
 
     def __init__(self, order: BatchOrder):
         self.order = order
@@ -65,6 +64,9 @@ class OfflineTrainer(Base):
         if method.precomputes:
             self.ref_model = None  # its log-probabilities stand with the rows
         self.order = self._batch_order()
+        size, rank, processes = self.args.per_device_train_batch_size, distributed.rank(), distributed.world_size()
+        self.micro_batches = MicroBatches(self.order, size, rank, processes)
+        self._weights: Iterator[float] = iter(())
         self.add_callback(EpochOfStep(self.order))
         # It prints every log as a dict; showing is the display's work.
         self.remove_callback(PrinterCallback)
@@ -81,10 +83,20 @@ class OfflineTrainer(Base):
                 "lower method.batch_size, or use more data",
             )
         lengths = self.tokenized.lengths if by_length else None
-        return BatchOrder(rows, config.batch_size, self.args.data_seed, lengths, fixed_batches=self.method.in_order)
+        last = sum(self.method.last_batch(rows % config.batch_size))
+        return BatchOrder(rows, config.batch_size, self.args.data_seed, lengths, self.method.in_order, last)
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> BatchOrder:
-        return self.order
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the micro-batches of this process; accelerate would fill the last ones up with rows of others."""
+        rows: Any = self.train_dataset
+        pin = self.args.dataloader_pin_memory
+        return DataLoader(rows, batch_sampler=self.micro_batches, collate_fn=self.data_collator, pin_memory=pin)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """Take the micro-batches of one step. Where the library takes the mean of their losses, each row counts."""
+        samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._weights = iter(self.micro_batches.weights(self.state.global_step) if items is None else ())
+        return samples, items
 
     # Rows that are tokens already
 
@@ -104,7 +116,9 @@ class OfflineTrainer(Base):
             tokens = inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum()
             self._total_train_tokens += int(self.accelerator.gather_for_metrics(tokens).sum())
         with compact():
-            return super().compute_loss(model, inputs, *args, **kwargs)
+            found = super().compute_loss(model, inputs, *args, **kwargs)
+        weight = next(self._weights, 1.0) if model.training else 1.0
+        return found if weight == 1.0 else found * weight
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log the tokens that were read, as TRL's other trainers do."""

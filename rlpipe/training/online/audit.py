@@ -45,9 +45,12 @@ class OnlineAudit(Audit):
     def lines(self) -> list[str]:
         """Say the numbers, a line each."""
         counts = self.prompts
+        left = counts["left_out"]
+        whole = f"{left} prompts of an epoch fill no batch of rollouts and are left out, others each time"
         return [
             f"{counts['kept']} of {counts['seen']} prompts kept ({counts['too_long']} leave no room for a completion), "
             f"up to {counts['tokens']['longest']} tokens; completions end at {' '.join(self.stop_tokens) or '-'}",
+            *([whole] if left else []),
             *self.notes,
         ]
 

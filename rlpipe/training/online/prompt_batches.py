@@ -56,7 +56,9 @@ class PromptBatches:
         """Return the counts and the lengths' spread, for the record."""
         lengths = sorted(self.lengths)
         spread = {"median": lengths[len(lengths) // 2], "longest": lengths[-1]}
-        return {"seen": self.seen, "kept": len(self.kept), "too_long": self.too_long, "tokens": spread}
+        left = self.order.count - len(self.order)
+        counts = {"seen": self.seen, "kept": len(self.kept), "too_long": self.too_long, "left_out": left}
+        return {**counts, "tokens": spread}
 
 
 def fit(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from rlpipe.core.errors import RecordError
+from rlpipe.records.lease import Lost, acquire
+from rlpipe.rewards.judge import asking
 from rlpipe.rewards.judge.asking import BudgetSpent, Replies
 from rlpipe.rewards.judge.judge import Judge
 from rlpipe.rewards.judge.questions import named_numbers, rubric_score, shown
+from tests.records.takeover import take_over
 
 
 def test_calls_of_several_processes_are_counted_together(tmp_path):
@@ -21,6 +26,36 @@ def test_calls_of_several_processes_are_counted_together(tmp_path):
         with pytest.raises(BudgetSpent):
             replies.spend()
     assert (one.calls, other.calls) == (3, 1)
+
+
+def test_one_that_was_suspended_and_lost_the_run_keeps_and_spends_nothing(tmp_path):
+    lease = acquire(tmp_path)
+    replies = Replies(tmp_path / "r.sqlite", "run", None)
+    replies.keep("question", "of its successor")
+    take_over(tmp_path)
+    for change in (replies.spend, lambda: replies.keep("question", "of its own")):
+        with pytest.raises(Lost):
+            change()
+    assert (replies.find("question"), replies.calls) == ("of its successor", 0)
+    lease.release()
+
+
+def test_a_file_that_cannot_be_used_is_named_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "LOCKED", 0.01)
+    file = tmp_path / "r.sqlite"
+    replies = Replies(file, "run", None)
+    for number in range(100):
+        replies.keep(str(number), "x" * 100)
+    suspended = sqlite3.connect(file, isolation_level=None)
+    suspended.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(RecordError, match="locked") as locked:
+        replies.keep("question", "reply")
+    assert "no other process has the file open" in locked.value.fix
+    suspended.close()
+    file.write_bytes(file.read_bytes()[:4096] + b"\xff" * 8192)
+    with pytest.raises(RecordError, match="is damaged") as damaged:
+        Replies(file, "run", None).find("7")
+    assert damaged.value.fix.startswith("delete it")
 
 
 @pytest.mark.parametrize(

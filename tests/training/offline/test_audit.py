@@ -103,21 +103,19 @@ def test_every_completion_cut(build, tmp_path):
     assert [problem.where for problem in (*found.errors, *found.warnings)] == ["audit.stop"]
 
 
-@pytest.mark.parametrize(("count", "same", "epochs", "said"), [(20, False, 1, True), (20, False, 3, False)])
-def test_rows_that_fill_no_batch_are_counted(build, tmp_path, count, same, epochs, said):
-    found = audited(build(tmp_path, "sft", forms.Completion, count=count, max_steps=None, epochs=epochs))
-    assert found.data["left_over"] == {"rows": 4, "of": 20, "same": same}
-    assert any("4 of 20 rows of an epoch fill no batch" in line for line in found.lines())
-    assert ["audit.left_over"] * said == [warning.where for warning in found.warnings]
-    if said:
-        assert "4 of 20 rows (20%) are never trained on: they fill no batch of 8" in found.warnings[0].what
-        assert "method.batch_size=5" in found.warnings[0].fix
+def test_rows_of_an_epochs_last_batch_are_counted(build, tmp_path):
+    found = audited(build(tmp_path, "sft", forms.Completion, count=20))
+    assert found.data["last_batch"] == {"rows": 4, "of": 8, "left_out": 0, "same": False}
+    assert "the last batch of an epoch has 4 rows of 8" in found.lines()
 
 
-def test_rows_of_kto_that_fill_no_batch_are_always_the_same(build, tmp_path):
-    found = audited(build(tmp_path, "kto", count=20, max_steps=None, epochs=3))
-    assert found.data["left_over"] == {"rows": 4, "of": 20, "same": True}
-    assert [warning.where for warning in found.warnings] == ["audit.left_over"]
+@pytest.mark.parametrize(("count", "rows"), [(17, 0), (21, 4)])
+def test_a_row_of_kto_that_would_be_alone_in_a_micro_batch_is_left_out(build, tmp_path, count, rows):
+    trainer = build(tmp_path, "kto", count=count, micro_batch_size=2)
+    found = audited(trainer)
+    assert found.data["last_batch"] == {"rows": rows, "of": 8, "left_out": 1, "same": True}
+    assert "1 rows of an epoch fill no micro-batch and are left out, always the same ones" in found.lines()[-1]
+    assert len(trainer.train_dataset) == count
 
 
 def test_counts_add_up_to_the_rows_read(build, tmp_path):
@@ -176,7 +174,7 @@ def test_packed_rows(build, tmp_path):
     assert sum(map(len, trainer.train_dataset["input_ids"])) == sum(
         trainer.tokenized.lengths
     )  # none is lost in packing
-    assert found.data["left_over"] == {"rows": found.rows % 2, "of": found.rows, "same": False}
+    assert found.data.get("last_batch", {"rows": 0})["rows"] == found.rows % 2
 
 
 def test_report_shows_text_and_colour(build, tmp_path):

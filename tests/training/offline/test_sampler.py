@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.training.offline.order import BatchOrder
+from rlpipe.methods.cutting import micro_batches
+from rlpipe.training.offline.order import BatchOrder, MicroBatches
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=300)
 
@@ -63,3 +64,42 @@ def test_fixed_batches_stay_together_and_move_as_a_whole():
     batches = [tuple(list(order)[start : start + 4]) for start in range(0, 24, 4)]
     assert batches != sorted(batches)
     assert sorted(batches) == [tuple(range(start, start + 4)) for start in range(0, 24, 4)]
+
+
+@given(st.integers(0, 200), st.integers(1, 9), st.integers(1, 5), st.integers(1, 2))
+def test_a_batch_is_cut_evenly(rows, size, processes, least):
+    if size < least:
+        return
+    sizes = micro_batches(rows, size, processes, least)
+    assert len(sizes) % processes == 0
+    assert all(least <= part <= size for part in sizes)
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+    left = rows - sum(sizes)
+    assert 0 <= left < processes * least
+    assert left == 0 or least > 1 or size == 1 or rows < processes
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.booleans())
+def test_every_row_of_an_epoch_comes_once_and_counts_the_same(count, size, cuts, processes, epoch, fixed):
+    batch = size * cuts * processes
+    if count < batch:
+        return
+    last = sum(micro_batches(count % batch, size, processes))
+    order = BatchOrder(count, batch, 0, fixed_batches=fixed, last=last)
+    order.set_epoch(epoch)
+    ranks = [MicroBatches(order, size, rank, processes) for rank in range(processes)]
+    fed = [list(rank) for rank in ranks]
+    assert [len(rank) for rank in ranks] == [len(parts) for parts in fed]
+    assert len({len(parts) for parts in fed}) == 1
+    rows = sorted(row for parts in fed for part in parts for row in part)
+    assert len(set(rows)) == len(rows) == count - (count % batch - last)
+    for step in range(order.batches):
+        weights = [rank.weights(step) for rank in ranks]
+        parts = [rank[step * cuts :][: len(weights[0])] for rank in fed]
+        each = {
+            round(weight / len(part), 9)
+            for mine, cut in zip(weights, parts, strict=True)
+            for weight, part in zip(mine, cut, strict=True)
+        }
+        assert len(each) == 1
+        assert sum(map(sum, weights)) / sum(map(len, weights)) == pytest.approx(1)

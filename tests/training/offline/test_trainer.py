@@ -26,8 +26,8 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_resumed_run_ends_with_the_same_weights(build, weights, tmp_path, name, options):
-    """24 examples are 3 steps an epoch: the checkpoint at step 4 lies inside the second epoch."""
-    options = {"every": 4, **options}
+    """21 examples are 3 steps an epoch, the last of 5 rows: the checkpoint at step 4 lies inside the second epoch."""
+    options = {"every": 4, "count": 21, **options}
     whole = build(tmp_path / "whole", name, **options)
     whole.train()
     checkpoint = tmp_path / "again" / "checkpoints" / f"checkpoint-{options['every']}"
@@ -76,21 +76,35 @@ def test_order_is_the_same_for_every_number_of_micro_batches(build, tmp_path):
     assert fed(one) == fed(two)
 
 
-def test_accelerates_wrappers_pass_the_epoch_on(build, tmp_path):
-    trainer = build(tmp_path, "sft")
-    loader = trainer.get_train_dataloader()
-    loader.set_epoch(2)
-    assert trainer.order.epoch == 2
-    assert len(loader) == 6
+def test_how_the_last_batch_is_cut_changes_the_result_by_rounding_only(build, tmp_path):
+    """5 rows in micro-batches of 3 and 2, and in one: the library would count each of the 2 more than each of the 3."""
+    losses = []
+    for size in (4, 8):
+        trainer = build(tmp_path / str(size), "dpo", micro_batch_size=size, count=13, max_steps=2)
+        trainer.train()
+        losses.append([(row["loss"], row["grad_norm"]) for row in trainer.state.log_history if "loss" in row])
+    for one, other in zip(*losses, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sft", "kto"])
+def test_an_epoch_trains_every_row(build, tmp_path, monkeypatch, name):
+    fed = []
+    trainer = build(tmp_path, name, count=21, max_steps=None, epochs=1)
+    collate = trainer.data_collator
+    monkeypatch.setattr(trainer, "data_collator", lambda rows: fed.append(len(rows)) or collate(rows))
+    trainer.train()
+    assert fed == [4, 4, 4, 4, 3, 2]
+    assert trainer.state.global_step == 3
 
 
 def test_kto_rows_are_shuffled_but_stay_with_their_micro_batch(build, tmp_path):
-    trainer = build(tmp_path, "kto")
-    assert [example.id for example in trainer.tokenized.examples] != [f"train/{row}" for row in range(24)]
+    trainer = build(tmp_path, "kto", count=21)
+    assert [example.id for example in trainer.tokenized.examples] != [f"train/{row}" for row in range(21)]
     completions, rotated = trainer.train_dataset["completion_ids"], trainer.train_dataset["KL_completion_ids"]
-    for start in range(0, 24, 4):
-        assert sorted(completions[start : start + 4]) == sorted(rotated[start : start + 4])
-        assert rotated[start + 1] == completions[start]
+    for rows in trainer.micro_batches:
+        assert sorted(completions[row] for row in rows) == sorted(rotated[row] for row in rows)
+        assert rotated[rows[1]] == completions[rows[0]]
 
 
 def test_no_library_says_anything_while_building(build, tmp_path, capfd):
