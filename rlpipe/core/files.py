@@ -29,6 +29,8 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _TAIL = 2**16
 """Bytes in which the last row of a file is looked for."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_DISK = (errno.EIO, errno.ESTALE)
+GO_ON = "give the same command again with the same run_dir: the run goes on"
 
 
 _guards: dict[Path, Callable[[], None]] = {}
@@ -54,27 +56,41 @@ def may_change(path: Path) -> None:
                 _guards[folder]()
 
 
+def disk_errno(error: BaseException) -> int | None:
+    """Return the operating system's number of an error that says that a disk is full or fails; None for any other.
+
+    Libraries report these by errors of their own, so the text is asked too.
+    """
+    if isinstance(error, OSError):
+        return error.errno if error.errno in (*_FULL, *_DISK) else None
+    text = f"{error} {error.__context__ or ''}"
+    return next((number for number in (*_FULL, *_DISK) if os.strerror(number) in text), None)
+
+
 @contextmanager
 def explained(path: Path, doing: str = "write", setting: str = "run_dir") -> Iterator[None]:
-    """Turn an OSError of the body into a RecordError that says what to do about it; `setting` chooses the folder."""
+    """Turn an error of the disk into a RecordError that says what to do about it; `setting` chooses the folder."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise RecordError(
-                path,
-                f"no space left to {doing} it ({error.strerror}); what was there before is untouched",
-                "free some space and give the same command again with the same run_dir: the run goes on",
-            ) from error
-        if error.errno in _READ_ONLY:
-            raise RecordError(
-                path,
-                f"not allowed to {doing} it ({error.strerror})",
-                f"choose a folder that you can write to, with {setting}=…",
-            ) from error
-        raise RecordError(
-            path, f"cannot {doing} it ({error.strerror or error})", f"choose another folder with {setting}=…"
-        ) from error
+    except RecordError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else disk_errno(error)
+        if number is None and not isinstance(error, OSError):
+            raise
+        raise _explanation(path, doing, setting, number, os.strerror(number) if number else str(error)) from error
+
+
+def _explanation(path: Path, doing: str, setting: str, number: int | None, why: str) -> RecordError:
+    if number in _FULL:
+        what = f"no space left to {doing} it ({why}); what was there before is untouched"
+        return RecordError(path, what, f"free some space and {GO_ON}")
+    if number in _DISK:
+        return RecordError(path, f"the disk fails to {doing} it ({why})", f"see to the disk and {GO_ON}")
+    if number in _READ_ONLY:
+        what = f"not allowed to {doing} it ({why})"
+        return RecordError(path, what, f"choose a folder that you can write to, with {setting}=…")
+    return RecordError(path, f"cannot {doing} it ({why})", f"choose another folder with {setting}=…")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 
 from rlpipe.core import distributed
@@ -32,7 +32,9 @@ class _Terminal(logging.Handler):
 
 
 class _File(logging.FileHandler):
-    """Adds to a run's log for as long as the run's folder is this process's."""
+    """Adds to a run's log for as long as the run's folder is this process's, and the disk takes it."""
+
+    failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -40,6 +42,17 @@ class _File(logging.FileHandler):
         except RecordError:
             return  # whoever notices that the run was taken over says so
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say once that lines are lost: no result is made of them."""
+        if not self.failed:
+            self.failed = True
+            sys.stderr.write(f"{self.baseFilename}: lines are lost ({sys.exc_info()[1]}); the run goes on without them\n")
+
+    def close(self) -> None:
+        """Close the file; what cannot be written by now is lost too."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def concatenated(examples: Sequence[Example], tokens: Sequence[Tokens]) -> Colum
 def labelled(examples: Sequence[Example], tokens: Sequence[Tokens], micro_batches: Sequence[int]) -> Columns:
     """Lay out for KTOTrainer: prompt, completion, label, and another row's completion.
 
-    `micro_batches` are the rows of each, one after another. The mismatched completion that estimates the KL term is the one of the row before in the same
-    micro-batch (arXiv:2402.01306, section 4.1), so rows of a micro-batch must stay together.
+    `micro_batches` are the rows of each, one after another. The mismatched completion that estimates the KL term is
+    the one of the row before in the same micro-batch (arXiv:2402.01306, section 4.1), so its rows must stay together.
     """
     completions = [row.answers[0] for row in tokens]
     rotated: list[list[int]] = []

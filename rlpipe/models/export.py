@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import move, remove
+from rlpipe.core.files import explained, move, remove
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -48,7 +48,8 @@ def save(loaded: Loaded, folder: Path, card: str) -> None:
         return
     adapter = _staging(folder)
     try:
-        model.save_pretrained(adapter, save_embedding_layers=False)
+        with explained(folder):
+            model.save_pretrained(adapter, save_embedding_layers=False)
         merged = _merge(model, loaded.path, adapter)
         _publish(merged, loaded.tokenizer, folder, replace=True, card=card, adapter=adapter)
     finally:
@@ -86,12 +87,13 @@ def _publish(
     """Write model and tokenizer beside `folder`, then put them in its place."""
     written = _staging(folder)
     try:
-        model.save_pretrained(written)
-        tokenizer.save_pretrained(written)
-        if card is not None:
-            (written / "README.md").write_text(card, encoding="utf-8")
-        if adapter is not None:
-            adapter.rename(written / "adapter")
+        with explained(folder):
+            model.save_pretrained(written)
+            tokenizer.save_pretrained(written)
+            if card is not None:
+                (written / "README.md").write_text(card, encoding="utf-8")
+            if adapter is not None:
+                adapter.rename(written / "adapter")
         _put(written, folder, replace)
     finally:
         shutil.rmtree(written, ignore_errors=True)

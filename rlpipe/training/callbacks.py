@@ -19,7 +19,7 @@ from rlpipe.core.progress import TrainingProgress
 from rlpipe.core.signals import StopRequest
 from rlpipe.records.record import Record
 from rlpipe.trackers.base import Tracker
-from rlpipe.training.safeguards import StopOnBadLoss, WholeCheckpoints, folder_of, full_disk
+from rlpipe.training.safeguards import StopOnBadLoss, WholeCheckpoints, disk_error, folder_of
 from rlpipe.training.samples import LogSamples
 
 _END_OF_TRAINING = "train_runtime"
@@ -46,7 +46,7 @@ def standard(
 def train(trainer: Trainer, checkpoint: Path | None) -> None:
     """Train from a checkpoint, or from the start; a checkpoint of the last step only has its weights loaded.
 
-    Raises TrainingError for a loss that is not a number and RecordError for a full disk.
+    Raises TrainingError for a loss that is not a number and RecordError for a disk that is full or fails.
     """
     for printing in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(printing)
@@ -59,7 +59,7 @@ def train(trainer: Trainer, checkpoint: Path | None) -> None:
     except AlreadyTrained:
         trainer.is_in_train = False
     except Exception as error:
-        raise full_disk(error, folder_of(trainer.args)) or error from error.__cause__
+        raise disk_error(error, folder_of(trainer.args)) or error from error.__cause__
     finally:
         trainer.remove_callback(_NothingLeft)
         for callback in trainer.callback_handler.callbacks:

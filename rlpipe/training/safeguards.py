@@ -6,7 +6,9 @@ Imports transformers, like `callbacks`, which puts these callbacks among the oth
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError, TrainingError
+from rlpipe.core.files import GO_ON, disk_errno
 from rlpipe.records import checkpoints
 from rlpipe.records.record import Record
 
@@ -67,7 +70,10 @@ class WholeCheckpoints(TrainerCallback):
         model: torch.nn.Module | None = None,
         **_: Any,
     ) -> None:
-        """Seal and prune. Raises TrainingError instead when a weight is not a number, RecordError for a full disk."""
+        """Seal and prune.
+
+        Raises TrainingError instead when a weight is not a number, and RecordError for a disk that is full or fails.
+        """
         checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if distributed.any_rank(not _finite(model)):
             if distributed.is_main():
@@ -105,23 +111,22 @@ def _finite(model: torch.nn.Module | None) -> bool:
     return all(bool(flag) for flag in flags)
 
 
-def full_disk(error: BaseException, folder: Path) -> RecordError | None:
-    """Return the error to raise instead, when `error` comes from a full disk; its half-written checkpoint is deleted.
+def disk_error(error: BaseException, folder: Path) -> RecordError | None:
+    """Return the error to raise instead, when `error` comes from the disk; its half-written checkpoint is deleted.
 
-    safetensors and torch report a full disk by errors of their own, so the text and the disk are asked too.
+    torch says neither that a disk is full nor that it fails, so where its writer ends the disk is asked.
     """
-    text = f"{error} {error.__context__ or ''}"
-    is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text
-    if not is_full and "PytorchStreamWriter" in text:
-        is_full = shutil.disk_usage(folder).free < 1 << 20
-    if isinstance(error, RecordError) or not is_full:
+    number = disk_errno(error)
+    if number is None and "PytorchStreamWriter" in str(error):
+        number = errno.ENOSPC if shutil.disk_usage(folder).free < 1 << 20 else errno.EIO
+    if isinstance(error, RecordError) or number is None:
         return None
     whole = [path for path in checkpoints.all_checkpoints(folder) if (path / checkpoints.SEAL).exists()]
     if distributed.is_main():
-        checkpoints.clear_after(folder, whole[-1] if whole else None)
+        with suppress(RecordError):  # a disk that fails may not delete either
+            checkpoints.clear_after(folder, whole[-1] if whole else None)
     kept = f"{whole[-1].name} is kept" if whole else "there was none before it"
-    return RecordError(
-        folder,
-        f"no space left for a checkpoint; {kept}",
-        "free some space and give the same command again with the same run_dir: the run goes on",
-    )
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return RecordError(folder, f"no space left for a checkpoint; {kept}", f"free some space and {GO_ON}")
+    what = f"a checkpoint cannot be written ({os.strerror(number)}); {kept}"
+    return RecordError(folder, what, f"see to the disk and {GO_ON}")

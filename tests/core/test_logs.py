@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,16 @@ def test_attempts_add_to_the_same_file(tmp_path):
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(RecordError, match=r"log\.txt"), quiet(tmp_path / "nowhere" / "log.txt"):
         pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_disk_that_takes_no_line_is_said_once_and_the_run_goes_on(tmp_path, capfd):
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with quiet(tmp_path / "log.txt"):
+        speak()
+    said = capfd.readouterr().err
+    assert said.count("lines are lost ([Errno 28] No space left on device)") == 1
+    assert "Traceback" not in said
 
 
 def test_telemetry_is_off(tmp_path, monkeypatch):

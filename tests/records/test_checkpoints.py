@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +158,19 @@ def test_a_weight_that_is_no_number_is_never_kept(tmp_path):
     assert names(tmp_path) == ["checkpoint-2"]
 
 
-def test_a_full_disk_while_saving_keeps_what_there_was(tmp_path, monkeypatch):
+FULL, FAILING = "no space left for a checkpoint", "a checkpoint cannot be written (Input/output error)"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), FULL),
+        (OSError(5, "Input/output error"), FAILING),
+        (RuntimeError("Error while serializing: I/O error: Input/output error (os error 5)"), FAILING),
+        (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed"), FAILING),
+    ],
+)
+def test_a_disk_that_is_full_or_fails_while_saving_keeps_what_there_was(tmp_path, monkeypatch, error, said):
     import torch
 
     from rlpipe.training import callbacks
@@ -166,16 +179,27 @@ def test_a_full_disk_while_saving_keeps_what_there_was(tmp_path, monkeypatch):
     made = trainer(tmp_path, max_steps=6, save_steps=2)
     save = torch.save
 
-    def full(thing, path, *arguments, **options):
+    def fails(thing, path, *arguments, **options):
         if "checkpoint-4" in str(path):
-            raise OSError(28, "No space left on device")
+            raise error
         return save(thing, path, *arguments, **options)
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RecordError, match="no space left for a checkpoint; checkpoint-2 is kept"):
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(RecordError, match=re.escape(f"{said}; checkpoint-2 is kept")) as raised:
         callbacks.train(made, None)
+    assert "give the same command again" in raised.value.fix
     assert checkpoints.newest_whole(tmp_path).name == "checkpoint-2"
     assert names(tmp_path) == ["checkpoint-2"]
+
+
+def test_another_error_of_a_file_is_none_of_the_disk(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
+    made = trainer(tmp_path, max_steps=2)
+    made.compute_loss = lambda *arguments, **options: (tmp_path / "gone").read_bytes()
+    with pytest.raises(FileNotFoundError):
+        callbacks.train(made, None)
 
 
 def test_no_printing_of_the_trainers_own(tmp_path, capfd):

@@ -283,15 +283,19 @@ def test_a_full_disk_is_named_on_append(tmp_path):
         files.append(tmp_path / "metrics.jsonl", "row\n")
 
 
-def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, r"no space left .* untouched"), (errno.EIO, r"disk fails .*Input/output error")]
+)
+def test_a_disk_that_is_full_or_fails_leaves_the_old_file_whole(tmp_path, monkeypatch, number, said):
     files.write_atomic(tmp_path / "manifest.json", "old")
 
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fails(descriptor):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RecordError, match=r"no space left .* untouched"):
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(RecordError, match=said) as raised:
         files.write_atomic(tmp_path / "manifest.json", "new")
+    assert "give the same command again" in raised.value.fix
     assert (tmp_path / "manifest.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 

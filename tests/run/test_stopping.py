@@ -8,6 +8,7 @@ import os
 import pkgutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,11 @@ PLACES = {
     "rlpipe.report.page.at_end.find": "writing the report of a run that ended ok",
 }
 """Where a run is when it is asked to stop, and what it then says."""
+JUDGED = {
+    "rlpipe.training.offline.trainer.OfflineTrainer.compute_ref_log_probs": "preparing the trainer",
+    "rlpipe.rewards.judge.endpoint.Endpoint._post": "measuring",
+}
+"""Of a run with a reference whose completions a judge compares."""
 
 
 def stopping(place: str, number: signal.Signals, began: list[float]):
@@ -38,24 +44,23 @@ def stopping(place: str, number: signal.Signals, began: list[float]):
         if not began:
             began.append(time.monotonic())
             os.kill(os.getpid(), number)
-            time.sleep(0.1 if "Trainer" in place else 60)  # within a step nothing is broken off
+            time.sleep(0.1 if "compute_loss" in place else 60)  # within a step nothing is broken off
         return real(*arguments, **options)
 
     return asks
 
 
-@pytest.mark.slow
-def test_a_run_that_is_stopped_everywhere_ends_like_one_that_was_not(trained_run, tmp_path, monkeypatch):
+def stopped_everywhere(overrides: list[str], folder: Path, places: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    """Begin a run, and stop it at one place after another; returns what goes on with it."""
     from rlpipe.config.compose import compose
     from rlpipe.run.run import run
 
-    overrides = json.loads((trained_run / "manifest.json").read_text())["overrides"]
-    asked = [*(one for one in overrides if not one.startswith("run_dir=")), f"run_dir='{tmp_path / 'run'}'"]
+    asked = [*(one for one in overrides if not one.startswith("run_dir=")), f"run_dir='{folder}'"]
 
     def go_on():
         run(compose(*asked), asked)
 
-    for place, words, number in zip(PLACES, PLACES.values(), itertools.cycle(SIGNALS)):
+    for place, words, number in zip(places, places.values(), itertools.cycle(SIGNALS)):
         began: list[float] = []
         with monkeypatch.context() as patch:
             patch.setattr(place, stopping(place, number, began))
@@ -63,7 +68,14 @@ def test_a_run_that_is_stopped_everywhere_ends_like_one_that_was_not(trained_run
                 go_on()
         assert time.monotonic() - began[0] < 10
         if "report" not in place:
-            assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "stopped"
+            assert json.loads((folder / "result.json").read_text())["status"] == "stopped"
+    return go_on
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_everywhere_ends_like_one_that_was_not(trained_run, tmp_path, monkeypatch):
+    overrides = json.loads((trained_run / "manifest.json").read_text())["overrides"]
+    go_on = stopped_everywhere(overrides, tmp_path / "run", PLACES, monkeypatch)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "ok"
     go_on()
     report = tmp_path / "run" / "report.html"
@@ -73,3 +85,21 @@ def test_a_run_that_is_stopped_everywhere_ends_like_one_that_was_not(trained_run
     for rows in ("perplexity.before.jsonl", "perplexity.after.jsonl"):
         made, whole = ((folder / "evaluations" / rows).read_bytes() for folder in (tmp_path / "run", trained_run))
         assert made == whole
+
+
+@pytest.mark.slow
+def test_also_where_a_reference_and_a_judge_are_asked(judge, tmp_path, monkeypatch):
+    small = ["method.max_steps=1", "method.batch_size=4", "method.max_length=200", "dataset.sample_size=32"]
+    judged = ["reward=judge", "reward.judge.model=m", f"reward.judge.url={judge.url}", "evaluation=win_rate"]
+    drawn = ["evaluation.win_rate.against=dataset", "evaluation.win_rate.sampling.max_tokens=4", "dataset.test_limit=2"]
+    chosen = ["model=blank", "method=dpo", "dataset=ultrafeedback", "hardware.device=cpu", "log.progress=false"]
+    judge.reply = lambda question: "Better: A" if len(question) % 2 else "Better: B"
+    overrides = [*chosen, *small, *judged, *drawn]
+    stopped_everywhere(overrides, tmp_path / "run", JUDGED, monkeypatch)()
+    stopped_everywhere(overrides, tmp_path / "whole", {}, monkeypatch)()
+    assert len(judge.asked) <= 2 * len(set(judge.asked)) + 1  # what was on its way is asked again, and no more
+    run, whole = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "whole"))
+    assert run["metrics"] == whole["metrics"]
+    assert run["attempts"] == 3
+    weights = "model.safetensors"
+    assert hashes(tmp_path / "run" / "model")[weights] == hashes(tmp_path / "whole" / "model")[weights]

@@ -71,12 +71,11 @@ def test_a_batch_is_cut_evenly(rows, size, processes, least):
     if size < least:
         return
     sizes = micro_batches(rows, size, processes, least)
-    assert len(sizes) % processes == 0
+    assert all(len(set(sizes[place : place + processes])) == 1 for place in range(0, len(sizes), processes))
     assert all(least <= part <= size for part in sizes)
     assert max(sizes, default=0) - min(sizes, default=0) <= 1
-    left = rows - sum(sizes)
-    assert 0 <= left < processes * least
-    assert left == 0 or least > 1 or size == 1 or rows < processes
+    assert rows - sum(sizes) == rows % processes or least > 1
+    assert 0 <= rows - sum(sizes) < processes * least
 
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.booleans())
