@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from rlpipe.core.errors import RlpipeError, Stopped, SweepFailed
+from rlpipe.core.hangup import heard_or_not
 from rlpipe.core.visible import visible
 
 DONE, UNWELL, FIXABLE, STOPPED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 75, 130, 141
@@ -54,5 +55,6 @@ def exit_code(command: Callable[[], int]) -> int:
 
 def say(message: object, code: int) -> int:
     """Say on standard error why a command ends, and return its code."""
-    print(visible(f"rlpipe: {message}"), file=sys.stderr)
+    with heard_or_not():
+        print(visible(f"rlpipe: {message}"), file=sys.stderr)
     return code

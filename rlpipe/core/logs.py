@@ -17,6 +17,7 @@ from pathlib import Path
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import explained, may_change
+from rlpipe.core.hangup import heard_or_not
 from rlpipe.core.visible import visible
 
 LIBRARIES = ("trl", "transformers", "datasets", "accelerate", "torch", "peft", "huggingface_hub", "py.warnings")
@@ -27,8 +28,9 @@ class _Terminal(logging.Handler):
     """Writes to whatever standard error is at the time, so that a progress bar can keep lines above itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(visible(self.format(record)) + "\n")
-        sys.stderr.flush()
+        with heard_or_not():
+            sys.stderr.write(visible(self.format(record)) + "\n")
+            sys.stderr.flush()
 
 
 class _File(logging.FileHandler):

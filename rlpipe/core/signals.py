@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from rlpipe.core import distributed
+from rlpipe.core.hangup import hush
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
 _SAID = b"\nstopping at the next step boundary; Ctrl-C again to stop at once\n"
@@ -56,7 +57,8 @@ class StopRequest:
         if self.signal is None:
             self.signal = signal.Signals(number)
             self._when = time.monotonic()
-            with suppress(OSError):  # the terminal may be gone: that is what SIGHUP tells
+            hush()  # the terminal may be gone: that is what SIGHUP tells
+            with suppress(OSError):
                 os.write(2, _SAID_AT_ONCE if self.at_once else _SAID)  # print is not safe inside a signal handler
             if self.at_once:
                 raise Interrupted

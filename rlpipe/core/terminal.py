@@ -17,6 +17,7 @@ from rich.segment import Segment
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
+from rlpipe.core.hangup import heard_or_not
 from rlpipe.core.visible import STEERING, visible
 
 UNBOUND = 160
@@ -24,7 +25,12 @@ UNBOUND = 160
 
 
 class SafeConsole(Console):
-    """A console on which whatever it is given to draw stays text."""
+    """A console on which whatever it is given to draw stays text, and which may be gone."""
+
+    def __exit__(self, *error: Any) -> None:
+        """Show what was drawn."""
+        with heard_or_not():
+            super().__exit__(*error)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield what is drawn; only rich itself steers the terminal."""

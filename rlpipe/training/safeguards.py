@@ -117,7 +117,7 @@ def disk_error(error: BaseException, folder: Path) -> RecordError | None:
     torch says neither that a disk is full nor that it fails, so where its writer ends the disk is asked.
     """
     number = disk_errno(error)
-    if number is None and "PytorchStreamWriter" in str(error):
+    if number is None and "enforce fail at inline_container" in str(error):
         number = errno.ENOSPC if shutil.disk_usage(folder).free < 1 << 20 else errno.EIO
     if isinstance(error, RecordError) or number is None:
         return None

@@ -167,7 +167,7 @@ FULL, FAILING = "no space left for a checkpoint", "a checkpoint cannot be writte
         (OSError(28, "No space left on device"), FULL),
         (OSError(5, "Input/output error"), FAILING),
         (RuntimeError("Error while serializing: I/O error: Input/output error (os error 5)"), FAILING),
-        (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: file write failed"), FAILING),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), FAILING),
     ],
 )
 def test_a_disk_that_is_full_or_fails_while_saving_keeps_what_there_was(tmp_path, monkeypatch, error, said):

@@ -12,7 +12,7 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlpipe.core.files import move, remove
+from rlpipe.core.files import explained, move, remove
 from rlpipe.methods.columns import Columns
 
 if TYPE_CHECKING:
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
 def materialise(columns: Columns, run_dir: Path) -> Dataset:
     """Write the columns under `run_dir/data` unless they lie there already, and open the file.
 
-    In several processes the first one writes and the others wait for it.
+    In several processes the first one writes and the others wait for it. Raises RecordError for a disk that fails.
     """
     from accelerate import PartialState
     from datasets import Dataset
 
     folder = run_dir / "data" / identity(columns)
     state = PartialState()
-    with state.main_process_first():
+    with explained(folder), state.main_process_first():
         if state.is_main_process and not folder.exists():
             half = folder.with_name(f"{folder.name}.{os.getpid()}.part")
             remove(half)
             Dataset.from_dict(columns).save_to_disk(half)
             move(half, folder)
-    return Dataset.load_from_disk(str(folder), keep_in_memory=False)
+    with explained(folder, "read"):
+        return Dataset.load_from_disk(str(folder), keep_in_memory=False)
 
 
 def identity(columns: Columns) -> str:

@@ -16,9 +16,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
+from rlpipe.core.files import explained
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.tokenized import TokenizedExamples
+from rlpipe.training.safeguards import folder_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -130,11 +132,10 @@ class OfflineTrainer(Base):
             return super().compute_ref_log_probs(*args, **kwargs)
 
     def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
-        return (
-            dataset
-            if "ref_chosen_logps" in dataset.column_names
-            else super()._precompute_ref_logps(dataset, *args, **kwargs)
-        )
+        if "ref_chosen_logps" in dataset.column_names:
+            return dataset
+        with explained(folder_of(self.args).with_name("data")):
+            return super()._precompute_ref_logps(dataset, *args, **kwargs)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write nothing: the run's record writes the card."""
