@@ -49,7 +49,9 @@ class _File(logging.FileHandler):
         """Say once that lines are lost: no result is made of them."""
         if not self.failed:
             self.failed = True
-            sys.stderr.write(f"{self.baseFilename}: lines are lost ({sys.exc_info()[1]}); the run goes on without them\n")
+            sys.stderr.write(
+                f"{self.baseFilename}: lines are lost ({sys.exc_info()[1]}); the run goes on without them\n"
+            )
 
     def close(self) -> None:
         """Close the file; what cannot be written by now is lost too."""

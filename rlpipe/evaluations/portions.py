@@ -13,7 +13,7 @@ from typing import Any
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import PluginError
-from rlpipe.core.files import append, json_line, parse_lines, remove, write_lines
+from rlpipe.core.files import append, explained, json_line, parse_lines, remove, write_lines
 from rlpipe.core.progress import Counting
 from rlpipe.core.signals import heed
 from rlpipe.datasets.forms import Example
@@ -46,7 +46,9 @@ def measure(
 
 def _begun(kept: Path, examples: Sequence[Example], size: int) -> list[Row]:
     """Return the rows of the portions that an earlier attempt has measured, and cut off whatever else it has left."""
-    lines = parse_lines(kept.read_bytes())[0] if kept.exists() else []
+    with explained(kept):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        lines = parse_lines(kept.read_bytes())[0] if kept.exists() else []
     whole: list[dict[str, Any]] = []
     rows: list[Row] = []
     for line in lines:
@@ -57,7 +59,6 @@ def _begun(kept: Path, examples: Sequence[Example], size: int) -> list[Row]:
             break
         whole.append(line)
         rows += new
-    kept.parent.mkdir(parents=True, exist_ok=True)
     if kept.exists():
         write_lines(kept, whole)
     return rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rlpipe.config.kinds import Head
 from rlpipe.core import distributed
 from rlpipe.core.errors import ModelError
-from rlpipe.core.files import append, json_line, parse_lines, write_lines
+from rlpipe.core.files import append, explained, json_line, parse_lines, write_lines
 from rlpipe.core.shapes import misfit
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import like, load_frozen
@@ -62,13 +62,14 @@ class References:
         new = {id: text for share in distributed.gather(drawn) for id, text in share.items()}
         self._kept |= new
         if new and distributed.is_main():
-            self.folder.mkdir(parents=True, exist_ok=True)
             append(self.file, "".join(json_line({"id": id, "response": text}) for id, text in new.items()))
         return [self._kept[prompt.id] for prompt in prompts]
 
     def _drawn(self) -> dict[str, str]:
         """Return what an earlier attempt has drawn; lines that a kill or the disk has damaged are drawn again."""
-        data = self.file.read_bytes() if self.file.exists() else b""
+        with explained(self.file):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            data = self.file.read_bytes() if self.file.exists() else b""
         found, damaged = parse_lines(data)
         rows = [row for row in found if misfit(row, {"id": str, "response": str}) is None]
         if damaged or len(rows) < len(found):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import netrc
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from rlpipe.config.kinds import TrackerConfig
 from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import Problem, RlpipeError
+from rlpipe.trackers import wandb_account
 from rlpipe.trackers.base import RunIdentity, Tracker
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ class WandbConfig(TrackerConfig):
     entity: str | None = None
     """The user or team that owns the project. Null: the account's default."""
     mode: Mode | None = None
-    """Null takes $WANDB_MODE, and `online` without it."""
+    """Null takes $WANDB_MODE, then the client's settings file (`wandb offline`), and `online` without either."""
     tags: list[str] = field(default_factory=list)
     """Words to find the run by, beside its method, dataset and experiment."""
 
@@ -75,10 +73,10 @@ class Wandb(Tracker):
             found.append(Problem("project", what, f"give 1 to {LONGEST_PROJECT} letters without any of {REFUSED}"))
         if not all(config.tags):
             found.append(Problem("tags", "one of them is empty", "drop it"))
-        mode = config.mode.value if config.mode is not None else os.environ.get("WANDB_MODE", "online")
-        if mode == "online" and not _is_logged_in():
+        mode = config.mode.value if config.mode is not None else wandb_account.setting("mode", "online")
+        if mode == "online" and (trouble := wandb_account.trouble()) is not None:
             fix = "wandb login, or tracker.mode=offline (send it later with `wandb sync`)"
-            found.append(Problem("mode", "online, and no key of W&B is known here", fix))
+            found.append(Problem("mode", f"online, and {trouble}", fix))
         return found
 
     def start(self, run: RunIdentity, config: dict[str, Any]) -> None:
@@ -148,21 +146,6 @@ class Wandb(Tracker):
     def finish(self, ok: bool) -> None:
         """Close the W&B run as finished or failed."""
         self._run.finish(exit_code=0 if ok else 1)
-
-
-def _is_logged_in() -> bool:
-    """Whether the client will find a key: in the environment, or in the file that `wandb login` writes."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    files = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
-    for file in map(os.path.expanduser, files):
-        try:
-            if netrc.netrc(file).authenticators(host) is not None:
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:

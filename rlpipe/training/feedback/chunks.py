@@ -68,14 +68,14 @@ class Chunks:
 
         All else is cut off, to be made again.
         """
-        with explained(self.file.parent, "make"):
+        with explained(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
-        if not self.file.exists():
-            return []
-        rows = list(self._in_place(self.file.read_bytes().splitlines()))
+            lines = self.file.read_bytes().splitlines() if self.file.exists() else []
+        rows = list(self._in_place(lines))
         if len(rows) < len(self.ids):
             rows = rows[: len(rows) // self.size * self.size]
-        write_lines(self.file, rows)
+        if lines:
+            write_lines(self.file, rows)
         return rows
 
     def _in_place(self, lines: Sequence[bytes]) -> Iterator[Row]:
