@@ -45,7 +45,7 @@ class _File(logging.FileHandler):
             return  # whoever notices that the run was taken over says so
         super().emit(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:
         """Say once that lines are lost: no result is made of them."""
         if not self.failed:
             self.failed = True

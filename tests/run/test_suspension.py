@@ -6,6 +6,7 @@ phase; A goes on, and must change nothing any more; C ends the run.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -31,6 +32,8 @@ PLACES = {
     "rlpipe.records.attempts.close": 1,
 }
 """Where A is suspended and B is killed, and at which time that they come there."""
+FEEDBACK = {"rlpipe.rewards.judge.asking.Replies.keep": 5, "rlpipe.training.feedback.chunks.append": 3}
+"""Likewise of a run that makes rows by a judge."""
 
 
 def at(place: str, arrival: int, number: signal.Signals) -> Callable:
@@ -54,8 +57,8 @@ def content(folder: Path) -> dict[str, str]:
     return {name: digest for name, digest in hashes(folder).items() if not name.startswith(".")}
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_one_that_was_suspended_changes_nothing_and_the_run_ends_well(trained_run, tmp_path, monkeypatch, place):
+def suspended(asked: list[str], folder: Path, place: str, arrival: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a run, suspend it at a place, have another process take it over and be killed there, and end it."""
     from rlpipe.config.compose import compose
     from rlpipe.evaluations.base import Evaluation
     from rlpipe.run.run import run
@@ -63,16 +66,13 @@ def test_one_that_was_suspended_changes_nothing_and_the_run_ends_well(trained_ru
     monkeypatch.setattr(heartbeat, "BEAT", 0.1)
     monkeypatch.setattr(heartbeat, "LIMIT", 1.0)
     monkeypatch.setattr(Evaluation, "portion", 2)
-    folder = tmp_path / "run"
-    overrides = json.loads((trained_run / "manifest.json").read_text())["overrides"]
-    asked = [*(one for one in overrides if not one.startswith("run_dir=")), f"run_dir='{folder}'"]
 
     def go_on() -> None:
         run(compose(*asked), asked)
 
     def other(number: signal.Signals) -> multiprocessing.Process:
         with monkeypatch.context() as patch:
-            patch.setattr(place, at(place, PLACES[place], number))
+            patch.setattr(place, at(place, arrival, number))
             process = multiprocessing.get_context("fork").Process(target=go_on)
             process.start()
         return process
@@ -94,6 +94,14 @@ def test_one_that_was_suspended_changes_nothing_and_the_run_ends_well(trained_ru
     assert content(folder) == before
     go_on()
     assert json.loads((folder / "result.json").read_text())["status"] == "ok"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_one_that_was_suspended_changes_nothing_and_the_run_ends_well(trained_run, tmp_path, monkeypatch, place):
+    folder = tmp_path / "run"
+    overrides = json.loads((trained_run / "manifest.json").read_text())["overrides"]
+    asked = [*(one for one in overrides if not one.startswith("run_dir=")), f"run_dir='{folder}'"]
+    suspended(asked, folder, place, PLACES[place], monkeypatch)
     assert hashes(folder / "model")["model.safetensors"] == hashes(trained_run / "model")["model.safetensors"]
     for rows in ("perplexity.before.jsonl", "perplexity.after.jsonl"):
         made, whole = ((one / "evaluations" / rows).read_text() for one in (folder, trained_run))
@@ -101,3 +109,20 @@ def test_one_that_was_suspended_changes_nothing_and_the_run_ends_well(trained_ru
             json.loads(line)["id"] for line in whole.splitlines()
         ]
         assert not (folder / "evaluations" / f"{rows}.part").exists()
+
+
+@pytest.mark.parametrize("place", FEEDBACK)
+def test_so_it_is_with_a_judge_and_the_rows_that_it_makes(small, judge, tmp_path, monkeypatch, place):
+    """The judge answers each time otherwise: what it said to one process must not reach another's rows unseen."""
+    folder, answers = tmp_path / "run", itertools.count()
+    judge.reply = lambda question: f"Score: {next(answers) % 11}"
+    asked = [*small, "reward=judge", "reward.judge.model=m", f"reward.judge.url={judge.url}"]
+    suspended([*asked, f"run_dir='{folder}'"], folder, place, FEEDBACK[place], monkeypatch)
+    for split, count in {"train": 11, "test": 2}.items():
+        for name in ("responses", "judgements"):
+            rows = [
+                json.loads(line) for line in (folder / "feedback" / f"{name}.{split}.jsonl").read_text().splitlines()
+            ]
+            assert len({row["id"] for row in rows}) == len(rows) <= count
+    paid = json.loads((folder / "result.json").read_text())["cost"]["calls"]
+    assert len(set(judge.asked)) <= len(judge.asked) <= paid + 8  # those under way when a process was ended

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import Problem
-from rlpipe.datasets.forms import Chat, Example
+from rlpipe.datasets.forms import Chat, Example, Labelled, Preference
 from rlpipe.models.layout import render
 from rlpipe.training.audit import Audit, tokens_shown
 
@@ -128,7 +128,7 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = Non
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)
-    found.warnings += _not_offered(sequences, examples, loaded.tokenizer)
+    found.warnings += [*_not_offered(sequences, examples, loaded.tokenizer), *_said_by_others(examples, predicts)]
     return found
 
 
@@ -173,6 +173,24 @@ def _not_offered(
         what = f"{len(silent)} of {len(offering)} rows offer tools that the chat template does not show ({silent[0]})"
         fix = "use a template that shows them, such as model.chat_template=chatml"
         yield Problem("audit.tools", what, fix, fatal=False)
+
+
+def _said_by_others(examples: Sequence[Example], predicts: bool) -> Iterator[Problem]:
+    """Say where the compared or labelled answers hold turns of others: the library counts these as the answer's."""
+    answers = [_answers(example) for example in examples] if predicts else []
+    mixed = [row for row, found in enumerate(answers) if any(turn["role"] != "assistant" for turn in found)]
+    if mixed:
+        what = (
+            f"{len(mixed)} of {len(examples)} rows have answers in which tools or users speak ({examples[mixed[0]].id})"
+        )
+        fix = "their words count as the answer's: end the prompt with them, so that the answer is the last turn alone"
+        yield Problem("audit.answers", what, fix, fatal=False)
+
+
+def _answers(example: Example) -> list[dict[str, Any]]:
+    if isinstance(example, Preference):
+        return example.chosen + example.rejected
+    return example.completion if isinstance(example, Labelled) else []
 
 
 def _stop_ids(loaded: Loaded) -> set[int]:

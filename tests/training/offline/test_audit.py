@@ -148,6 +148,18 @@ def test_tools_that_the_template_does_not_show(build, tmp_path):
     assert warning.what == "24 of 24 rows offer tools that the chat template does not show (train/0)"
 
 
+@pytest.mark.parametrize("name", ["dpo", "kto", "reward_model"])
+def test_answers_in_which_tools_speak(build, tmp_path, name):
+    trainer = build(tmp_path, name)
+    field = "completion" if name == "kto" else "rejected"
+    first = trainer.tokenized.examples[0]
+    tool = [{"role": "assistant", "content": "?"}, {"role": "tool", "content": "4"}]
+    trainer.tokenized.examples[0] = dataclasses.replace(first, **{field: tool + getattr(first, field)})
+    told = [one.what for one in audited(trainer).warnings if one.where == "audit.answers"]
+    said = f"1 of 24 rows have answers in which tools or users speak ({first.id})"
+    assert told == ([] if name == "reward_model" else [said])
+
+
 def test_begin_of_text_twice(build, tmp_path):
     trainer = build(tmp_path, "sft")
     trainer.processing_class.bos_token = "<|im_start|>"
