@@ -14,16 +14,19 @@ TIMEOUT = 60.0
 """Seconds after which a command of SLURM counts as unanswered."""
 
 AGAIN = "try again when `scontrol ping` answers"
+DATABASE = "slurm_persist_conn_open", "Problem talking to the database"
+AGAIN_DATABASE = "try again when `sacct` answers: SLURM's accounting database (slurmdbd) is down"
 
 _NO_ANSWER = (
     *("Unable to contact slurm controller", "Socket timed out", "Zero Bytes were transmitted", "Connection refused"),
     *("Transport endpoint is not connected", "temporarily unable to accept job", "Resource temporarily unavailable"),
     *("Unexpected message received", "Connection timed out", "Slurm backup controller in standby mode"),
+    "Problem talking to the database",
 )
 
 
 class NoAnswer(LaunchError):
-    """SLURM's controller does not answer for now: what was asked may be asked again."""
+    """SLURM's controller or database does not answer for now: what was asked may be asked again."""
 
 
 class Refused(LaunchError):
@@ -47,7 +50,7 @@ def refusal(words: str) -> NoAnswer | Refused:
     """Return the error that SLURM's words stand for."""
     lowered = words.lower()
     if any(one.lower() in lowered for one in _NO_ANSWER):
-        return NoAnswer("", words, AGAIN)
+        return NoAnswer("", words, AGAIN_DATABASE if any(one in words for one in DATABASE) else AGAIN)
     return Refused("", words, "fix what it names")
 
 

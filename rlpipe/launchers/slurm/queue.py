@@ -103,12 +103,18 @@ class Queue:
 
     def _dead(self, ids: Collection[str]) -> dict[str, Seen]:
         records: dict[str, Seen] = {}
+        silent: NoAnswer | None = None
         if self._accounting:
             try:
                 records = accounted(ask("sacct", *_SACCT, "--jobs", ",".join(sorted(_arrays(ids)))))
             except Refused:  # no accounting here, or no sacct
                 self._accounting = False
-        return records | remembered([one for one in ids if one not in records])
+            except NoAnswer as error:  # its database is down, which the controller can do without
+                silent = error
+        found = records | remembered([one for one in ids if one not in records])
+        if silent is not None and not set(ids) <= found.keys():
+            raise silent
+        return found
 
     def _settled(self, job_id: str, seen: Seen | None) -> Seen:
         """Return a job that squeue does not show as gone, unless it may only be between two states."""
@@ -139,6 +145,8 @@ def squeue() -> dict[str, Seen]:
     }
 
 
+_NOWHERE = "None assigned"
+"""What sacct says of a job that never began, in place of its nodes."""
 _SACCT = ("--noheader", "--parsable2", "--format", "JobID,State,ExitCode,NodeList")
 
 
@@ -151,7 +159,7 @@ def accounted(output: str) -> dict[str, Seen]:
         job, _, step = job.partition(".")
         state = state.split(" ")[0]  # `CANCELLED by 1000`
         if not step:
-            seen |= dict.fromkeys(tasks(job), Seen(state, place=place, exit_code=code))
+            seen |= dict.fromkeys(tasks(job), Seen(state, place=place.replace(_NOWHERE, ""), exit_code=code))
         elif state == "OUT_OF_MEMORY":
             starved.add(job)
     for job in starved & seen.keys():

@@ -6,7 +6,7 @@ import pytest
 
 from rlpipe.launchers.base import Phase
 from rlpipe.launchers.slurm import queue
-from rlpipe.launchers.slurm.command import NoAnswer, Refused
+from rlpipe.launchers.slurm.command import NoAnswer, Refused, refusal
 from rlpipe.launchers.slurm.queue import Queue, accounted, tasks
 
 SACCT = """\
@@ -22,6 +22,14 @@ SACCT = """\
 2_5|TIMEOUT|0:0|n2
 2_6|NODE_FAIL|0:0|n2
 """
+
+
+DOWN = (
+    "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to host:127.0.0.1:22148: "
+    "Connection refused\nsacct: error: Sending PersistInit msg: Connection refused\n"
+    "sacct: error: Problem talking to the database: Connection refused"
+)
+"""What sacct says where slurmdbd is down."""
 
 
 class Slurm:
@@ -40,6 +48,8 @@ class Slurm:
         if command[0] == "sacct":
             if self.sacct is None:
                 raise Refused("", "Slurm accounting storage is disabled", "")
+            if self.sacct == DOWN:
+                raise refusal(DOWN)
             return self.sacct
         array = command[-1]
         if array not in self.jobs:
@@ -148,6 +158,17 @@ def test_without_accounting_the_controller_is_asked_and_accounting_only_once(slu
     assert slurm.asked.count("sacct") == 1
 
 
+def test_while_the_database_is_down_the_controller_is_asked_and_nobody_counts_as_forgotten(slurm, asking):
+    slurm.sacct = DOWN
+    slurm.jobs["4"] = "JobId=4 ArrayJobId=4 ArrayTaskId=1 JobState=COMPLETED Reason=None ExitCode=0:0 NodeList=n1\n"
+    assert asking.look(["4_1"])["4_1"].reason == "COMPLETED"
+    with pytest.raises(NoAnswer, match="talking to the database") as unanswered:
+        asking.look(["4_1", "9_0"])
+    assert "slurmdbd" in unanswered.value.fix
+    slurm.now, slurm.sacct = 10, "9_0|TIMEOUT|0:0|n1\n"
+    assert asking.look(["4_1", "9_0"])["9_0"].reason == "TIMEOUT"
+
+
 def test_slurm_is_not_asked_more_often_than_it_may_be(slurm, asking):
     slurm.squeue = "3_0|RUNNING|None|n1\n"
     for slurm.now in (0, 1, 2, 3, 4, 5, 6):
@@ -189,6 +210,7 @@ def test_an_array_s_jobs_that_are_written_as_one(written, meant):
 
 def test_sacct_and_scontrol_tell_of_jobs_that_never_began_as_one(monkeypatch):
     told = "12_0|FAILED|0:9|node1\n13_[0-2%1]|CANCELLED by 0|0:0|None assigned\n"
+    assert {one.place for one in accounted(told).values()} == {"node1", ""}
     assert {job: one.state for job, one in accounted(told).items()} == {
         "12_0": "FAILED",
         **{f"13_{task}": "CANCELLED" for task in range(3)},

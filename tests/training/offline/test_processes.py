@@ -1,4 +1,4 @@
-"""Killed runs, and runs of two processes."""
+"""Killed runs, and runs of two processes; those are killed and go on in tests/run/test_processes.py."""
 
 from __future__ import annotations
 
@@ -34,14 +34,6 @@ def test_two_processes_equal_one_with_twice_the_accumulation(small_model, tmp_pa
     one = result(start(str(small_model), str(tmp_path / "one"), name, *settings))
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     assert len(one["losses"]) == 6
-
-
-def test_two_processes_resume_past_the_first_epoch(small_model, tmp_path):
-    settings = ("sft", "micro_batch_size=2", "every=4")
-    whole = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
-    (tmp_path / "run" / "checkpoints" / "checkpoint-6").rename(tmp_path / "away")
-    again = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
-    assert again["losses"][-2:] == pytest.approx(whole["losses"][-2:], rel=1e-6)
 
 
 def test_killed_run_goes_on_to_the_same_weights(small_model, tmp_path):
