@@ -21,6 +21,7 @@ MEMORY = 4 * 2**30
 
 SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([^()=]*\))?|\\(?:text|mathrm)\{[^{}=]*\}")
 """What an answer may be the value of: `x`, `x_1`, `\\theta`, `f(2)`, `\\text{area}`."""
+EQUALS = re.compile(r"=|\\equiv(?![A-Za-z])")
 TOWER = re.compile(r"[0-9)}]\s*\^\s*\{?\s*[0-9]+\s*\^|\^\s*\{?\s*[0-9]{5,}|!\s*!|!\s*\)\s*!")
 """Numbers that no computer writes down: towers of powers, exponents of five digits, factorials of factorials."""
 
@@ -29,7 +30,7 @@ def compare(reference: str, text: str) -> dict[str, bool]:
     """Return whether both texts can be read as mathematics, and whether they are equal.
 
     The library takes the last side of an equation and an interval from 72 to 72 for 72. Here an equation that is not
-    true of numbers (`71=72`) cannot be read, and several values are never equal to one.
+    true of numbers (`71=72`, `x=71=72`) cannot be read, and several values are never equal to one.
     """
     from math_verify import parse, verify
 
@@ -42,9 +43,9 @@ def compare(reference: str, text: str) -> dict[str, bool]:
     stated = answer_in(text)
     if TOWER.search(stated or text):
         return {"reference": bool(wanted), "parsed": False, "equal": False}
-    sides = [side.strip() for side in (stated or "").split("=")]
-    if stated is not None and len(sides) > 1 and "=" not in reference and not SYMBOL.fullmatch(sides[0]):
-        values = [parse(f"${side}$", parsing_timeout=None) for side in sides]
+    sides = [side.strip() for side in EQUALS.split(stated or "")]
+    if stated is not None and len(sides) > 1 and "=" not in reference:
+        values = [parse(f"${side}$", parsing_timeout=None) for side in sides if not SYMBOL.fullmatch(side)]
         if not all(equal(values[0], value) for value in values[1:]):
             return {"reference": bool(wanted), "parsed": False, "equal": False}
     found = parse(text, parsing_timeout=None)
@@ -67,7 +68,7 @@ def answer_in(text: str) -> str | None:
 
 
 def _is_list(answer: str) -> bool:
-    return re.search(r",(?![0-9]{3}(?![0-9]))", answer) is not None
+    return re.search(r";|,(?![0-9]{3}(?![0-9]))", answer) is not None
 
 
 class Late(BaseException):
