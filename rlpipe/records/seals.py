@@ -15,6 +15,8 @@ from rlpipe.core.files import Row, explained, sha256
 
 MADE = {"model": "model", "data_files": "data"}
 """Fields of a manifest that hold the hashes of a folder's files, with the folder."""
+READ = (".json", ".jsonl", ".jinja", ".safetensors", ".bin", ".py", ".model")
+"""How the names of files end that a library takes for a part of a model or of data where it finds them."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,15 @@ def flaws(folder: Path, manifest: Row, content: bool = True, within: str = "") -
 
     Without `content` files are looked for, and only their sizes are compared.
     """
-    for name, recorded in sealed(manifest).items():
+    known = sealed(manifest)
+    for name, recorded in known.items():
         if name.startswith(within) and (flaw := damage(folder / name, name, recorded, content)) is not None:
             yield flaw
+    for field, made in MADE.items():
+        if manifest.get(field) and made.startswith(within.rstrip("/")):
+            names = (path.relative_to(folder).as_posix() for path in (folder / made).rglob("*") if path.is_file())
+            unknown = sorted(name for name in names if name.endswith(READ) and name not in known)
+            yield from (Flaw(name, "was not written by the run") for name in unknown)
 
 
 def damage(path: Path, name: str, recorded: Row, content: bool = True) -> Flaw | None:

@@ -62,6 +62,18 @@ def test_every_file_of_a_result_is_sealed(finished, file, damage):
     assert flaw.startswith(file)
 
 
+@pytest.mark.parametrize(
+    ("file", "read"), [("adapter_config.json", True), ("model-00002.safetensors", True), ("notes.txt", False)]
+)
+def test_a_file_that_was_put_beside_a_models_is_no_part_of_it(finished, file, read):
+    (finished / "model" / file).write_bytes(b"{}")
+    manifest = json.loads((finished / "manifest.json").read_text())
+    for within in ("", "model/"):
+        found = [str(flaw) for flaw in seals.flaws(finished, manifest, within=within)]
+        assert found == [f"model/{file} was not written by the run"] * read
+    assert not list(seals.flaws(finished, manifest, within="evaluations/"))
+
+
 def test_rows_that_are_missing_are_counted(finished):
     cut(finished / "evaluations" / "accuracy.after.jsonl")
     assert flaws(finished) == ["evaluations/accuracy.after.jsonl has 7 rows instead of 10"]
