@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import explained, may_change
+from rlpipe.core.files import explained, may_change, write_atomic
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered, Unreadable
 
 Body = dict[str, Any]
@@ -176,8 +177,26 @@ class Replies:
             fix = "see to the disk, and that no other process has the file open; then give the same command again"
             raise RecordError(self.file, f"a judge's replies cannot be kept there ({error})", fix) from error
         except sqlite3.Error as error:
-            fix = "delete it: what it held is asked again"
-            raise RecordError(self.file, f"the file of a judge's replies is damaged ({error})", fix) from error
+            fix = "delete it, and what it held is asked again; or name another file (cache)"
+            raise RecordError(self.file, f"a judge's replies cannot be read from there ({error})", fix) from error
+
+
+_taken_over: set[Path] = set()
+"""Files of replies that this process has made its own."""
+
+
+def take_over(file: Path) -> None:
+    """Have a run's file of replies for this process alone, once: it gets a copy, under the same name.
+
+    A process that was suspended in the midst of a write keeps the file that it has open locked for as long, and what
+    it writes when it goes on is nobody's. What it had half written is rolled back (SQLite's journal lies beside).
+    Several processes of one run share the file as it is.
+    """
+    if file.exists() and file not in _taken_over and distributed.world_size() == 1:
+        with explained(file, "read"):
+            content = file.read_bytes()
+        write_atomic(file, content)
+    _taken_over.add(file)
 
 
 def key(url: str, body: dict[str, Any]) -> str:

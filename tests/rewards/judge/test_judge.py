@@ -319,7 +319,7 @@ def test_the_first_failure_ends_the_waiting_of_the_others(server, judge, finishe
 
 def test_a_file_that_cannot_be_kept(judge, tmp_path):
     (tmp_path / "file").write_text("not a database, but long enough to be looked at")
-    with pytest.raises(RecordError, match="cannot keep a judge's replies"):
+    with pytest.raises(RecordError, match="a judge's replies cannot be read from there"):
         judge(cache=str(tmp_path / "file"))
 
 

@@ -40,6 +40,24 @@ def test_one_that_was_suspended_and_lost_the_run_keeps_and_spends_nothing(tmp_pa
     lease.release()
 
 
+def test_one_that_was_suspended_in_a_write_keeps_no_successor_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(asking, "LOCKED", 0.01)
+    file = tmp_path / "r.sqlite"
+    Replies(file, "run", None).keep("question", "reply")
+    suspended = sqlite3.connect(file, isolation_level=None)
+    suspended.execute("BEGIN EXCLUSIVE")
+    suspended.execute("UPDATE replies SET reply = 'half'")
+    asking.take_over(file)
+    successor = Replies(file, "run", None)
+    assert successor.find("question") == "reply"
+    successor.keep("another", "one")
+    with contextlib.suppress(sqlite3.Error):
+        suspended.execute("COMMIT")
+    asking.take_over(file)  # once: what is open stays open
+    assert (successor.find("question"), successor.find("another")) == ("reply", "one")
+    assert Replies(file, "run", None).find("another") == "one"
+
+
 def test_a_file_that_cannot_be_used_is_named_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "LOCKED", 0.01)
     file = tmp_path / "r.sqlite"
@@ -53,7 +71,7 @@ def test_a_file_that_cannot_be_used_is_named_with_what_to_do(tmp_path, monkeypat
     assert "no other process has the file open" in locked.value.fix
     suspended.close()
     file.write_bytes(file.read_bytes()[:4096] + b"\xff" * 8192)
-    with pytest.raises(RecordError, match="is damaged") as damaged:
+    with pytest.raises(RecordError, match="cannot be read from there") as damaged:
         Replies(file, "run", None).find("7")
     assert damaged.value.fix.startswith("delete it")
 
