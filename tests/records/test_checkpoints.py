@@ -202,6 +202,16 @@ def test_another_error_of_a_file_is_none_of_the_disk(tmp_path):
         callbacks.train(made, None)
 
 
+def test_a_checkpoint_does_not_grow_with_the_steps(tmp_path):
+    from rlpipe.training import callbacks
+    from tests.training.tiny_training import trainer
+
+    callbacks.train(trainer(tmp_path, max_steps=12, save_steps=3, keep=4, logging_steps=1), None)
+    states = [folder / "trainer_state.json" for folder in checkpoints.all_checkpoints(tmp_path)]
+    assert len(states) == 4
+    assert [json.loads(state.read_text())["log_history"] for state in states] == [[]] * 4
+
+
 def test_no_printing_of_the_trainers_own(tmp_path, capfd):
     from rlpipe.training import callbacks
     from tests.training.tiny_training import trainer

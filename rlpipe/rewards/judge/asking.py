@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import explained, may_change, write_atomic
+from rlpipe.core.files import explained, may_change, remove, write_atomic
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered, Unreadable
 
 Body = dict[str, Any]
@@ -181,22 +181,41 @@ class Replies:
             raise RecordError(self.file, f"a judge's replies cannot be read from there ({error})", fix) from error
 
 
-_taken_over: set[Path] = set()
-"""Files of replies that this process has made its own."""
+_own: dict[Path, Path] = {}
+"""The files of replies that this process has made its own, by their folders."""
 
 
-def take_over(file: Path) -> None:
-    """Have a run's file of replies for this process alone, once: it gets a copy, under the same name.
+def own_file(folder: Path) -> Path:
+    """Return a run's file of replies for this process alone: a copy of the last one's, under a name of its own.
 
-    A process that was suspended in the midst of a write keeps the file that it has open locked for as long, and what
-    it writes when it goes on is nobody's. What it had half written is rolled back (SQLite's journal lies beside).
-    Several processes of one run share the file as it is.
+    A process that was suspended in the midst of a write keeps the file that it has open locked for as long, and deletes
+    the journal beside it when it goes on. What it had half written is rolled back in the copy. Several processes of one
+    run share one file.
     """
-    if file.exists() and file not in _taken_over and distributed.world_size() == 1:
-        with explained(file, "read"):
-            content = file.read_bytes()
-        write_atomic(file, content)
-    _taken_over.add(file)
+    file = _own.get(folder)
+    if file is not None and file.exists():
+        return file
+    found = sorted(folder.glob("replies*.sqlite"), key=_number)
+    if not found or distributed.world_size() > 1:
+        file = found[-1] if found else folder / "replies.sqlite"
+    else:
+        file = folder / f"replies.{_number(found[-1]) + 1}.sqlite"
+        for part in ("-journal", ""):
+            old = Path(f"{found[-1]}{part}")
+            with explained(old, "read"):
+                content = old.read_bytes() if old.exists() else None
+            if content is not None:
+                write_atomic(Path(f"{file}{part}"), content)
+        for old in found:
+            remove(Path(f"{old}-journal"))
+            remove(old)
+    _own[folder] = file
+    return file
+
+
+def _number(file: Path) -> int:
+    middle = file.name.removeprefix("replies").removesuffix(".sqlite").strip(".")
+    return int(middle) if middle.isdigit() else 1
 
 
 def key(url: str, body: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, Stopped, TrainingError
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Reward, RewardContext
-from rlpipe.rewards.judge.asking import Asking, Body, BudgetSpent, Replies, take_over
+from rlpipe.rewards.judge.asking import Asking, Body, BudgetSpent, Replies, own_file
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered
 from rlpipe.rewards.judge.pairwise import Choice, Pair
 from rlpipe.rewards.judge.questions import COMPARISON, RUBRIC, filled, named_numbers, preference, rubric_score, shown
@@ -133,9 +133,7 @@ class Judge(Reward):
     def start(self, context: RewardContext) -> None:
         """Open the file of replies; nothing is sent yet. Raises RecordError."""
         config = self.config
-        file = Path(config.cache).expanduser() if config.cache else context.folder / "replies.sqlite"
-        if not config.cache:
-            take_over(file)
+        file = Path(config.cache).expanduser() if config.cache else own_file(context.folder)
         self.replies = Replies(file, str(context.folder.absolute()), config.budget)
         self.endpoint = Endpoint(str(config.url), config.key_env, config.timeout, config.retries)
         self.asking = Asking(self.endpoint, self.replies, config.concurrency)

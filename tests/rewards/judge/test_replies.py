@@ -42,20 +42,21 @@ def test_one_that_was_suspended_and_lost_the_run_keeps_and_spends_nothing(tmp_pa
 
 def test_one_that_was_suspended_in_a_write_keeps_no_successor_waiting(tmp_path, monkeypatch):
     monkeypatch.setattr(asking, "LOCKED", 0.01)
-    file = tmp_path / "r.sqlite"
-    Replies(file, "run", None).keep("question", "reply")
-    suspended = sqlite3.connect(file, isolation_level=None)
-    suspended.execute("BEGIN EXCLUSIVE")
-    suspended.execute("UPDATE replies SET reply = 'half'")
-    asking.take_over(file)
-    successor = Replies(file, "run", None)
-    assert successor.find("question") == "reply"
+    first = asking.own_file(tmp_path)
+    Replies(first, "run", None).keep("question", "reply")
+    assert asking.own_file(tmp_path) == first  # what is open stays open
+    suspended = sqlite3.connect(first, isolation_level=None)
+    suspended.executescript("PRAGMA cache_size = 1; BEGIN EXCLUSIVE; UPDATE replies SET reply = 'half'")
+    suspended.executemany("INSERT INTO replies VALUES (?, ?)", [(str(row), "x" * 4000) for row in range(50)])
+    asking._own.clear()  # as in another process
+    second = asking.own_file(tmp_path)
+    successor = Replies(second, "run", None)
+    assert (successor.find("question"), successor.find("7")) == ("reply", None)
     successor.keep("another", "one")
     with contextlib.suppress(sqlite3.Error):
         suspended.execute("COMMIT")
-    asking.take_over(file)  # once: what is open stays open
     assert (successor.find("question"), successor.find("another")) == ("reply", "one")
-    assert Replies(file, "run", None).find("another") == "one"
+    assert [file.name for file in tmp_path.iterdir()] == ["replies.2.sqlite"]
 
 
 def test_a_file_that_cannot_be_used_is_named_with_what_to_do(tmp_path, monkeypatch):
