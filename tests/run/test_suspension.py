@@ -113,10 +113,10 @@ def test_one_that_was_suspended_changes_nothing_and_the_run_ends_well(trained_ru
 
 @pytest.mark.parametrize("place", FEEDBACK)
 def test_so_it_is_with_a_judge_and_the_rows_that_it_makes(small, judge, tmp_path, monkeypatch, place):
-    """The judge answers each time otherwise: what it said to one process must not reach another's rows unseen."""
     folder, answers = tmp_path / "run", itertools.count()
-    judge.reply = lambda question: f"Score: {next(answers) % 11}"
+    judge.reply = lambda question: f"Score: {next(answers) % 11}"  # each time otherwise
     asked = [*small, "reward=judge", "reward.judge.model=m", f"reward.judge.url={judge.url}"]
+    asked += ["reward.judge.concurrency=2"]
     suspended([*asked, f"run_dir='{folder}'"], folder, place, FEEDBACK[place], monkeypatch)
     for split, count in {"train": 11, "test": 2}.items():
         for name in ("responses", "judgements"):
@@ -124,5 +124,4 @@ def test_so_it_is_with_a_judge_and_the_rows_that_it_makes(small, judge, tmp_path
                 json.loads(line) for line in (folder / "feedback" / f"{name}.{split}.jsonl").read_text().splitlines()
             ]
             assert len({row["id"] for row in rows}) == len(rows) <= count
-    paid = json.loads((folder / "result.json").read_text())["cost"]["calls"]
-    assert len(set(judge.asked)) <= len(judge.asked) <= paid + 8  # those under way when a process was ended
+    assert len(judge.asked) <= len(set(judge.asked)) + 4  # those on their way when two processes were ended
