@@ -45,12 +45,16 @@ def look_up(name: str, store: str | None = None) -> Run | None:
 
 
 def refuse_altered(source: str) -> None:
-    """Raise ModelError where a folder is a run's, or its model, and the model's files are not as they were written."""
+    """Raise ModelError where a folder is a run's, or its model, and the model's files are not as they were written.
+
+    Raises RecordError where nothing can say how they were written: both manifests are damaged.
+    """
     folder = Path(source).expanduser()
     places = (folder, folder.parent) if folder.name == "model" else (folder,)
     place = next((place for place in places if manifest.is_run(place)), None)
     if place is None:
         return
+    manifest.read(place)
     [run] = find([place])
     if altered := run.flaws("model/"):
         raise ModelError(

@@ -105,3 +105,8 @@ def test_a_model_that_is_not_the_one_that_was_made_is_refused_and_the_advice_hol
     weights.write_bytes(whole)
     refuse_altered(str(run / inside))
     refuse_altered(str(shutil.copytree(run / "model", tmp_path / "elsewhere")))
+    (run / "manifest.json").write_bytes(b"\0" * 100)
+    refuse_altered(str(run / inside))
+    (run / "manifest.copy.json").write_text("[]")
+    with pytest.raises(RecordError, match="damaged"):  # nobody can say how the model was written
+        refuse_altered(str(run / inside))
