@@ -86,7 +86,7 @@ def _explanation(path: Path, doing: str, setting: str, number: int | None, why: 
         what = f"no space left to {doing} it ({why}); what was there before is untouched"
         return RecordError(path, what, f"free some space and {GO_ON}")
     if number in _DISK:
-        return RecordError(path, f"the disk fails to {doing} it ({why})", f"see to the disk and {GO_ON}")
+        return RecordError(path, f"cannot {doing} it, for the disk fails ({why})", f"see to the disk and {GO_ON}")
     if number in _READ_ONLY:
         what = f"not allowed to {doing} it ({why})"
         return RecordError(path, what, f"choose a folder that you can write to, with {setting}=…")

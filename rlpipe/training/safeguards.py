@@ -125,8 +125,7 @@ def disk_error(error: BaseException, folder: Path) -> RecordError | None:
     if distributed.is_main():
         with suppress(RecordError):  # a disk that fails may not delete either
             checkpoints.clear_after(folder, whole[-1] if whole else None)
-    kept = f"{whole[-1].name} is kept" if whole else "there was none before it"
+    kept = f"{whole[-1].name} is kept" if whole else "there was no checkpoint before it"
     if number in (errno.ENOSPC, errno.EDQUOT):
         return RecordError(folder, f"no space left for a checkpoint; {kept}", f"free some space and {GO_ON}")
-    what = f"a checkpoint cannot be written ({os.strerror(number)}); {kept}"
-    return RecordError(folder, what, f"see to the disk and {GO_ON}")
+    return RecordError(folder, f"the disk fails ({os.strerror(number)}); {kept}", f"see to the disk and {GO_ON}")

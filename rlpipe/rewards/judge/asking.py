@@ -204,8 +204,8 @@ def own_file(folder: Path) -> Path:
             old = Path(f"{found[-1]}{part}")
             with explained(old, "read"):
                 content = old.read_bytes() if old.exists() else None
-            if content is not None:
-                write_atomic(Path(f"{file}{part}"), content)
+            new = Path(f"{file}{part}")
+            remove(new) if content is None else write_atomic(new, content)
         for old in found:
             remove(Path(f"{old}-journal"))
             remove(old)

@@ -91,8 +91,17 @@ class OfflineTrainer(Base):
     def get_train_dataloader(self) -> DataLoader:
         """Return the micro-batches of this process; accelerate would fill the last ones up with rows of others."""
         rows: Any = self.train_dataset
-        pin = self.args.dataloader_pin_memory
-        return DataLoader(rows, batch_sampler=self.micro_batches, collate_fn=self.data_collator, pin_memory=pin)
+        return DataLoader(
+            rows,
+            batch_sampler=self.micro_batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            multiprocessing_context=self.args.dataloader_multiprocessing_context,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            in_order=self.args.dataloader_in_order,
+        )
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """Take the micro-batches of one step. Where the library takes the mean of their losses, each row counts."""
