@@ -36,6 +36,8 @@ class Standing(Enum):
     failed = "failed"
     stopped = "stopped"
     """Asked to stop; it has saved and can go on."""
+    pruned = "pruned"
+    """An arm that did not go on at a rung of its sweep: it is not compared."""
     running = "running"
     killed = "killed"
     """It has no result, and its process is gone."""
@@ -269,6 +271,8 @@ def _run(folder: Path) -> Run:
         run.result = read_result(folder) or {}
         run.standing = _standing(folder, run.result.get("status"))
         run.error = _error(run.result.get("error"))
+        if run.standing is Standing.pruned:
+            run.error = run.manifest.get("pruned")
     except RecordError as error:
         run.error = error.headline
     return run

@@ -21,7 +21,7 @@ class RunSummary:
     dir: str
     seed: int | None
     standing: str
-    """`ok`, `failed`, `stopped`, `running`, `killed`, `missing` or `damaged`."""
+    """`ok`, `failed`, `stopped`, `pruned`, `running`, `killed`, `missing` or `damaged`."""
     error: str | None
     cost: dict[str, float]
     """`seconds`, and `steps`, `tokens`, `gpu_hours` where they are known."""

@@ -125,6 +125,8 @@ def _handed_over(overrides: Sequence[str]) -> JobReturn:
 def _returned(sweep: Sweep, job: Job, standings: Sequence[Standing]) -> JobReturn:
     """Return what an arm returned; for one that ended otherwise, a failure that says how."""
     standing = next(one for one in standings if one.job.key == job.key)
+    if standing.state is State.pruned:
+        return _handed_over(job.overrides)
     found = jobs.returned(sweep, job)
     if found is not None and (standing.state is State.done or found.status is JobStatus.FAILED):
         return found

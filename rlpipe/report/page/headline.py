@@ -20,6 +20,7 @@ MOST_LINES = 4
 _UNFINISHED = {
     "failed": "The run failed",
     "stopped": "The run was stopped and can go on",
+    "pruned": "The run was pruned at a rung of its sweep",
     "running": "The run is still going",
     "killed": "The run was killed",
     "missing": "The run has not begun",
