@@ -63,6 +63,8 @@ class Run:
     """Why it failed, in a line."""
     sweep: Path | None = None
     """The folder of the sweep that it is an arm of."""
+    confirms: bool = False
+    """Whether it is a fresh seed of the setting that won the sweep."""
     damaged: dict[str, int] = field(default_factory=dict)
     """Lines that could not be read, by file; filled as files are read."""
 
@@ -229,9 +231,10 @@ def _arms(sweep: Path) -> Iterator[Run]:
         if manifest.is_run(folder):
             run = _run(folder)
             run.sweep = sweep
-            yield run
         else:
-            yield _missing(folder, sweep, [str(override) for override in arm["overrides"]], str(arm["num"]))
+            run = _missing(folder, sweep, [str(override) for override in arm["overrides"]], str(arm["num"]))
+        run.confirms = arm.get("confirms", False)
+        yield run
 
 
 def _missing(folder: Path, sweep: Path, overrides: list[str], number: str) -> Run:

@@ -40,7 +40,13 @@ _JOB: Shape = {
     "steps?": int,
     "confirms?": bool,
 }
-_SWEEP: Shape = {"jobs?": [_JOB], "arms?": [{"num": int, "overrides": [str], "folder": str}], "objective?": str}
+_SWEEP: Shape = {
+    "jobs?": [_JOB],
+    "arms?": [{"num": int, "overrides": [str], "folder": str, "confirms?": bool}],
+    "objective?": str,
+    "asha?": {"rungs?": [int], "reduction": int},
+    "confirmation?": {"setting": str, "candidates": int, "by": str, "held_out": bool},
+}
 _SUBMISSION: Shape = {"time": NUMBER, "launcher": str, "keys": [str]}
 _OUTCOME: Shape = {
     "ended": {"running", "ok", "failed", "stopped", "pruned", "cancelled"},
@@ -110,6 +116,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """Which setting of a sweep was measured again on fresh seeds, and how it had been chosen."""
+
+    setting: str
+    candidates: int
+    """The settings that it was chosen from."""
+    by: str
+    """The number that chose it, in words."""
+    held_out: bool
+    """Whether that number stands for other rows than those of the final evaluation."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How the newest attempt at a job stands, as the job itself wrote it."""
 
@@ -165,6 +184,12 @@ class Sweep:
         return str(self.data.get("task", "")).startswith("rlpipe.")
 
     @property
+    def confirmation(self) -> Confirmation | None:
+        """What was measured again; None where nothing was."""
+        found = self.data.get("confirmation")
+        return None if found is None else Confirmation(**found)
+
+    @property
     def exists(self) -> bool:
         """Whether the folder holds a sweep."""
         return (self.folder / SWEEP_FILE).exists()
@@ -190,7 +215,12 @@ class Sweep:
         fresh = [job for job in jobs if job.key not in known]
         self.data["jobs"] += [{**asdict(job), "kind": job.kind.value} for job in fresh]
         self.data["arms"] += [
-            {"num": int(job.key), "overrides": list(job.overrides), "folder": os.path.relpath(job.run_dir, self.folder)}
+            {
+                "num": int(job.key),
+                "overrides": list(job.overrides),
+                "folder": os.path.relpath(job.run_dir, self.folder),
+                "confirms": job.confirms,
+            }
             for job in fresh
             if job.kind is Kind.arm
         ]

@@ -122,6 +122,19 @@ class EvaluationComparison:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """The arm that holds the fresh seeds of a sweep's winner, and how that had been chosen."""
+
+    arm: str
+    candidates: int
+    """The arms that it was chosen from."""
+    by: str
+    """The number that chose it, in words."""
+    held_out: bool
+    """Whether that number stands for other examples than those that are compared."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that was compared."""
 
@@ -129,6 +142,7 @@ class Comparison:
     arms: list[ArmSummary]
     evaluations: list[EvaluationComparison]
     notes: list[str]
+    confirmed: Confirmed | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return it in JSON's types; what is no number is None."""

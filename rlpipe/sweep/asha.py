@@ -92,12 +92,9 @@ def _of_arm(run: RunConfig, settings: Mapping[str, Any]) -> Iterator[Problem]:
     if watch.metric is None:
         known = ", ".join(["loss", *(f"{name}/score" for name in run.evaluation)])
         yield Problem("watch.metric", f"{CHOICE} judges arms by a number, and none is named", f"name one: {known} …")
-    elif watch.mode is not Better.auto and watch.mode.more_is_better("") is not Better.auto.more_is_better(
-        watch.metric
-    ):
-        right = "max" if Better.auto.more_is_better(watch.metric) else "min"
+    elif {watch.mode, usual(watch.metric)} == {Better.min, Better.max}:
         what = f"{CHOICE} would keep the arms with the worst {watch.metric}"
-        yield Problem("watch.mode", what, f"watch.mode={right}, or leave it out")
+        yield Problem("watch.mode", what, f"watch.mode={usual(watch.metric).name}, or leave it out")
     if watch.every is None:
         what = f"{CHOICE} judges arms by what is watched, and nothing is"
         yield Problem("watch.every", what, "set watch.every=STEPS: by default that is the first rung")

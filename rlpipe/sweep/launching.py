@@ -106,7 +106,8 @@ class Launching:
                 Sweep.create(sweep.folder, **sweep.data)
                 OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
                 sweep.data = Sweep.load(sweep.folder).data
-            frozen = freeze(sweep, self.app, rehearsal)
+            confirms = self.extension is not None and self.extension.confirms
+            frozen = freeze(sweep, self.app, rehearsal, confirms)
             launcher.submit(frozen)
         if self.extension is not None or not self.settings["wait"]:
             say(_handed(launcher, frozen))
