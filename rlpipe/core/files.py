@@ -14,8 +14,8 @@ import hashlib
 import json
 import math
 import os
-import platform
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -104,7 +104,7 @@ def create(path: Path, content: str) -> bool:
     A name that exists has its content, on a shared file system too: the content is written under another name, which is
     linked to this one.
     """
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     may_change(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
