@@ -28,6 +28,7 @@ from typing import Any
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import append, json_line, json_text, read_json, read_lines, write_atomic
 from rlpipe.core.shapes import NUMBER, Shape
+from rlpipe.records.provenance import hide_override
 
 SWEEP_FILE = "sweep.json"
 _JOB: Shape = {
@@ -111,8 +112,13 @@ class Job:
 
     @property
     def setting(self) -> str:
-        """What the seeds of one setting have in common: all overrides but the seed."""
-        return " ".join(sorted(one for one in self.overrides if one.partition("=")[0].lstrip("+") != "seed"))
+        """What the seeds of one setting have in common."""
+        return setting_of(self.overrides)
+
+
+def setting_of(overrides: Sequence[str]) -> str:
+    """Return what the arms of one setting have in common: all overrides but the seed, without secrets."""
+    return " ".join(sorted(hide_override(one) for one in overrides if one.partition("=")[0].lstrip("+") != "seed"))
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,7 @@ class Sweep:
                 "num": int(job.key),
                 "overrides": list(job.overrides),
                 "folder": os.path.relpath(job.run_dir, self.folder),
-                "confirms": job.confirms,
+                **({"confirms": True} if job.confirms else {}),
             }
             for job in fresh
             if job.kind is Kind.arm

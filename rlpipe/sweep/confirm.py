@@ -51,12 +51,13 @@ def confirm(sweep: Sweep, now: Sequence[Standing], seeds: int, command: Callable
     _refuse_unfinished(arms)
     configs = {one.job.key: yaml.safe_load(sweep.frozen_config(one.job).read_text(encoding="utf-8")) for one in arms}
     criterion = _criterion(sweep, list(configs.values()))
-    winner = _winner([one.job for one in arms if one.state is State.done], criterion)
+    winner = _winner(arms, criterion)
     settings = {one.job.setting for one in arms}
     if len(settings) < 2:
         raise LaunchError("confirm", "the sweep has but one setting: nothing was chosen", "add seeds: add seed=…")
     there = [job for job in sweep.arms if job.confirms and job.setting == winner.setting]
-    say(f"the best of {len(settings)} settings by {criterion.name}: {winner.setting}")
+    named = " ".join(f"{name}={value}" for name, value in winner.fields.items() if name != "seed")
+    say(f"the best of {len(settings)} settings by {criterion.name}: {named}")
     if len(there) >= seeds:
         return []
     used = [config["seed"] for config in configs.values()]
@@ -94,8 +95,14 @@ def _criterion(sweep: Sweep, configs: Sequence[Row]) -> Criterion:
     return Criterion(objective, objective, Better.auto.more_is_better(objective), held_out=False)
 
 
-def _winner(done: Sequence[Job], criterion: Criterion) -> Job:
-    """Return an arm of the setting with the best mean over its seeds. Raises LaunchError where none has the number."""
+def _winner(arms: Sequence[Standing], criterion: Criterion) -> Job:
+    """Return an arm of the setting with the best mean over its seeds. Raises LaunchError where none has the number.
+
+    What is left of a setting whose other seeds were pruned are its luckier ones: it wins only among such settings.
+    """
+    pruned = {one.job.setting for one in arms if one.state is State.pruned}
+    done = [one.job for one in arms if one.state is State.done]
+    done = [job for job in done if job.setting not in pruned] or done
     values: dict[str, list[float]] = {}
     for job in done:
         metrics: Mapping[str, Any] = (read_result(Path(job.run_dir)) or {}).get("metrics", {})
