@@ -22,6 +22,7 @@ from rlpipe.core.files import Row
 from rlpipe.core.terminal import is_number, say
 from rlpipe.records.record import read_result
 from rlpipe.records.sweep import Confirmation, Job, Kind, Sweep
+from rlpipe.sweep.arms import named
 from rlpipe.sweep.extend import extend
 from rlpipe.sweep.states import Standing, State
 
@@ -56,8 +57,8 @@ def confirm(sweep: Sweep, now: Sequence[Standing], seeds: int, command: Callable
     if len(settings) < 2:
         raise LaunchError("confirm", "the sweep has but one setting: nothing was chosen", "add seeds: add seed=…")
     there = [job for job in sweep.arms if job.confirms and job.setting == winner.setting]
-    named = " ".join(f"{name}={value}" for name, value in winner.fields.items() if name != "seed")
-    say(f"the best of {len(settings)} settings by {criterion.name}: {named}")
+    fields = " ".join(f"{name}={value}" for name, value in winner.fields.items() if name != "seed")
+    say(f"the best of {len(settings)} settings by {criterion.name}: {fields}")
     if len(there) >= seeds:
         return []
     used = [config["seed"] for config in configs.values()]
@@ -72,7 +73,7 @@ def confirm(sweep: Sweep, now: Sequence[Standing], seeds: int, command: Callable
 def _refuse_unfinished(arms: Sequence[Standing]) -> None:
     going = [one.job.key for one in arms if not one.state.over]
     if going:
-        what = f"{len(going)} arms are not over ({', '.join(going[:8])}), and one of them may win"
+        what = f"not over yet, and might win: {named([int(key) for key in going])}"
         raise LaunchError("confirm", what, "wait for them (watch), or end them (cancel)")
     if not any(one.state is State.done for one in arms):
         raise LaunchError("confirm", "no arm is done: there is no winner", "run them to their end: resume")
