@@ -55,7 +55,8 @@ class Launching:
             return []
         if self.app.is_ours:
             earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
-            show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus)))
+            prunes = self.extension is None and sweep.data.get("asha") is not None
+            show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes)))
         if rehearsal.only_checks:
             say("all checks passed; nothing was started (until=check)")
             return [_handed_over(arm.overrides) for arm in rehearsal.arms]
