@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rlpipe.core.files import create, json_text, read_json
 from rlpipe.core.shapes import NUMBER, Shape
+from rlpipe.records.sweep import EXTENDED, Sweep
 from rlpipe.statistics import halving
 from rlpipe.statistics.halving import Verdict
 
@@ -40,6 +41,17 @@ class Rungs:
     """Where rungs are; None: at the first measured step, and at each `reduction` times as late."""
     extended: bool = False
     """Whether the arm goes on whatever its verdict is."""
+
+    @classmethod
+    def of(cls, sweep: Sweep, key: str) -> Rungs | None:
+        """Return the rungs at which a job of a sweep is judged; None for one that is not."""
+        settings = sweep.data.get("asha")
+        job = next((job for job in sweep.arms if job.key == key), None)
+        if settings is None or job is None or job.confirms:
+            return None
+        steps = None if settings["rungs"] is None else tuple(settings["rungs"])
+        extended = (sweep.job_folder(job) / EXTENDED).exists()
+        return cls(sweep.folder / ".launch" / "rungs", job.key, job.setting, settings["reduction"], steps, extended)
 
     def at(self, every: int, last: int) -> list[int]:
         """Return the steps of the rungs of an arm that is measured every so many steps, up to a last one."""

@@ -16,8 +16,6 @@ from rlpipe.config.settings import Changes, statement
 from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.methods.offline import OfflineConfig
 from rlpipe.methods.online import OnlineConfig
-from rlpipe.records.rungs import Rungs
-from rlpipe.records.sweep import EXTENDED, Sweep
 from rlpipe.run.check.subject import Subject
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.estimate import steps
@@ -38,22 +36,6 @@ def settings_of(sweeper: DictConfig) -> dict[str, Any] | None:
     assert isinstance(config, dict)
     rungs = config["rungs"]
     return {"rungs": None if rungs is None else sorted(rungs), "reduction": config["reduction"]}
-
-
-def rungs_of(sweep: Sweep, key: str) -> Rungs | None:
-    """Return the rungs at which a job of a sweep is judged; None for one that is not."""
-    settings = sweep.data.get("asha")
-    job = next((job for job in sweep.arms if job.key == key), None)
-    if settings is None or job is None or job.confirms:
-        return None
-    return Rungs(
-        sweep.folder / ".launch" / "rungs",
-        job.key,
-        job.setting,
-        settings["reduction"],
-        None if settings["rungs"] is None else tuple(settings["rungs"]),
-        extended=(sweep.job_folder(job) / EXTENDED).exists(),
-    )
 
 
 def problems(sweeper: DictConfig, arms: Sequence[Arm]) -> Iterator[tuple[int, Problem]]:

@@ -45,7 +45,7 @@ from rlpipe.records.sweep import (
     read_outcome,
     write_outcome,
 )
-from rlpipe.sweep import asha, code, discovery, pickles
+from rlpipe.sweep import code, discovery, pickles
 
 Work = Callable[[], JobReturn | None]
 """What a job does. What it returns goes back to the sweeper; a stage returns nothing."""
@@ -81,7 +81,7 @@ def execute(folder: Path | str) -> Outcome:
     _write(folder, running)
     try:
         os.chdir(study["cwd"])
-        with _context((attempts.remarks, _remarks(study)), (rungs.current, asha.rungs_of(sweep, folder.name))):
+        with _context((attempts.remarks, _remarks(study)), (rungs.current, rungs.Rungs.of(sweep, folder.name))):
             returned = _work(folder)
         error = returned._return_value if returned is not None and returned.status is JobStatus.FAILED else None
     except BaseException as raised:

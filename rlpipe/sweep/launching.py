@@ -55,7 +55,7 @@ class Launching:
             return []
         if self.app.is_ours:
             earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
-            prunes = self.extension is None and sweep.data.get("asha") is not None
+            prunes = not self._confirms and sweep.data.get("asha") is not None
             show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes)))
         if rehearsal.only_checks:
             say("all checks passed; nothing was started (until=check)")
@@ -71,6 +71,10 @@ class Launching:
         else:
             report(sweep, standings)
         return [_returned(sweep, job, standings) for job in arms]
+
+    @property
+    def _confirms(self) -> bool:
+        return self.extension is not None and self.extension.confirms
 
     def _sweep(self) -> Sweep:
         """Return the sweep, of which nothing is written yet at the first batch. Raises LaunchError."""
@@ -107,8 +111,7 @@ class Launching:
                 Sweep.create(sweep.folder, **sweep.data)
                 OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
                 sweep.data = Sweep.load(sweep.folder).data
-            confirms = self.extension is not None and self.extension.confirms
-            frozen = freeze(sweep, self.app, rehearsal, confirms)
+            frozen = freeze(sweep, self.app, rehearsal, self._confirms)
             launcher.submit(frozen)
         if self.extension is not None or not self.settings["wait"]:
             say(_handed(launcher, frozen))

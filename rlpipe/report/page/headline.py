@@ -63,15 +63,15 @@ def main_evaluation(comparison: Comparison, objective: str | None) -> Evaluation
 
 
 def of_comparison(comparison: Comparison, main: EvaluationComparison | None) -> Row:
-    """Say which arm won, or why none can be said to have."""
+    """Say what the confirmed winner scores; else which arm won, or why none can be said to have."""
+    if main is not None and (confirmed := _confirmed(comparison, main)) is not None:
+        return confirmed
     if main is None or not any(one.value is not None for one in main.differences):
         return {"text": "Nothing can be compared yet.", "lines": _reasons(comparison, main)}
     compared = [one for one in main.differences if one.value is not None]
     up = sorted((one for one in compared if one.verdict in _UP), key=lambda one: -(one.value or 0))
     down = [one for one in compared if one.verdict in _DOWN]
     lines = [line for other in comparison.evaluations if other is not main for line in _tally(other)]
-    if (confirmed := _confirmed(comparison, main)) is not None:
-        return {**confirmed, "lines": [*confirmed["lines"], *lines][:MOST_LINES]}
     if up:
         text = _won(up[0], main)
         others = [one.arm for one in up[1:]]
