@@ -54,13 +54,15 @@ def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> list[Problem]
     if settings is None:
         return []
     found = list(out_of_range(AshaConfig(**settings), "hydra.sweeper."))
+    if any(arm.run is None for arm in arms):
+        what = "only runs of rlpipe measure what they are judged by, and this application's are none"
+        found.append(Problem(CHOICE, what, "sweep it as a grid: hydra/sweeper=grid"))
     meanings = [_meaning(arm.run) for arm in arms if arm.run is not None]
     for key in dict.fromkeys(key for meaning in meanings for key in meaning):
         values = list(dict.fromkeys(meaning.get(key, "") for meaning in meanings))
         if len(values) > 1:
-            what = (
-                f"differs between arms ({', '.join(filter(None, values))}), so that they are not judged by one number"
-            )
+            named = ", ".join(value or "nothing" for value in values)
+            what = f"differs between arms ({named}), so that they are not judged by one number"
             found.append(Problem(key, what, _advice(key)))
     return found
 
@@ -115,11 +117,15 @@ def _meaning(run: RunConfig) -> dict[str, str]:
             if says and field.name not in _COMMON:
                 found[f"method.{field.name}"] = written(getattr(run.method, field.name))
     elif metric == "reward":
-        found["reward"] = ", ".join(f"{name}: {one}" for name, one in sorted(run.reward.items()))
-    else:
-        name = metric.partition("/")[0]
-        found[f"evaluation.{name}"] = str(run.evaluation.get(name, "")) if name else ""
+        for name, reward in run.reward.items():
+            found |= _fields(reward, f"reward.{name}")
+    elif (evaluation := run.evaluation.get(metric.partition("/")[0])) is not None:
+        found |= _fields(evaluation, f"evaluation.{metric.partition('/')[0]}")
     return found
+
+
+def _fields(config: Any, place: str) -> dict[str, str]:
+    return {f"{place}.{one.name}": written(getattr(config, one.name)) for one in dataclasses.fields(config)}
 
 
 def _advice(key: str) -> str:

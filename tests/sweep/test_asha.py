@@ -55,7 +55,7 @@ def test_what_keeps_an_arm_from_being_judged(overrides, rungs, where, what, fix)
         (["method.learning_rate=1e-4"], []),
         (["method.beta=0.5", "method.loss=ipo"], []),
         (["watch.every=9"], ["watch.every"]),
-        (["evaluation.preference.batch_tokens=512"], ["evaluation.preference"]),
+        (["evaluation.preference.batch_tokens=512"], ["evaluation.preference.batch_tokens"]),
     ],
 )
 def test_arms_are_judged_by_one_number(varied, where):
@@ -71,6 +71,12 @@ def test_the_loss_is_the_same_number_only_where_nothing_of_the_loss_differs():
     assert problem.where == "method.beta"
     assert "0.1, 0.5" in problem.what
     assert "watch.metric=<evaluation>/score" in problem.fix
+
+
+def test_another_application_s_arms_cannot_be_judged():
+    nothing = OmegaConf.create({})
+    [problem] = asha.problems_together(sweeper(), [Arm(0, (), nothing, nothing, Path("0"))])
+    assert (problem.where, problem.fix) == (asha.CHOICE, "sweep it as a grid: hydra/sweeper=grid")
 
 
 def test_settings_out_of_range_are_named_and_other_sweepers_are_let_be():
