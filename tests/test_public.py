@@ -38,6 +38,7 @@ SCHEMAS = sorted(
 
 
 PUBLIC = [
+    "Artifact",
     "Batch",
     "Case",
     "Changes",
@@ -87,6 +88,7 @@ PUBLIC = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "StoringTrackerConfig",
     "Text",
     "Tokens",
     "Tool",
