@@ -77,13 +77,17 @@ def test_stages_to_build_and_to_reuse_are_named(monkeypatch: pytest.MonkeyPatch,
     said = text(plan(Rehearsal([arm], []), tmp_path, 1, 0))
     assert f"to reuse: {first.name}" in said
     assert f"to build first: {second.name} (3 steps" in said
+    assert "arms may end early" not in said
+    pruning = text(plan(Rehearsal([arm], []), tmp_path, 1, 0, prunes=True))
+    assert "steps: at most" in pruning
+    assert "training time: up to" in pruning
 
 
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
         (("method=sft", "method.max_steps=7"), 7),
-        (("method=sft", "method.batch_size=10", "method.epochs=2"), 12),
+        (("method=sft", "method.batch_size=10", "method.epochs=2"), 14),  # the last of an epoch has 4 rows
         (("method=none",), 0),
         (("method=sft", "until=build"), 0),
         (("method=rloo", "dataset=countdown", "reward=countdown", "method.batch_size=16", "method.group_size=4"), 16),
