@@ -80,7 +80,8 @@ class MLflow(Tracker):
             from mlflow.entities import Param
             from mlflow.tracking import MlflowClient
         except ImportError as error:
-            raise RlpipeError("tracker=mlflow", *MISSING) from error
+            what, fix = MISSING
+            raise RlpipeError("tracker=mlflow", what, fix) from error
         self._client = MlflowClient(tracking_uri=_uri(self.config.place))
         experiment = self._experiment()
         known = self._client.search_runs([experiment], f"tags.`{ID}` = '{run.id}'", max_results=1)

@@ -37,6 +37,8 @@ def rows(count=48, bad=()):
 class Silent:
     """What a record or a tracker is to a callback, without doing anything."""
 
+    artifacts = None
+
     def log_metrics(self, step, numbers): ...
 
     def may_write(self): ...
