@@ -2,8 +2,9 @@
 
 One step of the Trainer is one optimiser step. When a batch of rollouts is used up, the next is drawn: sampled,
 scored, and given reference log-probabilities, values and advantages, in `collect`; `training_step` then makes
-one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed
-and the batch's number alone, so a checkpoint needs the Trainer's files and the batch in use, no more.
+one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed,
+the batch's number and how often more prompts were drawn, so a checkpoint needs the Trainer's files, that number and
+the batch in use, no more.
 
 Importing this module imports torch.
 """
@@ -136,11 +137,12 @@ class OnlineTrainer(Trainer):
     def _gradient(self, policy: nn.Module, batch: Batch, chosen: list[int]) -> Tensor:
         """Add up this process's part of the gradient, micro-batch by micro-batch; return the loss of all processes."""
         rollouts = [batch.rollouts[index] for index in chosen]
-        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts])
+        together = batch.group_size if self.method.whole_groups else 1
+        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts], together)
         shard = [rollouts[place] for place in mine]
         step = Objective(self.method, batch, chosen, self.values)
         sums = torch.zeros(len(STATISTICS), device=self.args.device)
-        for micro in micro_batches(shard, self.settings.micro_batch_tokens, costs(policy)):
+        for micro in micro_batches(shard, self.settings.micro_batch_tokens, costs(policy), together):
             with self.accelerator.autocast():
                 scored = forward(policy, micro, self.settings.sampling.temperature, hidden=step.needs_states)
                 value = self.values.on(micro, scored.hidden) if self.values is not None else None
@@ -184,8 +186,11 @@ class OnlineTrainer(Trainer):
     # Watching
 
     def validate(self) -> dict[str, float]:
-        """Return the mean reward, with its 95 % interval, of one completion of each prompt that is watched."""
-        if not self.watched:
+        """Return the mean reward, with its 95 % interval, of one completion of each prompt that is watched.
+
+        Nothing where no prompt is, or where nothing is rewarded.
+        """
+        if not self.watched or not self.method.takes_reward:
             return {}
         mine = self.watched[distributed.rank() :: distributed.world_size()]
         rollouts = [one for group in self.collector.sampler.sample(mine, 1, self.args.seed) for one in group]
@@ -201,7 +206,9 @@ class OnlineTrainer(Trainer):
         if not self.is_world_process_zero():
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        (folder / STATE).write_text(json.dumps({"tokens": self.tokens, "batch": self.batch is not None}))
+        (folder / STATE).write_text(
+            json.dumps({"tokens": self.tokens, "batch": self.batch is not None, "extra": self.collector.drawing.extra})
+        )
         if self.batch is not None:
             self.batch.save(folder)
         if self.values is not None:
@@ -216,6 +223,7 @@ class OnlineTrainer(Trainer):
         folder = Path(checkpoint)
         state = json.loads((folder / STATE).read_text())
         self.tokens = state["tokens"]
+        self.collector.drawing.extra = state.get("extra", 0)  # checkpoints from before there were any
         prompts = {prompt.id: prompt for prompt in self.collector.prompts.kept}
         self.batch = Batch.load(folder, prompts) if state["batch"] else None
         if self.values is not None:

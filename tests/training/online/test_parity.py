@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rlpipe.methods.grpo import Scale
+from rlpipe.methods.grpo import Normalise, Ratio, Scale, Surrogate
 from rlpipe.methods.online import Aggregate
 
 WHOLE = {"minibatches": 1, "epochs_per_batch": 2, "batch_size": 16}
@@ -27,14 +27,20 @@ def trl_trainer(kind: str, folder, batch, tmp_path, **settings: Any) -> tuple[An
     import trl
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.rewards import get_soft_overlong_punishment
 
     rows = [{"prompt": one.prompt.prompt} for one in batch.rollouts]
     own = {"num_generations": 4, "max_completion_length": 10, "per_device_train_batch_size": 16, "use_cpu": True}
     plain = {"bf16": False, "gradient_checkpointing": False, "report_to": "none", "logging_steps": 1}
+    if "overlong" in batch.rollouts[0].scores:
+        punished = get_soft_overlong_punishment(max_completion_len=10, soft_punish_cache=5)
+        rewards = [lambda completions, **_: [one.scores["letters"].value for one in batch.rollouts], punished]
+    else:
+        rewards = [lambda completions, **_: [one.reward for one in batch.rollouts]]
     config = getattr(trl, f"{kind}Config")(output_dir=str(tmp_path / "trl"), **own, **plain, **settings)
     trainer = getattr(trl, f"{kind}Trainer")(
         model=AutoModelForCausalLM.from_pretrained(folder),
-        reward_funcs=lambda completions, **_: [one.reward for one in batch.rollouts],
+        reward_funcs=rewards,
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(folder),
@@ -101,8 +107,25 @@ def test_rloo_equals_trl_at_another_temperature(training, small_model, tmp_path)
             {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.01},
         ),
         ({"scale": Scale.batch, "kl_coef": 0.0}, {"loss_type": "grpo", "beta": 0.0, "scale_rewards": "batch"}),
+        (
+            {"ratio": Ratio.sequence, "clip": 3e-3, "clip_high": 4e-3, "kl_coef": 0.0, "entropy_coef": 0.3},
+            {
+                **{"loss_type": "grpo", "importance_sampling_level": "sequence", "beta": 0.0, "entropy_coef": 0.3},
+                **{"epsilon": 3e-3, "epsilon_high": 4e-3},
+            },
+        ),
+        (
+            {
+                **{"surrogate": Surrogate.cispo, "clip": 1.0, "clip_high": 0.05, "lengths": Aggregate.token},
+                **{"normalise": Normalise.each, "overlong": 0.5, "kl_coef": 0.0},
+            },
+            {
+                **{"loss_type": "cispo", "epsilon_high": 1.05, "beta": 0.0},
+                **{"multi_objective_aggregation": "normalize_then_sum"},
+            },
+        ),
     ],
-    ids=["grpo", "dr_grpo", "dapo", "batch_scale"],
+    ids=["grpo", "dr_grpo", "dapo", "batch_scale", "gspo_entropy", "cispo_gdpo_overlong"],
 )
 def test_grpo_equals_trl(training, small_model, tmp_path, ours, theirs):
     if ours.get("scale") is Scale.none:

@@ -1,0 +1,105 @@
+"""Which completions a batch of rollouts has: drawn, scored, and drawn again until they differ, where that is asked for.
+
+Importing this module imports torch. Each process draws from its own prompts and scores its own completions; at the end
+all of them hold all.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rlpipe.core import distributed
+from rlpipe.engines.rollout import Rollout, Score
+from rlpipe.training.online.processes import share
+
+if TYPE_CHECKING:
+    from rlpipe.engines.sampler import Sampler
+    from rlpipe.methods.online import OnlineMethod
+    from rlpipe.rewards.combine import Rewards
+    from rlpipe.training.online.prompt_batches import PromptBatches
+
+OVERLONG = "overlong"
+"""The name of what `method.overlong` takes off, among the scores of a rollout."""
+
+
+class Drawing:
+    """Draws and scores the groups of one batch of rollouts after another."""
+
+    def __init__(self, method: OnlineMethod, sampler: Sampler, rewards: Rewards, prompts: PromptBatches):
+        self.method, self.sampler, self.rewards, self.prompts = method, sampler, rewards, prompts
+        self.settings = method.config
+        self.extra = 0
+        """Batches of prompts drawn so far beyond one for each batch of rollouts: part of a checkpoint."""
+
+    def groups(self, number: int) -> tuple[list[list[Rollout]], dict[str, float]]:
+        """Return the groups of batch number `number`, scored, in the order drawn, with numbers for the log.
+
+        Without `dynamic_sampling` they are those of as many prompts. With it, batches of prompts are drawn until enough
+        groups have a signal; the first of these are taken, and where the bound is met, others make up the rest.
+        """
+        self.sampler.engine.policy_changed()
+        wanted, spent = self.settings.prompts_per_batch, {"sampling": 0.0, "reward": 0.0}
+        drawn: list[list[Rollout]] = []
+        signal: list[bool] = []
+        for again in range(self.settings.dynamic_sampling + 1):
+            drawn += self._draw(number + self.extra + again, spent)
+            signal = [self.method.has_signal(group) for group in drawn]
+            if sum(signal) >= wanted or again == self.settings.dynamic_sampling:
+                break
+        self.extra += again
+        chosen = sorted(range(len(drawn)), key=lambda place: not signal[place])[:wanted]
+        numbers = {f"seconds/{name}": seconds for name, seconds in spent.items()}
+        if self.settings.group_size > 1:
+            numbers["groups_without_signal"] = 1 - sum(signal) / len(signal)
+        if self.settings.dynamic_sampling:
+            earned = [rollout.reward for group in drawn for rollout in group]
+            numbers |= {"draws": again + 1, "reward_drawn": math.fsum(earned) / len(earned)}
+        return [drawn[place] for place in sorted(chosen)], numbers
+
+    def score(self, rollouts: Sequence[Rollout]) -> None:
+        """Fill in what each rollout earns; where completions are compared, neighbours are, two by two.
+
+        Raises PluginError where a reward breaks its contract.
+        """
+        if self.method.compares:
+            self.rewards.compare(rollouts)
+        else:
+            self.rewards.score(rollouts)
+        longest, share_punished = self.settings.sampling.max_tokens, self.settings.overlong
+        for rollout in rollouts if share_punished else ():
+            punished = overlong(len(rollout.ids), longest, share_punished)
+            rollout.scores[OVERLONG] = Score(punished)
+            rollout.reward += punished
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each score in the sum that a rollout earns."""
+        weights = {name: reward.config.weight for name, reward in self.rewards.rewards.items()}
+        return {**weights, OVERLONG: 1.0} if self.settings.overlong else weights
+
+    def _draw(self, number: int, spent: dict[str, float]) -> list[list[Rollout]]:
+        """Return the scored groups of one batch of prompts, all processes' together; adds up the seconds `spent`."""
+        started, prompts = time.perf_counter(), self.prompts.of(number)
+        mine = [prompts[place] for place in share([1] * len(prompts))]
+        seed = self.prompts.seed * 1_000_003 + number
+        drawn = [one for group in self.sampler.sample(mine, self.settings.group_size, seed) for one in group]
+        sampled = time.perf_counter()
+        self.score(drawn)
+        spent["sampling"] += sampled - started
+        spent["reward"] += time.perf_counter() - sampled
+        whole = [rollout for part in distributed.gather(drawn) for rollout in part]
+        return list(_groups(whole, self.settings.group_size))
+
+
+def overlong(tokens: int, longest: int, share: float) -> float:
+    """Return DAPO's soft overlong punishment (arXiv:2503.14476, equation 13): 0, falling to −1 in the last `share`."""
+    buffer = share * longest
+    return -min(1.0, max(0.0, (tokens - (longest - buffer)) / buffer))
+
+
+def _groups(rollouts: Sequence[Rollout], size: int) -> Iterator[list[Rollout]]:
+    for start in range(0, len(rollouts), size):
+        yield list(rollouts[start : start + size])
