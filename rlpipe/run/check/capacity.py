@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -13,9 +14,10 @@ from typing import Any
 from rlpipe.config.kinds import Quantize
 from rlpipe.config.schema import Device
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, Problem
+from rlpipe.core.errors import ConfigError, ModelError, Problem
 from rlpipe.datasets.forms import Preference
 from rlpipe.engines.base import SeparateEngine
+from rlpipe.hub.facts import local_facts
 from rlpipe.methods.library import LibraryMethod
 from rlpipe.models.lora import parameter_count, target_error, targeted
 from rlpipe.models.memory import Memory, estimate
@@ -157,8 +159,19 @@ def needed(subject: Subject) -> Memory | None:
         quantize=model.quantize,
         gradient_checkpointing=model.gradient_checkpointing,
         reference=bool(getattr(subject.method, "needs_reference_model", False)),
+        teacher=teacher_parameters(subject),
         facts=subject.facts,
     )
+
+
+def teacher_parameters(subject: Subject) -> int:
+    """Return the number of a teacher's weights: as many as the policy's where it is not known, 0 for no teacher."""
+    teacher, facts = getattr(subject.config.method, "teacher", None), None
+    if teacher is None:
+        return 0
+    with contextlib.suppress(ModelError):  # `models.frozen` says why
+        facts = local_facts(teacher.model) if teacher.model is not None else None
+    return (facts.parameters if facts is not None else subject.parameters) or 0
 
 
 def _micro_batch(method: Any, pairs: bool) -> tuple[int, str]:

@@ -129,7 +129,7 @@ def test_forms_that_do_not_fit_name_what_does():
 
 
 def test_a_reward_or_tool_that_nobody_uses(monkeypatch):
-    assert "dpo learns from the dataset alone" in one("reward", "reward=length").what
+    assert "dpo learns from no reward" in one("reward", "reward=length").what
     config = compose("model=blank", "tracker=none")
     config.tool = {"calculator": SimpleNamespace(name="calculator")}
     assert any(problem.where == "tool" for problem in problems(config))

@@ -1,4 +1,4 @@
-"""Which completions a batch of rollouts has: scored, compared, punished for their length, and drawn until they differ."""
+"""Which completions a batch of rollouts has: scored, compared, punished for length, and drawn until they differ."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from rlpipe.engines.rollout import Score
-from rlpipe.rewards.judge.pairwise import Choice
 from rlpipe.methods.online_dpo import PairsBy
+from rlpipe.rewards.judge.pairwise import Choice
 
 
 @pytest.mark.parametrize(
