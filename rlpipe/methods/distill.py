@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from rlpipe.methods.losses import Loss
 
 
-@changing(Changes.indirect)
-@dataclass
-class TeacherConfig(ReferenceConfig):
-    """Which model teaches."""
-
-
 @changing(Changes.result)
 @dataclass
 class DistillConfig(OnlineConfig):
@@ -35,7 +29,7 @@ class DistillConfig(OnlineConfig):
     """Every token is judged by itself, so that completions of a prompt need not be compared."""
     kl_coef: float = 0.0
     """The teacher is what the policy is drawn to; its own start holds it back only where this is above 0."""
-    teacher: TeacherConfig = setting(TeacherConfig, Changes.indirect)
+    teacher: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that is learnt from: it has the policy's vocabulary, and most often more weights."""
 
 
@@ -54,9 +48,6 @@ class Distill(OnlineMethod):
             what = "there is nobody to learn from"
             fix = "name a model or the run that makes one: method.teacher.model=…, method.teacher.stage=[method=sft,…]"
             found.append(Problem("method.teacher", what, fix))
-        if self.config.overlong:
-            fix = "set it to 0, or choose a method that learns from rewards"
-            found.append(Problem("method.overlong", "no reward is learnt from that it could be taken off", fix))
         return found + reference_problems(teacher, used=True, moves=False, config=config, where="method.teacher")
 
     def advantages(self, batch: Batch) -> Tensor:

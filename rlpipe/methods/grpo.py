@@ -100,7 +100,7 @@ class GRPO(OnlineMethod):
         if settings.normalise is Normalise.each and settings.kl_in is KLIn.reward and settings.kl_coef > 0:
             what = "each reward is normalised by itself, and the KL would be left out"
             found.append(Problem("method.kl_in", what, "set method.kl_in=loss, or method.kl_coef=0"))
-        if settings.normalise is Normalise.each and len(config.reward) == 1 and not settings.overlong:
+        if settings.normalise is Normalise.each and len(config.reward) == 1 and not settings.overlong_buffer:
             what = "there is one reward: its sum is itself, and scaling over the batch is all that is new"
             found.append(Problem("method.normalise", what, "leave it out, or give several rewards", fatal=False))
         if settings.ratio is Ratio.sequence and settings.lengths is not Aggregate.completion:

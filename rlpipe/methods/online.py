@@ -121,7 +121,7 @@ class OnlineConfig(MethodConfig):
     entropy_coef: float = setting(0.0, at_least=0, zero="no bonus", at_most=1000, usual=(None, 0.1))
     """Weight of an entropy bonus: the mean entropy of the policy's tokens, in nats, is taken off the loss (A3C,
     arXiv:1602.01783), so that the policy keeps trying."""
-    overlong: float = setting(0.0, at_least=0, zero="no penalty", at_most=1)
+    overlong_buffer: float = setting(0.0, at_least=0, zero="no penalty", at_most=1)
     """Share of `sampling.max_tokens`, at its end, in which a completion's reward falls from 0 to −1 beside what else it
     earns (DAPO's soft overlong punishment, arXiv:2503.14476, equation 13; there 0.2). Logged as `reward/overlong`."""
     dynamic_sampling: int = setting(0, at_least=0, zero="off", at_most=1000, usual=(None, 32), timed=True)
@@ -226,9 +226,11 @@ class OnlineMethod(LibraryMethod):
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
         settings, found = self.config, list(self._group_problems())
-        if settings.overlong and "overlong" in config.reward:
+        if settings.overlong_buffer and not self.takes_reward:
+            found.append(Problem("method.overlong_buffer", "there is no reward to take it off", "set it to 0"))
+        if settings.overlong_buffer and "overlong" in config.reward:
             what = "a reward has the name under which its penalty is logged"
-            found.append(Problem("method.overlong", what, "set it to 0, or give the reward another name"))
+            found.append(Problem("method.overlong_buffer", what, "set it to 0, or give the reward another name"))
         if settings.sampling.max_tokens >= settings.max_length:
             drawn, room = settings.sampling.max_tokens, settings.max_length
             what = f"completions of {drawn} tokens leave no room for a prompt in {room}"

@@ -13,8 +13,8 @@ from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
 from rlpipe.config.schema import RunConfig
 from rlpipe.datasets import forms
+from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.methods.distill import TeacherConfig
 from rlpipe.methods.grpo import Normalise, Ratio, Surrogate
 from rlpipe.methods.online import Aggregate, Correction, KLIn
 from rlpipe.methods.online_dpo import PairsBy
@@ -51,7 +51,7 @@ def plugin(name: str, **settings):
 
 def problems(name: str, lora_rank: int = 0, **settings) -> list[str]:
     if name == "distill":
-        settings = {"teacher": TeacherConfig(model="teacher"), **settings}
+        settings = {"teacher": ReferenceConfig(model="teacher"), **settings}
     method = plugin(name, **settings)
     model = ModelConfig(name="pretrained", lora=LoraConfig(rank=lora_rank))
     config = RunConfig(model, DatasetConfig(name="files"), method.config, tracker=TrackerConfig(name="none"))
@@ -158,9 +158,9 @@ def test_online_settings_that_do_not_fit_together(name, settings, where):
         ("online_dpo", {"batch_size": 2, "group_size": 4, "minibatches": 2}, "method.batch_size"),
         ("online_dpo", {"correction": Correction.mask}, "method.correction"),
         ("online_dpo", {"pairs": PairsBy.comparison, "group_size": 4}, "method.group_size"),
-        ("distill", {"teacher": TeacherConfig()}, "method.teacher"),
-        ("distill", {"teacher": TeacherConfig(model="teacher", stage=["method=sft"])}, "method.teacher"),
-        ("distill", {"overlong": 0.2}, "method.overlong"),
+        ("distill", {"teacher": ReferenceConfig()}, "method.teacher"),
+        ("distill", {"teacher": ReferenceConfig(model="teacher", stage=["method=sft"])}, "method.teacher"),
+        ("distill", {"overlong_buffer": 0.2}, "method.overlong_buffer"),
     ],
 )
 def test_settings_of_the_family_that_do_not_fit_together(name, settings, where):
@@ -185,7 +185,7 @@ def test_options_of_grpo_are_what_their_papers_say():
     cispo, gspo, dapo = (compose(f"method={name}", "reward=length").method for name in ("cispo", "gspo", "dapo"))
     assert (cispo.surrogate, cispo.clip, cispo.clip_high, cispo.kl_coef) == (Surrogate.cispo, 1, 4, 0)
     assert (gspo.ratio, gspo.clip, gspo.clip_high, gspo.kl_coef) == (Ratio.sequence, 3e-4, 4e-4, 0)
-    assert (dapo.lengths, dapo.clip_high, dapo.overlong) == (Aggregate.token, 0.28, 0.2)
+    assert (dapo.lengths, dapo.clip_high, dapo.overlong_buffer) == (Aggregate.token, 0.28, 0.2)
     assert dapo.dynamic_sampling > 0
 
 

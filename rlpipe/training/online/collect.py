@@ -85,6 +85,12 @@ class Collector:
             return [rows]
         return [rows, "old log-probabilities come from a forward pass: those of drawing are not exactly the policy's"]
 
+    def from_teacher(self, policy: nn.Module, rollouts: Sequence[Rollout]) -> list[float]:
+        """Return the mean log-ratio, in nats, of the policy's probability to the teacher's of each rollout's tokens."""
+        assert self.teacher is not None
+        both = zip(self._logps(policy, rollouts), self._logps(self.teacher, rollouts), strict=True)
+        return [float((mine - theirs).mean()) for mine, theirs in both]
+
     def _score(self, batch: Batch, policy: nn.Module) -> None:
         """Compute reference log-probabilities and values, and old log-probabilities where sampling's do not serve."""
         if not self.sampled_serve:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rlpipe.training.online.prompt_batches import PromptBatches
 
 OVERLONG = "overlong"
-"""The name of what `method.overlong` takes off, among the scores of a rollout."""
+"""The name of what `method.overlong_buffer` takes off, among the scores of a rollout."""
 
 
 class Drawing:
@@ -68,7 +68,7 @@ class Drawing:
             self.rewards.compare(rollouts)
         else:
             self.rewards.score(rollouts)
-        longest, share_punished = self.settings.sampling.max_tokens, self.settings.overlong
+        longest, share_punished = self.settings.sampling.max_tokens, self.settings.overlong_buffer
         for rollout in rollouts if share_punished else ():
             punished = overlong(len(rollout.ids), longest, share_punished)
             rollout.scores[OVERLONG] = Score(punished)
@@ -78,7 +78,7 @@ class Drawing:
     def weights(self) -> Mapping[str, float]:
         """The weight of each score in the sum that a rollout earns."""
         weights = {name: reward.config.weight for name, reward in self.rewards.rewards.items()}
-        return {**weights, OVERLONG: 1.0} if self.settings.overlong else weights
+        return {**weights, OVERLONG: 1.0} if self.settings.overlong_buffer else weights
 
     def _draw(self, number: int, spent: dict[str, float]) -> list[list[Rollout]]:
         """Return the scored groups of one batch of prompts, all processes' together; adds up the seconds `spent`."""

@@ -186,18 +186,22 @@ class OnlineTrainer(Trainer):
     # Watching
 
     def validate(self) -> dict[str, float]:
-        """Return the mean reward, with its 95 % interval, of one completion of each prompt that is watched.
+        """Return a mean, with its 95 % interval, over one completion of each prompt that is watched.
 
-        Nothing where no prompt is, or where nothing is rewarded.
+        It is that of the reward, or, where a teacher is all that is followed, of the KL from it (`loss`).
         """
-        if not self.watched or not self.method.takes_reward:
+        if not self.watched:
             return {}
         mine = self.watched[distributed.rank() :: distributed.world_size()]
         rollouts = [one for group in self.collector.sampler.sample(mine, 1, self.args.seed) for one in group]
-        self.collector.rewards.score(rollouts)
-        rewards = [reward for part in distributed.gather([one.reward for one in rollouts]) for reward in part]
-        found = intervals.mean(rewards)
-        return {"reward": found.estimate, **found.ends("reward_")}
+        if self.method.takes_reward:
+            self.collector.rewards.score(rollouts)
+            name, values = "reward", [one.reward for one in rollouts]
+        else:
+            with self.accelerator.autocast():
+                name, values = "loss", self.collector.from_teacher(self.accelerator.unwrap_model(self.model), rollouts)
+        found = intervals.mean([value for part in distributed.gather(values) for value in part])
+        return {name: found.estimate, **found.ends(f"{name}_")}
 
     # Checkpoints that hold all state
 

@@ -33,7 +33,7 @@ def test_overlong_equals_trl():
 
 
 def test_what_is_too_long_earns_less_and_is_logged(training, small_model, tmp_path):
-    trainer = training.build(small_model, tmp_path, "rloo", overlong=0.5)
+    trainer = training.build(small_model, tmp_path, "rloo", overlong_buffer=0.5)
     batch, numbers = trainer.collector.collect(trainer.model, 0)
     assert {len(one.ids) for one in batch.rollouts} == {6}
     assert numbers["reward/overlong"] == -1

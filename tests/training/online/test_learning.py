@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rlpipe.config.compose import compose
-from rlpipe.methods.distill import TeacherConfig
+from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.run.run import run
 
 METHODS = ["rloo", "ppo", "grpo", "reinforce", "online_dpo"]
@@ -42,7 +42,7 @@ def test_a_student_comes_close_to_its_teacher(training, small_model, teacher, tm
     settings = {"batch_size": 32, "minibatches": 1, "epochs_per_batch": 1, "group_size": 1, "reward": {}, "every": 1000}
     trainer = training.build(
         *(small_model, tmp_path, "distill"),
-        teacher=TeacherConfig(model=str(teacher)),
+        teacher=ReferenceConfig(model=str(teacher)),
         learning_rate=5e-3,
         max_steps=40,
         micro_batch_tokens=4096,

@@ -126,7 +126,7 @@ def test_rloo_equals_trl_at_another_temperature(training, small_model, tmp_path)
                 "clip_high": 0.05,
                 "lengths": Aggregate.token,
                 "normalise": Normalise.each,
-                "overlong": 0.5,
+                "overlong_buffer": 0.5,
                 "kl_coef": 0.0,
             },
             {

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from rlpipe.core.errors import DataError, PluginError, Stopped
+from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.engines.rollout import Score, ToolCall
-from rlpipe.methods.distill import TeacherConfig
 from rlpipe.methods.grpo import Normalise
 from rlpipe.methods.online import KLIn
 
@@ -58,7 +58,7 @@ def test_resumed_run_ends_with_the_same_weights(training, small_model, tmp_path,
 @pytest.mark.parametrize("name", ["online_dpo", "distill"])
 def test_resumed_run_goes_on_with_pairs_and_the_teachers_opinion(training, small_model, teacher, tmp_path, name):
     """Step 3 lies inside the passes over one batch of rollouts."""
-    options = {"teacher": TeacherConfig(model=str(teacher))} if name == "distill" else {}
+    options = {"teacher": ReferenceConfig(model=str(teacher))} if name == "distill" else {}
     whole, again = resumed(training, small_model, tmp_path, name, 3, **options)
     assert [row["loss"] for row in rows(again)] == [row["loss"] for row in rows(whole)]
 
@@ -168,7 +168,7 @@ def test_a_teacher_judges_every_token(training, small_model, teacher, tmp_path):
 
     from rlpipe.training.online.forward import sequence_logps
 
-    given = {"teacher": TeacherConfig(model=str(teacher)), "reward": {}, "max_steps": 1, "sampling": {"top_k": 5}}
+    given = {"teacher": ReferenceConfig(model=str(teacher)), "reward": {}, "max_steps": 1, "sampling": {"top_k": 5}}
     trainer = training.build(small_model, tmp_path, "distill", **given)
     trainer.train()
     batch, start = trainer.batch, training.load(small_model).model
@@ -178,7 +178,10 @@ def test_a_teacher_judges_every_token(training, small_model, teacher, tmp_path):
     assert batch.advantages.tolist() == pytest.approx((theirs - mine).tolist(), abs=1e-4)
     assert rows(trainer)[0]["kl_from_teacher"] == pytest.approx(float((mine - theirs).mean()), abs=1e-4)
     assert trainer.collector.reference is None
-    assert trainer.validate() == {}
+    trainer.watched = trainer.collector.prompts.kept[:8]
+    watched = trainer.validate()
+    assert set(watched) == {"loss", "loss_low", "loss_high"}
+    assert 0 < watched["loss_low"] < watched["loss"]
 
 
 def test_what_is_only_worth_a_word_stops_nothing(training, small_model, tmp_path):
