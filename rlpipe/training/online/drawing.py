@@ -38,7 +38,7 @@ class Drawing:
         """Return the groups of batch number `number`, scored, in the order drawn, with numbers for the log.
 
         Without `dynamic_sampling` they are those of as many prompts. With it, batches of prompts are drawn until enough
-        groups have a signal; the first of these are taken, and where the bound is met, others make up the rest.
+        groups have a signal; the first of these are taken, and others make up the rest where the bound leaves too few.
         """
         self.sampler.engine.policy_changed()
         wanted, spent = self.settings.prompts_per_batch, {"sampling": 0.0, "reward": 0.0}
@@ -47,7 +47,7 @@ class Drawing:
         for again in range(self.settings.dynamic_sampling + 1):
             drawn += self._draw(number + self.extra + again, spent)
             signal = [self.method.has_signal(group) for group in drawn]
-            if sum(signal) >= wanted or again == self.settings.dynamic_sampling:
+            if sum(signal) >= wanted:
                 break
         self.extra += again
         chosen = sorted(range(len(drawn)), key=lambda place: not signal[place])[:wanted]
@@ -68,9 +68,9 @@ class Drawing:
             self.rewards.compare(rollouts)
         else:
             self.rewards.score(rollouts)
-        longest, share_punished = self.settings.sampling.max_tokens, self.settings.overlong_buffer
-        for rollout in rollouts if share_punished else ():
-            punished = overlong(len(rollout.ids), longest, share_punished)
+        longest, buffer = self.settings.sampling.max_tokens, self.settings.overlong_buffer
+        for rollout in rollouts if buffer else ():
+            punished = overlong(len(rollout.ids), longest, buffer)
             rollout.scores[OVERLONG] = Score(punished)
             rollout.reward += punished
 
