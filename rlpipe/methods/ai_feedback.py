@@ -38,7 +38,18 @@ class Cut(Enum):
     keep = "keep"
 
 
-INERT = ("epochs", "max_steps", "batch_size", "schedule", "warmup", "weight_decay", "max_grad_norm", "extra")
+INERT = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+    "freeze",
+    "layer_decay",
+    "extra",
+)
 """Settings of training, which there is none of."""
 
 

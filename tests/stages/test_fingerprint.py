@@ -34,7 +34,7 @@ CHANGES = {
         undesirable_weight gamma_ratio margin center_rewards_coefficient
         group_size sampling.temperature sampling.top_p sampling.top_k sampling.min_p sampling.max_tokens sampling.stop
         correction correction_level correction_cap entropy_coef overlong_buffer dynamic_sampling
-        normalise surrogate pairs
+        normalise surrogate pairs freeze layer_decay
         epochs_per_batch minibatches kl_coef kl_in kl_estimator clip clip_high gamma lam whiten value value_coef
         value_clip value_rate scale scale_rewards lengths loss_type
         samples mode cut ratio weight""",
@@ -57,7 +57,9 @@ CHANGES_NOT = {
 """Those that do not, or that count by content: rows by their hash, models by their files' or their stage's."""
 
 UNUSED = {
-    "ai_feedback": "learning_rate epochs max_steps batch_size schedule warmup weight_decay max_grad_norm extra",
+    "ai_feedback": """
+        learning_rate epochs max_steps batch_size schedule warmup weight_decay max_grad_norm freeze layer_decay
+        extra""",
 }
 """Further fields that change nothing, of methods that train nothing."""
 

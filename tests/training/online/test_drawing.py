@@ -12,9 +12,7 @@ from rlpipe.methods.online_dpo import PairsBy
 from rlpipe.rewards.judge.pairwise import Choice
 
 
-@pytest.mark.parametrize(
-    ("tokens", "punished"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (100, -1)], ids=str
-)
+@pytest.mark.parametrize(("tokens", "punished"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (100, -1)], ids=str)
 def test_overlong_by_hand(tokens, punished):
     from rlpipe.training.online.drawing import overlong
 
