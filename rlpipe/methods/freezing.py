@@ -51,8 +51,8 @@ def freeze_problems(freeze: Sequence[str], max_steps: int | None, layers: int | 
     """Yield what is wrong with `method.freeze`; `layers` is how many the model has, where that is known."""
     where = "method.freeze"
     unread = [one for one in freeze if WRITTEN.fullmatch(one) is None]
-    for one in unread:
-        yield Problem(where, f"'{one}' is no part with a step", f"write PART@STEP: {EXAMPLE}")
+    for written in unread:
+        yield Problem(where, f"'{written}' is no part with a step", f"write PART@STEP: {EXAMPLE}")
     thaws = schedule(freeze)
     if thaws and not unread and all(one.step > 0 for one in thaws):
         what = f"nothing trains before step {min(one.step for one in thaws)}"

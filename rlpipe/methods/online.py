@@ -85,6 +85,29 @@ class Aggregate(Enum):
 
 @changing(Changes.result)
 @dataclass
+class SolveRateConfig:
+    """Which prompts are drawn, by how often the policy has solved them: a curriculum by measured success.
+
+    Prompts leave while their running rate lies outside, and are tried again from time to time.
+    """
+
+    least: float = setting(0.0, at_least=0, at_most=1)
+    """Prompts whose completions are right more seldom are left out."""
+    most: float = setting(1.0, at_least=0, at_most=1)
+    """Prompts whose completions are right more often are left out; 0.99 leaves out what is always solved."""
+    newest: float = setting(0.5, above=0, at_most=1)
+    """The weight of a prompt's newest group in its running rate; 1 forgets all others."""
+    retry: int = setting(4, at_least=1, at_most=10**6)
+    """Epochs after which a prompt that was left out is drawn again, so that it can enter."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any prompt can leave."""
+        return self.least > 0 or self.most < 1
+
+
+@changing(Changes.result)
+@dataclass
 class OnlineConfig(MethodConfig):
     """What every on-policy method can be told.
 
@@ -106,6 +129,8 @@ class OnlineConfig(MethodConfig):
     """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
     length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
     et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
+    solve_rate: SolveRateConfig = field(default_factory=SolveRateConfig)
+    """Which prompts are drawn, by how often the policy has solved them (as in arXiv:2504.03380, by a running rate)."""
     micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22), timed=True)
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
     epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
@@ -235,6 +260,9 @@ class OnlineMethod(LibraryMethod):
             drawn, room = settings.sampling.max_tokens, settings.max_length
             what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
+        if settings.solve_rate.least >= settings.solve_rate.most:
+            what = f"no rate lies above {settings.solve_rate.least:g} and below {settings.solve_rate.most:g}"
+            found.append(Problem("method.solve_rate", what, "give a window, the least first"))
         if settings.sync_reference and not self.needs_reference_model:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))

@@ -30,11 +30,11 @@ def heights(model: nn.Module) -> dict[str, int]:
     What stands above the topmost layer (a norm, a head of its own) is at 0, the topmost layer at 1, the lowest of L at
     L, and what stands below it (embeddings, with a head that shares them) at L + 1.
     """
-    numbers = {
-        name: None if (found := LAYER.search(name)) is None else int(found[1]) for name, _ in model.named_parameters()
-    }
+    matches = {name: LAYER.search(name) for name, _ in model.named_parameters()}
+    numbers = {name: None if match is None else int(match[1]) for name, match in matches.items()}
     layers = 1 + max((number for number in numbers.values() if number is not None), default=-1)
-    found, below = {}, True
+    found: dict[str, int] = {}
+    below = True
     for name, number in numbers.items():
         below = below and number is None
         found[name] = layers - number if number is not None else layers + 1 if below else 0
@@ -128,7 +128,7 @@ def _decay_rates(trainer: Trainer, model: nn.Module, decay: float) -> None:
             optimizer.param_groups = [part for group in optimizer.param_groups for part in _parted(group, shares)]
         return optimizer
 
-    trainer.create_optimizer = create_optimizer  # type: ignore[method-assign]
+    trainer.create_optimizer = create_optimizer  # type: ignore[method-assign, assignment]
 
 
 def _parted(group: dict[str, Any], shares: dict[int, float]) -> list[dict[str, Any]]:

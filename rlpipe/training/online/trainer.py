@@ -3,8 +3,8 @@
 One step of the Trainer is one optimiser step. When a batch of rollouts is used up, the next is drawn: sampled,
 scored, and given reference log-probabilities, values and advantages, in `collect`; `training_step` then makes
 one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed,
-the batch's number and how often more prompts were drawn, so a checkpoint needs the Trainer's files, that number and
-the batch in use, no more.
+the batch's number and what `drawing` keeps, so a checkpoint needs the Trainer's files, that and the batch in use, no
+more.
 
 Importing this module imports torch.
 """
@@ -210,9 +210,8 @@ class OnlineTrainer(Trainer):
         if not self.is_world_process_zero():
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        (folder / STATE).write_text(
-            json.dumps({"tokens": self.tokens, "batch": self.batch is not None, "extra": self.collector.drawing.extra})
-        )
+        state = {"tokens": self.tokens, "batch": self.batch is not None, **self.collector.drawing.state()}
+        (folder / STATE).write_text(json.dumps(state))
         if self.batch is not None:
             self.batch.save(folder)
         if self.values is not None:
@@ -227,7 +226,7 @@ class OnlineTrainer(Trainer):
         folder = Path(checkpoint)
         state = json.loads((folder / STATE).read_text())
         self.tokens = state["tokens"]
-        self.collector.drawing.extra = state.get("extra", 0)  # checkpoints from before there were any
+        self.collector.drawing.restore(state)
         prompts = {prompt.id: prompt for prompt in self.collector.prompts.kept}
         self.batch = Batch.load(folder, prompts) if state["batch"] else None
         if self.values is not None:

@@ -241,6 +241,14 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 # -- the machine
 
 
+def test_layers_thaw_in_one_process_where_gradients_are_exchanged_by_torch(monkeypatch):
+    freeze = "method.freeze=['top:1@0',all@3]"
+    rloo = ("method=rloo", "dataset=countdown", "reward=countdown")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one process" in one("method.freeze", "method=sft", "dataset=smoltalk", freeze).fix
+    assert "method.freeze" not in {problem.where for problem in found(*rloo, freeze)}
+
+
 def test_batches_that_do_not_divide(monkeypatch):
     named = ("method.batch_size=30", "method.micro_batch_size=8")
     assert "method.micro_batch_size=6" in one("method.batch_size", *named).fix

@@ -132,3 +132,17 @@ def test_empty_ones_are_refused() -> None:
 def test_packing_imports_no_torch() -> None:
     code = "import sys, rlpipe.training.online.packing; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_what_belongs_together_is_of_one_process(monkeypatch, world):
+    from rlpipe.core import distributed
+    from rlpipe.training.online.processes import share
+
+    monkeypatch.setattr(distributed, "world_size", lambda: world)
+    sizes, parts = [5, 1, 1, 9, 3, 3, 2, 2], []
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(list(share(sizes, together=2)))
+    assert [place for part in parts for place in part] == list(range(8))
+    assert all(part[0] % 2 == 0 and len(part) % 2 == 0 for part in parts)
