@@ -145,6 +145,7 @@ def test_preference_by_hand():
     assert float(squared.value.detach()) == pytest.approx((margin - 1) ** 2 / 2)
 
 
+@pytest.mark.slow
 def test_distillation_has_the_gradient_of_the_whole_reverse_kl():
     """Every token of the vocabulary once, counted by its probability, against TRL's loss over all of it."""
     import torch

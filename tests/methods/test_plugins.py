@@ -12,6 +12,7 @@ import pytest
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
 from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import Problem
 from rlpipe.datasets import forms
 from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.engines.rollout import SamplingConfig
@@ -167,20 +168,29 @@ def test_settings_of_the_family_that_do_not_fit_together(name, settings, where):
     assert problems(name, **settings) == [where]
 
 
-@pytest.mark.parametrize("rewards", ["reward=length", "reward=[length,judge]"])
-def test_a_comparison_asks_one_judge(rewards):
-    config = compose("model=blank", "dataset=countdown", "method=online_dpo", "method.pairs=comparison", rewards)
-    [problem] = plugin("online_dpo", pairs=PairsBy.comparison).problems(config)
-    assert problem.where.startswith("reward")
-    assert "method.pairs=reward" in problem.fix or "reward=judge" in problem.fix
+def asking(name: str, *rewards: str, **settings) -> list[Problem]:
+    """Return what a method says of a run with these rewards."""
+    method, model = plugin(name, **settings), ModelConfig(name="pretrained")
+    chosen = {one: plugins.load("reward", one).Config(name=one) for one in rewards}
+    tracker = TrackerConfig(name="none")
+    return method.problems(RunConfig(model, DatasetConfig(name="files"), method.config, reward=chosen, tracker=tracker))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "where"), [(("length",), "reward.length"), (("judge", "length"), "reward"), (("judge",), None)]
+)
+def test_a_comparison_asks_one_judge(rewards, where):
+    found = asking("online_dpo", *rewards, pairs=PairsBy.comparison)
+    assert [one.where for one in found] == ([where] if where else [])
 
 
 def test_normalising_each_of_one_reward_is_worth_a_word():
-    config = compose("model=blank", "dataset=countdown", "method=gdpo", "reward=length")
-    [problem] = plugin("grpo", normalise=Normalise.each).problems(config)
+    [problem] = asking("grpo", "length", normalise=Normalise.each)
     assert (problem.where, problem.fatal) == ("method.normalise", False)
+    assert asking("grpo", "length", "format", normalise=Normalise.each) == []
 
 
+@pytest.mark.slow
 def test_options_of_grpo_are_what_their_papers_say():
     cispo, gspo, dapo = (compose(f"method={name}", "reward=length").method for name in ("cispo", "gspo", "dapo"))
     assert (cispo.surrogate, cispo.clip, cispo.clip_high, cispo.kl_coef) == (Surrogate.cispo, 1, 4, 0)

@@ -50,7 +50,9 @@ def watcher():
     return Watcher()
 
 
-@pytest.mark.parametrize("name", ["sft", "rloo", pytest.param("trl_rloo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["sft", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "trl_rloo"))]
+)
 def test_each_part_trains_from_its_step_on(make, watcher, tmp_path, name):
     """Weight decay would move what is frozen too, if the optimiser came to it."""
     trainer = make(tmp_path, name, [watcher], freeze=SCHEDULE, weight_decay=0.1, warmup=0.0)
@@ -60,13 +62,8 @@ def test_each_part_trains_from_its_step_on(make, watcher, tmp_path, name):
     assert all(weight.requires_grad for weight in trainer.model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("sft", {}),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("rloo", {}), ("dpo", {"lora_rank": 4}))),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), [("sft", {}), ("rloo", {}), ("dpo", {"lora_rank": 4})])
 def test_a_resumed_run_ends_with_the_same_weights(training, make, tmp_path, name, options):
     """Step 3 lies between two thaws."""
     options = {"every": 3, "freeze": ["top:1@0", "all@4"], "layer_decay": 0.5, **options}

@@ -95,6 +95,7 @@ def test_without_dynamic_sampling_one_batch_of_prompts_is_drawn(training, small_
     assert "draws" not in numbers
 
 
+@pytest.mark.slow
 def test_a_resumed_run_draws_the_prompts_that_come_next(training, small_model, tmp_path):
     """Step 4 lies between two batches, of which the first took several draws."""
     whole = dynamic(training, small_model, tmp_path / "whole", 9, every=4)

@@ -177,7 +177,7 @@ def online_dpo_trainer(folder, batch, tmp_path, **settings: Any) -> Any:
     return trainer
 
 
-@pytest.mark.parametrize("loss", PairLoss)
+@pytest.mark.parametrize("loss", [PairLoss.sigmoid, pytest.param(PairLoss.ipo, marks=pytest.mark.slow)])
 def test_online_dpo_equals_trl(training, small_model, tmp_path, loss):
     import torch
 

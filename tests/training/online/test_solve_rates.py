@@ -94,6 +94,7 @@ def test_what_is_always_or_never_solved_is_passed_over(training, small_model, tm
     assert trainer.collector.drawing.rates.rates["train/1"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_resumed_run_passes_over_the_same_prompts(training, small_model, tmp_path, monkeypatch):
     """Step 5 lies where some prompts are left out, and some wait for the next batch."""
     whole, scored = train(training, small_model, tmp_path / "whole", monkeypatch)
