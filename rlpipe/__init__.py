@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         MethodConfig,
         ModelConfig,
         RewardConfig,
+        StoringTrackerConfig,
         ToolConfig,
         TrackerConfig,
     )
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
     from rlpipe.rewards.base import Case, Reward, RewardContext
     from rlpipe.run.run import run
     from rlpipe.tools.base import Tool
-    from rlpipe.trackers.base import RunIdentity, Tracker
+    from rlpipe.trackers.base import Artifact, RunIdentity, Tracker
 
 _MODULES = {
+    "Artifact": "rlpipe.trackers.base",
     "Batch": "rlpipe.methods.batch",
     "Case": "rlpipe.rewards.base",
     "Changes": "rlpipe.config.settings",
@@ -101,6 +103,7 @@ _MODULES = {
     "SFTConfig": "rlpipe.methods.sft",
     "SamplingConfig": "rlpipe.engines.rollout",
     "Score": "rlpipe.engines.rollout",
+    "StoringTrackerConfig": "rlpipe.config.kinds",
     "Text": "rlpipe.datasets.forms",
     "Tokens": "rlpipe.methods.batch",
     "Tool": "rlpipe.tools.base",
@@ -119,6 +122,7 @@ __all__ = [
     "DPO",
     "GRPO",
     "SFT",
+    "Artifact",
     "Batch",
     "Case",
     "Changes",
@@ -165,6 +169,7 @@ __all__ = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "StoringTrackerConfig",
     "Text",
     "Tokens",
     "Tool",

@@ -30,7 +30,7 @@ from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
 from rlpipe.run.summary import show_checked, show_finished, summary
 from rlpipe.training.base import GenerationContext
-from rlpipe.training.tracking import track, untrack
+from rlpipe.training.tracking import store_model, track, untrack
 
 if TYPE_CHECKING:
     from rlpipe.records.lease import Lease
@@ -98,7 +98,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         loaded = build.model(resolved, source, device, record)
         loaded = context.enter_context(drawn_by(resolved.make_engine(), loaded))
         checkpoint = training.resume_point(record)
-        tracker = outcome.tracker = track(resolved, record, is_stage=stage is not None)
+        tracker = outcome.tracker = track(resolved, record, stage is not None, loaded.path)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
@@ -128,6 +128,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
             watch.restore()
             outcome.metrics |= watch.summary()
         loaded = training.keep(trainer, loaded, config, record)
+        store_model(tracker, record, best=watch is not None and config.watch.restore_best)
         outcome.reached = Until.train
         if config.until is Until.train:
             return
