@@ -132,7 +132,11 @@ def _decay_rates(trainer: Trainer, model: nn.Module, decay: float) -> None:
 
 
 def _parted(group: dict[str, Any], shares: dict[int, float]) -> list[dict[str, Any]]:
+    """Return a group's parts, the topmost first: trainers log the first group's rate."""
     parts: dict[float, list[Any]] = {}
     for weight in group["params"]:
         parts.setdefault(shares.get(id(weight), 1.0), []).append(weight)
-    return [{**group, "params": weights, "lr": group["lr"] * share} for share, weights in sorted(parts.items())]
+    return [
+        {**group, "params": weights, "lr": group["lr"] * share}
+        for share, weights in sorted(parts.items(), reverse=True)
+    ]

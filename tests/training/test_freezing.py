@@ -91,6 +91,7 @@ def test_rates_fall_from_layer_to_layer(make, tmp_path):
     for name, share in rates.items():
         part = next(part for part in ("layers.0.", "layers.1.", *wanted) if part in name)
         assert share == wanted[part], name
+    assert optimizer.param_groups[0]["lr"] == rate, "it is what is logged"
     assert optimizer.param_groups[-1]["lr"] == rate * 10, "the value function keeps its own"
 
 
