@@ -21,7 +21,7 @@ from rlpipe.config.relevance import differing
 from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
-from rlpipe.core.errors import RlpipeError, Stopped, guess
+from rlpipe.core.errors import Pruned, RlpipeError, Stopped, guess
 from rlpipe.core.signals import Interrupted, StopRequest, stop_requests
 from rlpipe.core.terminal import show_problems
 from rlpipe.engines.base import drawn_by
@@ -103,6 +103,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         outcome.doing = "preparing the trainer"
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
         watch = build.watch(resolved, loaded, splits, record, trainer)
+        judged = build.judged(watch, record, trainer) if stage is None else None
         generator = build.generator(resolved, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
@@ -123,6 +124,8 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         outcome.doing = "training"
         with stop.deferred(together=True):
             training.train(trainer, checkpoint, config, record, outcome.cost)
+        if judged is not None:
+            judged.leave_if_pruned()
         outcome.doing = "saving the model"
         if watch is not None:
             watch.restore()
@@ -162,6 +165,9 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopR
     try:
         try:
             yield
+        except Pruned:
+            finish(Status.pruned)
+            raise
         except (Stopped, KeyboardInterrupt):
             finish(Status.stopped)
             raise
