@@ -52,6 +52,7 @@ RULES: tuple[Rule, ...] = (
     models.attention,
     capacity.adapters,
     capacity.context,
+    capacity.freezing,
     capacity.batches,
     capacity.quantization,
     capacity.device,
