@@ -46,6 +46,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "files": "rlpipe.datasets.files:Files",
         "mixture": "rlpipe.datasets.mixture:Mixture",
         "ai_feedback": "rlpipe.datasets.ai_feedback:AIFeedback",
+        "episodes": "rlpipe.datasets.episodes:Episodes",
+        "guessing_games": "rlpipe.datasets.guessing_games:GuessingGames",
     },
     "method": {
         "sft": "rlpipe.methods.sft:SFT",
@@ -72,9 +74,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "reward_model": "rlpipe.rewards.reward_model:RewardModelReward",
         "perplexity": "rlpipe.rewards.perplexity:PerplexityReward",
         "judge": "rlpipe.rewards.judge.judge:Judge",
+        "environment": "rlpipe.rewards.environment:EnvironmentReward",
     },
     "tool": {
         "calculator": "rlpipe.tools.calculator:Calculator",
+    },
+    "environment": {
+        "guessing": "rlpipe.environments.guessing:Guessing",
     },
     "engine": {
         "transformers": "rlpipe.engines.transformers:Transformers",

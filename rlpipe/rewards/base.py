@@ -60,6 +60,8 @@ class Reward(ABC):
     """The dataset columns that it reads from `rollout.prompt.columns`."""
     verifies: ClassVar[bool] = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    reads_episode: ClassVar[bool] = False
+    """Whether it reads what an environment gave (`rollout.turns`), so that there has to be one."""
     parts: ClassVar[tuple[str, ...] | None] = None
     """The names that `Score.parts` may have; None leaves them open."""
     model_head: ClassVar[Head | None] = None

@@ -40,6 +40,8 @@ def show_checked(resolved: Resolved) -> None:
     for name, group in (("reward", config.reward), ("tool", config.tool), ("evaluation", config.evaluation)):
         if group:
             table.add_row(name, ", ".join(group))
+    if config.environment is not None:
+        table.add_row("environment", config.environment.name)
     table.add_row("engine", config.engine.name)
     table.add_row("tracker", config.tracker.name)
     if distributed.is_main():
