@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rlpipe.config.compose import compose
     from rlpipe.config.kinds import (
         DatasetConfig,
+        EnvironmentConfig,
         EvaluationConfig,
         Head,
         MethodConfig,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rlpipe.datasets.base import Dataset
     from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Labelled, Preference, Prompt, Text
     from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
+    from rlpipe.environments.base import Environment, Step
     from rlpipe.evaluations.base import Evaluation, EvaluationContext
     from rlpipe.evaluations.completions import complete
     from rlpipe.launchers.base import JobStatus, Launcher
@@ -64,6 +66,8 @@ _MODULES = {
     "DataError": "rlpipe.core.errors",
     "Dataset": "rlpipe.datasets.base",
     "DatasetConfig": "rlpipe.config.kinds",
+    "Environment": "rlpipe.environments.base",
+    "EnvironmentConfig": "rlpipe.config.kinds",
     "Evaluation": "rlpipe.evaluations.base",
     "EvaluationConfig": "rlpipe.config.kinds",
     "EvaluationContext": "rlpipe.evaluations.base",
@@ -101,6 +105,7 @@ _MODULES = {
     "SFTConfig": "rlpipe.methods.sft",
     "SamplingConfig": "rlpipe.engines.rollout",
     "Score": "rlpipe.engines.rollout",
+    "Step": "rlpipe.environments.base",
     "Text": "rlpipe.datasets.forms",
     "Tokens": "rlpipe.methods.batch",
     "Tool": "rlpipe.tools.base",
@@ -130,6 +135,8 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetConfig",
+    "Environment",
+    "EnvironmentConfig",
     "Evaluation",
     "EvaluationConfig",
     "EvaluationContext",
@@ -165,6 +172,7 @@ __all__ = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "Step",
     "Text",
     "Tokens",
     "Tool",

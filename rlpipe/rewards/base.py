@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rlpipe.config.schema import RunConfig
     from rlpipe.engines.rollout import Rollout
+    from rlpipe.environments.episode import Turn
     from rlpipe.rewards.judge.pairwise import Choice, Pair
 
 
@@ -32,6 +33,8 @@ class Case:
     columns: dict[str, Any]
     value: float
     parsed: bool = True
+    turns: Sequence[Turn] | None = None
+    """What an environment gave, where the completion is an episode."""
 
 
 @dataclass(frozen=True)

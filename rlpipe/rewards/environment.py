@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.engines.rollout import Score
-from rlpipe.rewards.base import Reward
+from rlpipe.environments.episode import Turn
+from rlpipe.rewards.base import Case, Reward
 
 if TYPE_CHECKING:
     from rlpipe.engines.rollout import Rollout
@@ -28,6 +29,19 @@ class EnvironmentReward(Reward):
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Add up each episode. Raises ValueError for a completion that is none."""
         return [self._score(one) for one in rollouts]
+
+    def cases(self) -> Sequence[Case]:
+        """Return episodes that were won, lost, and cut off."""
+
+        def turn(reward: float, done: bool) -> Turn:
+            return Turn([], reward, done, {}, 0)
+
+        return [
+            Case("6 4 5", {}, 1.0, turns=[turn(0.0, False), turn(0.0, False), turn(1.0, True)]),
+            Case("6 4 3", {}, 0.25, turns=[turn(0.5, False), turn(-0.25, False), turn(0.0, True)]),
+            Case("6 4", {}, 0.5, turns=[turn(0.5, False)]),
+            Case("6", {}, 0.0, parsed=False, turns=[]),
+        ]
 
     def _score(self, rollout: Rollout) -> Score:
         turns = rollout.turns
