@@ -143,7 +143,8 @@ def prove(name: str, reward: Reward) -> None:
     cases = list(reward.cases())
     if not cases:
         return
-    scores = validated(name, reward.score([case_rollout(case) for case in cases]), [case_rollout(case) for case in cases])
+    rollouts = [case_rollout(case) for case in cases]
+    scores = validated(name, reward.score(rollouts), rollouts)
     for case, score in zip(cases, scores, strict=True):
         if (score.value, score.parsed) != (case.value, case.parsed):
             raise PluginError(

@@ -66,8 +66,8 @@ def model() -> Loaded:
     return loaded(config)
 
 
-def episode(one: Loaded, turns: list[str]) -> tuple[str, list[int]]:
-    """Return what the template writes behind the prompt for these turns of the model, and its tokens."""
+def episode(one: Loaded, turns: list[str]) -> list[int]:
+    """Return the tokens of what the template writes behind the prompt for these turns of the model."""
     opened: list[Message] = [{"role": "user", "content": "Count.\n\nBegin at one."}]
     messages: list[Message] = []
     for number, text in enumerate(turns, start=1):
@@ -75,7 +75,7 @@ def episode(one: Loaded, turns: list[str]) -> tuple[str, list[int]]:
     lay_out: Callable[..., str] = one.tokenizer.apply_chat_template
     head = lay_out(opened, tokenize=False, add_generation_prompt=True)
     text = lay_out([*opened, *messages[:-1]], tokenize=False)[len(head) :].rstrip("\n")
-    return text, encode([text], one.tokenizer)[0]
+    return encode([text], one.tokenizer)[0]
 
 
 def play(
@@ -100,7 +100,7 @@ def play(
 
 def test_an_episode_is_the_conversation_that_the_template_writes(model):
     environments = Counted()
-    text, ids = episode(model, ["one", "two", "three"])
+    ids = episode(model, ["one", "two", "three"])
     rollout = play(model, ids, environments)
     assert rollout.ids == ids, "up to the end of the last turn: what is said behind it is read by nobody"
     assert rollout.text == model.tokenizer.decode(ids, skip_special_tokens=True)
@@ -112,7 +112,7 @@ def test_an_episode_is_the_conversation_that_the_template_writes(model):
 
 
 def test_what_the_environment_says_is_never_trained(model):
-    _, ids = episode(model, ["one", "two", "three"])
+    ids = episode(model, ["one", "two", "three"])
     rollout = play(model, ids, Counted())
     ours = [id for id, written in zip(rollout.ids, rollout.written, strict=True) if written]
     assert model.tokenizer.decode(ours) == "one<|im_end|>two<|im_end|>three<|im_end|>"
@@ -123,13 +123,13 @@ def test_what_the_environment_says_is_never_trained(model):
 
 def test_what_an_environment_says_ends_no_turn(model):
     """It says an end of turn in the middle of its words, and only the template's own are there."""
-    _, ids = episode(model, ["one", "two", "three"])
+    ids = episode(model, ["one", "two", "three"])
     rollout = play(model, ids, Counted())
     assert rollout.ids.count(model.tokenizer.eos_token_id) == 5
 
 
 def test_turns_tokens_and_room_bound_an_episode(model):
-    _, ids = episode(model, ["one", "two", "three"])
+    ids = episode(model, ["one", "two", "three"])
     few = play(model, ids, Counted(max_turns=2))
     assert (len(few.turns), few.finish, few.ids) == (2, Finish.length, ids[: few.turns[1].at])
     long = play(model, encode(["one two three four five"], model.tokenizer)[0], Counted(turn_tokens=3))
@@ -145,7 +145,7 @@ def test_turns_tokens_and_room_bound_an_episode(model):
 
 
 def test_a_stop_string_ends_a_turn_too(model):
-    _, ids = episode(model, ["one", "two", "three"])
+    ids = episode(model, ["one", "two", "three"])
     eos = model.tokenizer.eos_token_id
     environments = Counted()
     rollout = play(model, ids, environments, stop=["two"])
