@@ -35,6 +35,7 @@ class Episodes(Dataset):
     form = Prompt
     columns = ("episode",)
     verifier = "environment"
+    made = True
 
     def example(self, row: Row, id: str) -> Prompt:
         """Say the prompt."""

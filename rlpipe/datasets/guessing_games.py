@@ -1,4 +1,4 @@
-"""Games of guessing a number, played at random: what the answers look like, before learning to win (toy scale)."""
+"""Games of guessing a number by a player who heeds the hints now and then: before learning to win (toy scale)."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class GuessingGames(Dataset):
         return Chat(id, as_messages(row["messages"], "user"))
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:
-        """Yield different games, guessed at random."""
+        """Yield different games, guessed with some care."""
         return samples.rows(split, count, seed, self.config.numbers, self.config.guesses)
