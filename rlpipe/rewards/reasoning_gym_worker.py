@@ -3,7 +3,8 @@
 {"answer": …, "entry": …, "seconds": …}  →  {"score": …, "failed": did the scorer raise an error?}, or {"late": true}
 after so many seconds of processor time.
 
-Some scorers hand the model's text to `eval` or to a parser that does: those in `SAFE` are replaced here.
+Some scorers hand the model's text to `eval` or to a parser that does, and one takes any text for right: those in `SAFE`
+are replaced here.
 """
 
 from __future__ import annotations
@@ -54,10 +55,11 @@ SAFE: dict[str, Callable[[str, dict[str, Any]], float]] = {
     "spiral_matrix": same,
     "binary_matrix": same,
     "n_queens": placed,
+    "game_of_life_halting": same,
     "puzzle24": lambda answer, entry: made(answer, entry["metadata"]["numbers"], 24),
     "countdown": lambda answer, entry: made(answer, entry["metadata"]["numbers"], entry["metadata"]["target"]),
 }
-"""Scorers of tasks whose own one evaluates what the model wrote: strict ones, without shares for another notation."""
+"""Scorers in place of those that cannot be trusted: strict ones, without shares for another notation."""
 
 
 def score(answer: str, entry: dict[str, Any]) -> dict[str, Any]:
