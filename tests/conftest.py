@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ gc.set_threshold(100_000, 50, 100)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Imports(), "imports")
+    if hasattr(config, "workerinput"):  # a worker ends with its parent; its tests send what `nohup pytest` ignores
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HEAVY = (
+    *("hydra.main", "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser"),
     *("torch", "torch.distributed", "datasets", "peft", "scipy.stats", "transformers.models.llama.modeling_llama"),
     *("trl.trainer.dpo_trainer", "trl.trainer.sft_trainer", "transformers.models.auto.modeling_auto"),
 )
