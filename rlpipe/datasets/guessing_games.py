@@ -20,7 +20,7 @@ class GuessingGamesConfig(DatasetConfig):
 
     source: str = setting("sample", Changes.indirect, timed=True)
     """`sample`: games are made here; or a local folder or file of games."""
-    sample_size: int = 400
+    sample_size: int = 600
     """How many games the generator makes for training (an eighth as many for testing)."""
     numbers: int = setting(7, at_least=2, at_most=10**6)
     """The number is one from 1 to this one."""
@@ -35,6 +35,7 @@ class GuessingGames(Dataset):
     config: GuessingGamesConfig
     form = Chat
     columns = ("messages",)
+    made = True
 
     def example(self, row: Row, id: str) -> Chat:
         """Take the game as it is."""

@@ -125,7 +125,13 @@ class Endings:
             return Finish.stop
         # What the model says to its tools, as turns of their own, is not for the environment.
         called = self.protocol is not None and self.protocol.ends_turn
-        return self._turns.play(row, row.since if called else row.turn)
+        start, room = row.since if called else row.turn, row.room - len(row.ids)
+        answer = self._turns.answer(row.episode, row.ids, start, room)
+        if isinstance(answer, Finish):
+            return answer
+        row.insert(answer)
+        row.turn = len(row.ids) + len(answer)
+        return None
 
     def _overlong(self, row: Row, episode: Episode) -> bool:
         longest = episode.environment.config.turn_tokens

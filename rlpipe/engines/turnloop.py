@@ -14,7 +14,7 @@ from rlpipe.models.layout import OWN, render
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from rlpipe.engines.rows import Row
+    from rlpipe.environments.episode import Episode
 
 PROBE = "Zq7"
 """A text that no template contains."""
@@ -27,30 +27,22 @@ class TurnLoop:
         """Prepare; `schemas` are the tools that the chat template is given."""
         self._tokenizer, self._schemas, self._inserter = tokenizer, list(schemas), Inserter(tokenizer)
 
-    def play(self, row: Row, start: int) -> Finish | None:
-        """Have the environment answer the turn that ends with a row's newest token, and let the row take the answer.
+    def answer(self, episode: Episode, ids: Sequence[int], start: int, room: int) -> Finish | list[int]:
+        """Have the environment answer the turn with which a completion ends so far, `ids` from `start` on.
 
-        `start` is the index of the turn's first token. Returns why the episode is over, None where it goes on.
+        Returns the answer's tokens, up to where the model goes on, or why the episode is over: also where so few tokens
+        may follow (`room`) that nothing could be written behind the answer.
         """
-        assert row.episode is not None
-        text = str(self._tokenizer.decode(row.ids[start:], skip_special_tokens=True))
-        turn = row.episode.step(text, len(row.ids))
+        text = str(self._tokenizer.decode(list(ids[start:]), skip_special_tokens=True))
+        turn = episode.step(text, len(ids))
         if turn.done:
             return Finish.stop
-        if row.episode.exhausted:
+        if episode.exhausted:
             return Finish.length
-        answer = self._answer(turn.messages, row)
-        if len(answer) >= row.room - len(row.ids):
-            return Finish.length  # nothing could be written behind it
-        row.insert(answer)
-        row.turn = len(row.ids) + len(answer)
-        return None
-
-    def _answer(self, messages: Sequence[Message], row: Row) -> list[int]:
-        """Return what stands between two turns of the model: the end of the one, messages, the header of the next."""
-        eos = self._tokenizer.eos_token_id
-        ended = [] if row.ids[-1] == eos else [eos]
-        return [*ended, *self._inserter.behind(str(self._tokenizer.eos_token), self._between(messages, row.id))]
+        end: Any = self._tokenizer.eos_token_id
+        between = self._inserter.behind(str(self._tokenizer.eos_token), self._between(turn.messages, episode.id))
+        answer = between if ids[-1] == end else [end, *between]
+        return answer if len(answer) < room else Finish.length
 
     def _between(self, messages: Sequence[Message], id: str) -> str:
         """Return what the chat template writes behind the end of an assistant's turn. Raises ModelError."""
