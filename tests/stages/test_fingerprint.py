@@ -26,7 +26,7 @@ CHANGES = {
         gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
     "dataset": """
         name hub subset revision columns system train_split test_split test_fraction train_limit deduplicate sample_size
-        form instruction parts prompt numbers guesses""",
+        form instruction parts prompt numbers guesses task options""",
     "method": """
         name learning_rate epochs max_steps batch_size max_length schedule warmup weight_decay max_grad_norm extra
         micro_batch_size micro_batch_tokens overlong group_by_length packing padding_free train_on curriculum
@@ -41,7 +41,7 @@ CHANGES = {
         name weight attribute column comparison cue format_score high low max_tokens mode opened precision rubric tags
         url verifier verifier_weight words""",
     "tool": "name max_calls protocol timeout",
-    "environment": "name max_turns turn_tokens seed numbers guesses",
+    "environment": "name max_turns turn_tokens seed numbers guesses id options",
 }
 """The fields of each kind's plugins that determine the result."""
 
