@@ -84,7 +84,7 @@ class ReasoningGym(Dataset):
         return {"entry": {"task": self.config.task, "options": dict(self.config.options), **entry}}
 
     def sample(self, split: str, count: int, seed: int) -> Iterator[Row]:
-        """Yield different questions. Raises DataError for settings that the task refuses, and for too many questions.
+        """Yield different questions. Raises DataError without the package, for refused settings and too many questions.
 
         The questions themselves decide which split they are for, so that none is in both.
         """
@@ -105,8 +105,10 @@ class ReasoningGym(Dataset):
         return draw("reasoning_gym", split, count, seed, make)
 
     def _task(self, count: int, seed: int) -> Any:
-        import reasoning_gym
-
+        try:
+            import reasoning_gym
+        except ImportError as error:
+            raise DataError("dataset", "reasoning-gym is not installed", INSTALL) from error
         size = 64 * count + 64  # a split takes one question in eight, and repeated ones are left out
         try:
             return reasoning_gym.create_dataset(self.config.task, seed=seed, size=size, **self.config.options)

@@ -82,6 +82,8 @@ def test_checks_name_the_task_the_package_and_the_wording(monkeypatch):
     [left_out, _] = made(task="simple_integration").problems()
     assert "hands the model's text to sympy's parser" in left_out.what
     assert "names no task" in made(task="").problems()[0].what
+    with pytest.raises(DataError, match="reasoning-gym is not installed"):
+        list(made().sample("train", 1, 0))
 
 
 def test_the_lists_are_those_of_the_package():

@@ -183,7 +183,10 @@ def test_shares_of_the_examples_give_the_rows_of_all(tmp_path, blank_loaded):
 
 def test_episodes_are_played_and_counted(tmp_path, blank_loaded):
     overrides = ["dataset=episodes", "environment=guessing", "evaluation=accuracy"]
-    drawn = ["evaluation.accuracy={samples: 3, greedy: false}", "evaluation.accuracy.sampling={stop: [a,e,i,o], max_tokens: 90}"]
+    drawn = [
+        "evaluation.accuracy={samples: 3, greedy: false}",
+        "evaluation.accuracy.sampling={stop: [a,e,i,o], max_tokens: 90}",
+    ]
     config = compose("method=none", *overrides, *drawn)
     one = Accuracy(config.evaluation["accuracy"])
     one.start(EvaluationContext(config, tmp_path, "accuracy"))

@@ -43,6 +43,9 @@ def rewards(subject: Subject) -> Iterator[Problem]:
         for name in readers:
             what = f"{config.reward[name].name} reads what an environment gave, and there is none"
             yield Problem(f"reward.{name}", what, f"give environment=… ({', '.join(classes('environment'))})")
+    elif method is not None and method.takes_reward and readers and not method.takes_environment:
+        what = f"{config.method.name} trains on completions of one turn, and {readers[0]} reads episodes"
+        yield Problem(f"reward.{readers[0]}", what, "choose a method that plays the environment (method=rloo)")
     elif method is not None and method.takes_reward and not readers:
         what = f"nothing that is learnt from reads what {config.environment.name} gives for an episode"
         yield Problem("reward", what, "add the reward environment: reward=[environment,…]", fatal=False)
