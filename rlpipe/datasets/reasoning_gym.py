@@ -56,7 +56,7 @@ class ReasoningGymConfig(DatasetConfig):
     task: str = setting("", timed=True)
     """The task, by reasoning-gym's own name (`leg_counting`, `countdown`, `mini_sudoku` …)."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the task, by reasoning-gym's own names: how hard it is."""
+    """Settings of the task, by reasoning-gym's own names: how hard it is (`+dataset.options.min_animals=2`)."""
     sample_size: int = 2000
     """How many questions the task makes for training (an eighth as many for testing)."""
     prompt: str = "{question}\n\nGive your final answer between <answer> and </answer>."

@@ -1,4 +1,4 @@
-"""`gem`: the environments of GEM, and all that register with it (arXiv:2510.01051)."""
+"""`gem`: the environments of GEM (arXiv:2510.01051)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class GemConfig(EnvironmentConfig):
     id: str = setting("", timed=True)
     """GEM's name of it: `game:GuessTheNumber-v0-easy`, `game:Wordle-v0-hard` …"""
     options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the environment, by GEM's own names."""
+    """Settings of the environment, by GEM's own names (`+environment.options.NAME=VALUE`)."""
 
 
 class Gem(Environment):
-    """An environment with GEM's interface (`rlpipe[gem]`), made by its name."""
+    """An environment of GEM (`rlpipe[gem]`), made by its name."""
 
     Config = GemConfig
     config: GemConfig

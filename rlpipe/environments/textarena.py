@@ -27,7 +27,7 @@ class TextArenaConfig(EnvironmentConfig):
     id: str = setting("", timed=True)
     """TextArena's name of a game for one player: `GuessTheNumber-v0`, `Wordle-v0`, `Sudoku-v0-easy` …"""
     options: dict[str, Any] = field(default_factory=dict)
-    """Settings of the game, by TextArena's own names."""
+    """Settings of the game, by TextArena's own names (`+environment.options.NAME=VALUE`)."""
 
 
 class TextArena(Environment):
