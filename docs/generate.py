@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.fields import Field, declarations, fields, values
-from rlpipe.config.launchers import GridConfig, LauncherConfig
+from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig
 from rlpipe.config.options import Option, options
 from rlpipe.config.plugins import BUILT_IN, SEVERAL
 from rlpipe.config.schema import RunConfig
@@ -200,6 +200,8 @@ def _launcher() -> Iterator[str]:
         yield from _own_fields(cls.Config, base, prefix)
     yield from ("", "## hydra/sweeper=grid", "", _line(GridConfig.__doc__ or ""), "")
     yield from _own_fields(GridConfig, object, "hydra.sweeper.")
+    yield from ("", "## hydra/sweeper=asha", "", _line(AshaConfig.__doc__ or ""), "")
+    yield from _own_fields(AshaConfig, GridConfig, "hydra.sweeper.")
 
 
 def _run() -> Iterator[str]:

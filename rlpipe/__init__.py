@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MethodConfig,
         ModelConfig,
         RewardConfig,
+        StoringTrackerConfig,
         ToolConfig,
         TrackerConfig,
     )
@@ -51,9 +52,10 @@ if TYPE_CHECKING:
     from rlpipe.rewards.base import Case, Reward, RewardContext
     from rlpipe.run.run import run
     from rlpipe.tools.base import Tool
-    from rlpipe.trackers.base import RunIdentity, Tracker
+    from rlpipe.trackers.base import Artifact, RunIdentity, Tracker
 
 _MODULES = {
+    "Artifact": "rlpipe.trackers.base",
     "Batch": "rlpipe.methods.batch",
     "Case": "rlpipe.rewards.base",
     "Changes": "rlpipe.config.settings",
@@ -106,6 +108,7 @@ _MODULES = {
     "SamplingConfig": "rlpipe.engines.rollout",
     "Score": "rlpipe.engines.rollout",
     "Step": "rlpipe.environments.base",
+    "StoringTrackerConfig": "rlpipe.config.kinds",
     "Text": "rlpipe.datasets.forms",
     "Tokens": "rlpipe.methods.batch",
     "Tool": "rlpipe.tools.base",
@@ -124,6 +127,7 @@ __all__ = [
     "DPO",
     "GRPO",
     "SFT",
+    "Artifact",
     "Batch",
     "Case",
     "Changes",
@@ -173,6 +177,7 @@ __all__ = [
     "SamplingConfig",
     "Score",
     "Step",
+    "StoringTrackerConfig",
     "Text",
     "Tokens",
     "Tool",

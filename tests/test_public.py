@@ -38,6 +38,7 @@ SCHEMAS = sorted(
 
 
 PUBLIC = [
+    "Artifact",
     "Batch",
     "Case",
     "Changes",
@@ -90,6 +91,7 @@ PUBLIC = [
     "SamplingConfig",
     "Score",
     "Step",
+    "StoringTrackerConfig",
     "Text",
     "Tokens",
     "Tool",
@@ -188,7 +190,7 @@ def test_every_error_is_drawn_in_the_tree():
     lines = [line.lstrip(" ├└─") for line in (errors.__doc__ or "").splitlines()]
     drawn = {line.split()[0] for line in lines if line}
     assert raised <= drawn
-    assert all(issubclass(vars(errors)[name], errors.RlpipeError) for name in raised - {"Stopped"})
+    assert all(issubclass(vars(errors)[name], errors.RlpipeError) for name in raised - {"Stopped", "Pruned"})
 
 
 @pytest.mark.parametrize("kind", plugins.KINDS)

@@ -24,7 +24,7 @@ from rlpipe.config.hydra import VERSION_BASE
 from rlpipe.config.options import refuse_shadowed
 from rlpipe.config.overrides import as_typed
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, Problem, Stopped, SweepFailed
+from rlpipe.core.errors import ConfigError, Problem, Pruned, Stopped, SweepFailed
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep import discovery
 
@@ -60,6 +60,8 @@ def task(config: DictConfig) -> float | None:
         _refuse_study(hydra_config)
         with _tracebacks(_users_setting.get()):  # what the run starts must not inherit our own
             return running.run(typed(config), overrides)
+    except Pruned as pruned:
+        raise SystemExit(say(pruned, DONE)) from pruned
     except Stopped as stopped:
         # Hydra would go on with the next arm.
         raise SystemExit(say(stopped, STOPPED)) from stopped

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from rlpipe.cli.commands import page
 from rlpipe.cli.exits import DONE, UNWELL
-from rlpipe.core.errors import LaunchError, guess
+from rlpipe.core.errors import LaunchError, advice, guess
 from rlpipe.core.terminal import say, show
 from rlpipe.core.visible import visible
 from rlpipe.launchers.base import Launcher, launcher_of
 from rlpipe.records.sweep import Job, Sweep
-from rlpipe.sweep.states import RESUMABLE, Standing
+from rlpipe.sweep.states import RESUMABLE, Standing, State
 from rlpipe.sweep.table import summary, table
 from rlpipe.sweep.watch import come_back, look, report, watch
 
@@ -44,11 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
         case "watch":
             return follow(sweep, launcher)
         case "resume":
-            return resume(sweep, launcher, arguments.jobs, arguments.wait)
+            return resume(sweep, launcher, arguments.jobs, arguments.wait, arguments.pruned)
         case "cancel":
             return cancel(sweep, launcher, arguments.jobs)
         case "add":
             return add(sweep, launcher, arguments.overrides, arguments.wait)
+        case "confirm":
+            return confirm(sweep, launcher, arguments.seeds, arguments.wait)
         case "logs":
             return logs(sweep, launcher, arguments.jobs, arguments.lines, arguments.follow)
         case _:
@@ -65,10 +67,11 @@ def parser() -> argparse.ArgumentParser:
     resume = _add_resume(commands)
     cancel = _add_cancel(commands)
     extend = _add_add(commands)
+    confirm = _add_confirm(commands)
     logs = _add_logs(commands)
     for command in (resume, cancel, logs):
         command.add_argument("jobs", nargs="*", metavar="JOB", help="arms by number, stages by name; none: all")
-    for command in (resume, extend):
+    for command in (resume, extend, confirm):
         command.add_argument("--wait", action="store_true", help="watch until it is over")
     return parser
 
@@ -88,14 +91,18 @@ def _add_watch(commands: Subparsers) -> None:
 def _add_resume(commands: Subparsers) -> argparse.ArgumentParser:
     about = (
         "Run again what is missing, stopped, cancelled or failed, with the stages that it needs. Each goes on in its "
-        "folder from its last whole checkpoint. What is done stays, what runs is left alone."
+        "folder from its last whole checkpoint. What is done stays, what runs is left alone. Arms that a rung has "
+        "pruned stay too, unless --pruned extends them to their end."
     )
     examples = [
         ("rlpipe sweep DIR resume", "everything that is not done"),
         ("rlpipe sweep DIR resume 3 7 --wait", "two arms, and watch them"),
+        ("rlpipe sweep DIR resume --pruned 5", "a pruned arm, to its end"),
     ]
     text = page(about, examples, WATCHED)
-    return commands.add_parser("resume", help="run again what is missing, stopped, cancelled or failed", **text)
+    parser = commands.add_parser("resume", help="run again what is missing, stopped, cancelled or failed", **text)
+    parser.add_argument("--pruned", action="store_true", help="extend pruned arms too: no rung ends them any more")
+    return parser
 
 
 def _add_cancel(commands: Subparsers) -> argparse.ArgumentParser:
@@ -116,6 +123,21 @@ def _add_add(commands: Subparsers) -> argparse.ArgumentParser:
     added = commands.add_parser("add", help="extend the sweep: add seed=3,4", **page(about, examples, WATCHED))
     added.add_argument("overrides", nargs="+", metavar="FIELD=VALUES", help="as on the sweep's own command line")
     return added
+
+
+def _add_confirm(commands: Subparsers) -> argparse.ArgumentParser:
+    about = (
+        "Measure the winning setting again, on fresh seeds that run to their end as arms of this sweep. What is chosen "
+        "as the best of many is partly the luckiest; the report's headline is then the confirmed number, and how many "
+        "arms it was chosen from. The winner is the best by watch.metric where the sweep has one, else by objective."
+    )
+    examples = [
+        ("rlpipe sweep DIR confirm --seeds 5", "five fresh seeds, with the sweep's launcher"),
+        ("rlpipe sweep DIR confirm --seeds 8", "three more"),
+    ]
+    parser = commands.add_parser("confirm", help="measure the winner on fresh seeds", **page(about, examples, WATCHED))
+    parser.add_argument("--seeds", metavar="N", type=int, default=5, help="how many fresh seeds it is to have (5)")
+    return parser
 
 
 def _add_logs(commands: Subparsers) -> argparse.ArgumentParser:
@@ -141,17 +163,26 @@ def follow(sweep: Sweep, launcher: Launcher) -> int:
     return DONE if report(sweep, watch(sweep, launcher)) else UNWELL
 
 
-def resume(sweep: Sweep, launcher: Launcher, keys: Sequence[str], wait: bool) -> int:
-    """Run again what is missing, stopped, cancelled or failed, all of it or the named jobs; what runs is left alone."""
+def resume(sweep: Sweep, launcher: Launcher, keys: Sequence[str], wait: bool, pruned: bool = False) -> int:
+    """Run again what is missing, stopped, cancelled or failed, all of it or the named jobs; what runs is left alone.
+
+    With `pruned` also what did not go on at a rung.
+    """
     now = look(sweep, launcher)
     chosen = _chosen(now, keys)
     again = {one.job.key for one in chosen if one.state in RESUMABLE}
+    for one in chosen:
+        if pruned and one.state is State.pruned:
+            sweep.extend(one.job)
+            again.add(one.job.key)
     # A stage that a chosen arm needs comes with it.
     needed = {key for one in chosen if one.job.key in again for key in one.job.needs}
     again |= {one.job.key for one in now if one.job.key in needed and one.state in RESUMABLE}
     jobs = [job for job in sweep.jobs if job.key in again]
     if not jobs:
         say(f"nothing to run again: {summary(chosen)}")
+        if any(one.state is State.pruned for one in chosen):
+            say(advice("extend pruned arms: resume --pruned"))
         return DONE
     launcher.submit(jobs)
     say(f"submitted again: {', '.join(job.key for job in jobs)}")
@@ -177,6 +208,19 @@ def add(sweep: Sweep, launcher: Launcher, overrides: Sequence[str], wait: bool) 
     fresh = extend(sweep, overrides, run)
     if not fresh:
         say("nothing to add: the sweep has all these arms already")
+        return DONE
+    return _wait(sweep, launcher, wait)
+
+
+def confirm(sweep: Sweep, launcher: Launcher, seeds: int, wait: bool) -> int:
+    """Measure the winning setting again on fresh seeds."""
+    from rlpipe.cli.run import run
+    from rlpipe.sweep.confirm import confirm as confirmed
+
+    if seeds < 2:
+        raise LaunchError("--seeds", f"{seeds} says nothing about how far seeds matter", "give at least 2")
+    if not confirmed(sweep, look(sweep, launcher), seeds, run):
+        say(f"nothing to add: its {seeds} fresh seeds are arms of the sweep already")
         return DONE
     return _wait(sweep, launcher, wait)
 

@@ -20,7 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlpipe.config import resolvers
-from rlpipe.config.launchers import GridConfig, LauncherConfig
+from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig
 from rlpipe.config.overrides import as_options
 from rlpipe.config.plugins import GROUPS, SEVERAL, Plugin, table
 from rlpipe.core.paths import conf_dir
@@ -45,6 +45,7 @@ def register() -> None:
                 package = f"{kind}.{plugin.name}" if kind in SEVERAL else group.replace("/", ".")
                 store.store(group=group, name=plugin.name, node=node, package=package)
     store.store(group="schema/sweeper", name="grid", node=_targeted(GridConfig, "GridSweeper"))
+    store.store(group="schema/sweeper", name="asha", node=_targeted(AshaConfig, "AshaSweeper"))
     Plugins.instance().register(ConfigFolders)
     _let_trials_fail()
     _keep_the_store()

@@ -243,6 +243,31 @@ class TrackerConfig:
     """The tracker plugin."""
     group: str | None = None
     """Runs of one group are shown together. Null: the runs of a sweep, else those of an experiment."""
+    run_name: str | None = None
+    """How the run is called there. Null: by its method, dataset and folder; an arm has its number and overrides."""
+    tags: list[str] = field(default_factory=list)
+    """Words to find the run by, beside its method, dataset and experiment."""
+    notes: str = ""
+    """What to say about the run there; its folder, report and command are added."""
+
+
+class Artifacts(Enum):
+    """Which files a tracker is given, beside the numbers."""
+
+    none = "none"
+    model = "model"
+    """The trained weights (the best ones, where `watch.restore_best` keeps them)."""
+    checkpoints = "checkpoints"
+    """Each checkpoint as it is written too, with the optimiser's state."""
+
+
+@changing(Changes.nothing)
+@dataclass
+class StoringTrackerConfig(TrackerConfig):
+    """What a tracker can be told that keeps files too."""
+
+    artifacts: Artifacts = Artifacts.none
+    """Which files are sent: `none`, `model`, or `checkpoints` as well."""
 
 
 @changing(Changes.result)

@@ -99,3 +99,16 @@ class GridConfig:
     """Launch so many arms, wait for them, then launch the next. Default: all at once."""
     params: dict[str, str] = field(default_factory=dict)
     """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
+
+
+@changing(Changes.nothing)
+@dataclass
+class AshaConfig(GridConfig):
+    """The arms of a grid, of which hopeless ones end early (asynchronous successive halving, arXiv:1810.05934): an arm
+    that comes to a rung looks at what the others measured there, and goes on only among the best."""
+
+    rungs: list[int] | None = setting(None, at_least=1)
+    """Optimiser steps at which arms are judged: multiples of `watch.every`. Default: `watch.every`, and from there on
+    each `reduction` times the one before, as long as the run lasts."""
+    reduction: int = setting(3, at_least=2, usual=(2, 10))
+    """One in so many goes on from a rung."""

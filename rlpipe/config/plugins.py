@@ -102,6 +102,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "leaderboard": "rlpipe.evaluations.leaderboard:Leaderboard",
     },
     "tracker": {
+        "mlflow": "rlpipe.trackers.mlflow:MLflow",
         "none": "rlpipe.trackers.none:NoTracker",
         "tensorboard": "rlpipe.trackers.tensorboard:TensorBoard",
         "wandb": "rlpipe.trackers.wandb:Wandb",

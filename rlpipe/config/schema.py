@@ -6,6 +6,7 @@ plugin adds stands in that plugin's own `Config`. Nothing here imports torch.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -84,6 +85,21 @@ class Better(Enum):
     """Down for a loss or a perplexity, up for everything else."""
     max = "max"
     min = "min"
+
+    def more_is_better(self, name: str) -> bool:
+        """Whether more of a number of this name is better."""
+        return self is Better.max or (self is Better.auto and usual(name) is not Better.min)
+
+
+_LESS = re.compile(r"(^|/)loss$|perplexity")
+_MORE = re.compile(r"(accuracy|margin|pass|reward|score|win_rate)[^/]*$")
+
+
+def usual(name: str) -> Better:
+    """Return which way a number of this name gets better; `auto` where its name does not say."""
+    if _LESS.search(name):
+        return Better.min
+    return Better.max if _MORE.search(name) else Better.auto
 
 
 @changing(Changes.rows)

@@ -12,6 +12,7 @@
     └── SweepFailed             arms of a sweep that failed; their errors have been shown (exit code 1)
 
     Stopped                     not an error: the run was asked to stop, has saved, and can go on
+    └── Pruned                  not an error: an arm of a sweep that others have left behind, saved where it ended
 
 An error is data: `where` (a dotted path, or a file and a row), `what` is wrong, and the `fix`. Only here it becomes
 text, and nothing reads that text back. Plugin authors raise plain Python errors; `plugins.blame` attributes them to the
@@ -144,6 +145,10 @@ class SweepFailed(RlpipeError):
 
 class Stopped(_Told):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state; says what it saved, and how to go on."""
+
+
+class Pruned(Stopped):
+    """The run is an arm that did not go on at a rung of its sweep; says how it stood there, and how to extend it."""
 
 
 LISTED = 50

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,6 +96,31 @@ def write_atomic(path: Path, content: str | bytes) -> None:
                 temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+def create(path: Path, content: str) -> bool:
+    """Make a file that is not there yet, whole and in one step; return False where another process was faster.
+
+    A name that exists has its content, on a shared file system too: the content is written under another name, which is
+    linked to this one.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    may_change(path)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return temporary.stat().st_nlink > 1  # a file server may have lost its answer, and been asked twice
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    return True
 
 
 def move(source: Path, target: Path) -> None:

@@ -26,6 +26,8 @@ class Status(Enum):
     ok = "ok"
     failed = "failed"
     stopped = "stopped"
+    pruned = "pruned"
+    """An arm of a sweep that did not go on at a rung; it has saved."""
 
 
 def new_manifest(config: Row, choices: Mapping[str, Any], overrides: Sequence[str]) -> Row:

@@ -54,7 +54,7 @@ from rlpipe.records.ownership import claim, refuse_foreign, refuse_other_run
 _STAGES = [until.name for until in Until]
 RESULT_FIX = "move it away and give the run's command again, with this run_dir: it goes on from what is saved"
 RESULT: Shape = {
-    "status": {"ok", "failed", "stopped", "cancelled"},
+    "status": {"ok", "failed", "stopped", "pruned", "cancelled"},
     "stage?": set(_STAGES),
     "cost?": {str: NUMBER},
     "attempts?": int,

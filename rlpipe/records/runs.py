@@ -36,6 +36,8 @@ class Standing(Enum):
     failed = "failed"
     stopped = "stopped"
     """Asked to stop; it has saved and can go on."""
+    pruned = "pruned"
+    """An arm that did not go on at a rung of its sweep: it is not compared."""
     running = "running"
     killed = "killed"
     """It has no result, and its process is gone."""
@@ -61,6 +63,8 @@ class Run:
     """Why it failed, in a line."""
     sweep: Path | None = None
     """The folder of the sweep that it is an arm of."""
+    confirms: bool = False
+    """Whether it is a fresh seed of the setting that won the sweep."""
     damaged: dict[str, int] = field(default_factory=dict)
     """Lines that could not be read, by file; filled as files are read."""
 
@@ -227,9 +231,10 @@ def _arms(sweep: Path) -> Iterator[Run]:
         if manifest.is_run(folder):
             run = _run(folder)
             run.sweep = sweep
-            yield run
         else:
-            yield _missing(folder, sweep, [str(override) for override in arm["overrides"]], str(arm["num"]))
+            run = _missing(folder, sweep, [str(override) for override in arm["overrides"]], str(arm["num"]))
+        run.confirms = arm.get("confirms", False)
+        yield run
 
 
 def _missing(folder: Path, sweep: Path, overrides: list[str], number: str) -> Run:
@@ -269,6 +274,8 @@ def _run(folder: Path) -> Run:
         run.result = read_result(folder) or {}
         run.standing = _standing(folder, run.result.get("status"))
         run.error = _error(run.result.get("error"))
+        if run.standing is Standing.pruned:
+            run.error = run.manifest.get("pruned")
     except RecordError as error:
         run.error = error.headline
     return run

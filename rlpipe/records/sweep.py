@@ -8,6 +8,8 @@ multirun.yaml        Hydra's own note of the command
     outcome.json     how the newest attempt stands (`Outcome`)
     return.pkl       what the work returned, for a sweeper that waits for it
     log.txt          stdout and stderr of all attempts
+    extended         there where a pruned arm is to go on to its end
+.launch/rungs/       where arms are judged, in a sweep that stops hopeless ones (`records.rungs`)
 .launch/submissions.jsonl   what was handed to whom, and when
 """
 
@@ -26,6 +28,7 @@ from typing import Any
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import append, json_line, json_text, read_json, read_lines, write_atomic
 from rlpipe.core.shapes import NUMBER, Shape
+from rlpipe.records.provenance import hide_override
 
 SWEEP_FILE = "sweep.json"
 _JOB: Shape = {
@@ -36,11 +39,18 @@ _JOB: Shape = {
     "needs": [str],
     "fields?": {str: str},
     "steps?": int,
+    "confirms?": bool,
 }
-_SWEEP: Shape = {"jobs?": [_JOB], "arms?": [{"num": int, "overrides": [str], "folder": str}], "objective?": str}
+_SWEEP: Shape = {
+    "jobs?": [_JOB],
+    "arms?": [{"num": int, "overrides": [str], "folder": str, "confirms?": bool}],
+    "objective?": str,
+    "asha?": {"rungs?": [int], "reduction": int},
+    "confirmation?": {"setting": str, "candidates": int, "by": str, "held_out": bool},
+}
 _SUBMISSION: Shape = {"time": NUMBER, "launcher": str, "keys": [str]}
 _OUTCOME: Shape = {
-    "ended": {"running", "ok", "failed", "stopped", "cancelled"},
+    "ended": {"running", "ok", "failed", "stopped", "pruned", "cancelled"},
     "attempt?": int,
     "time?": NUMBER,
     "pid?": int,
@@ -50,6 +60,8 @@ _OUTCOME: Shape = {
     "job_id?": str,
     "exit_code?": int,
 }
+EXTENDED = "extended"
+"""The file in a job's folder that says that no rung ends it any more."""
 JOB_ID = "RLPIPE_JOB_ID"
 """The environment variable by which a launcher tells a job the id that it knows it by."""
 
@@ -69,8 +81,14 @@ class Ended(Enum):
     failed = "failed"
     stopped = "stopped"
     """Asked to stop, saved, can go on."""
+    pruned = "pruned"
+    """It did not go on at a rung of the sweep; saved, and goes on only where it is extended."""
     cancelled = "cancelled"
     """Never to run: cancelled by hand, or a stage that it needs has failed."""
+
+
+DONE_WELL = (Ended.ok, Ended.pruned)
+"""How an attempt ends that has done all that it was to do."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,31 @@ class Job:
     """For an arm: the fields in which the arms differ, with its values."""
     steps: int | None = None
     """Planned optimiser steps, where they are known."""
+    confirms: bool = False
+    """Whether it is a fresh seed of the setting that won, which runs to its end and is reported apart."""
+
+    @property
+    def setting(self) -> str:
+        """What the seeds of one setting have in common."""
+        return setting_of(self.overrides)
+
+
+def setting_of(overrides: Sequence[str]) -> str:
+    """Return what the arms of one setting have in common: all overrides but the seed, without secrets."""
+    return " ".join(sorted(hide_override(one) for one in overrides if one.partition("=")[0].lstrip("+") != "seed"))
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Which setting of a sweep was measured again on fresh seeds, and how it had been chosen."""
+
+    setting: str
+    candidates: int
+    """The settings that it was chosen from."""
+    by: str
+    """The number that chose it, in words."""
+    held_out: bool
+    """Whether that number stands for other rows than those of the final evaluation."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +190,12 @@ class Sweep:
         return str(self.data.get("task", "")).startswith("rlpipe.")
 
     @property
+    def confirmation(self) -> Confirmation | None:
+        """What was measured again; None where nothing was."""
+        found = self.data.get("confirmation")
+        return None if found is None else Confirmation(**found)
+
+    @property
     def exists(self) -> bool:
         """Whether the folder holds a sweep."""
         return (self.folder / SWEEP_FILE).exists()
@@ -172,7 +221,12 @@ class Sweep:
         fresh = [job for job in jobs if job.key not in known]
         self.data["jobs"] += [{**asdict(job), "kind": job.kind.value} for job in fresh]
         self.data["arms"] += [
-            {"num": int(job.key), "overrides": list(job.overrides), "folder": os.path.relpath(job.run_dir, self.folder)}
+            {
+                "num": int(job.key),
+                "overrides": list(job.overrides),
+                "folder": os.path.relpath(job.run_dir, self.folder),
+                **({"confirms": True} if job.confirms else {}),
+            }
             for job in fresh
             if job.kind is Kind.arm
         ]
@@ -185,6 +239,10 @@ class Sweep:
     def frozen_config(self, job: Job) -> Path:
         """Return the file of an arm's resolved config, which is there before the arm begins."""
         return Path(job.run_dir) / "config.yaml"
+
+    def extend(self, job: Job) -> None:
+        """Let a pruned arm go on to its end when it runs again."""
+        write_atomic(self.job_folder(job) / EXTENDED, "")
 
     def outcome(self, job: Job) -> Outcome | None:
         """Return how a job's newest attempt stands, None when it never began."""

@@ -13,6 +13,9 @@ from rlpipe.core.files import Row
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report import labels
 
+_CONFIRMED = "confirmed "
+"""What keeps the fresh seeds of a sweep's winner apart from those that it was chosen by."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -32,17 +35,21 @@ def group(runs: Sequence[Run]) -> list[Arm]:
     for run in runs:
         if run.config:
             config = settings(run)
-            key = _text(config)
+            key = (_CONFIRMED if run.confirms else "") + _text(config)
             configs.setdefault(key, config)
             groups.setdefault(key, []).append(run)
     groups, configs = _split_by_evaluation(groups, configs)
-    called = dict(zip(configs, labels.distinct_labels(list(configs.values()), labels.named(runs)), strict=True))
-    called |= labels.options(groups)
+    chosen_from = {key: config for key, config in configs.items() if not key.startswith(_CONFIRMED)}
+    distinct = labels.distinct_labels(list(chosen_from.values()), labels.named(runs))
+    called = dict(zip(chosen_from, distinct, strict=True))
+    called |= labels.options({key: groups[key] for key in chosen_from})
+    for key in configs.keys() - chosen_from.keys():
+        called[key] = f"{called.get(key.removeprefix(_CONFIRMED), 'winner')} (confirmed)"
     called |= _place_unknown([run for run in runs if not run.config], groups)
     order = {id(run): place for place, run in enumerate(runs)}
     keys = sorted(groups, key=lambda key: order[id(groups[key][0])])
-    distinct = labels.numbered([called[key] for key in keys])
-    return [Arm(label, *_one_a_seed(groups[key])) for key, label in zip(keys, distinct, strict=True)]
+    numbered = labels.numbered([called[key] for key in keys])
+    return [Arm(label, *_one_a_seed(groups[key])) for key, label in zip(keys, numbered, strict=True)]
 
 
 def settings(run: Run) -> Row:
@@ -79,11 +86,14 @@ def _place_unknown(unknown: Sequence[Run], groups: dict[str, list[Run]]) -> dict
     Returns the labels of the latter: their overrides, or their folder's name.
     """
     places: dict[Any, str] = {
-        (run.sweep, _overrides(run)): key for key, members in groups.items() for run in members if run.sweep
+        (run.sweep, run.confirms, _overrides(run)): key
+        for key, members in groups.items()
+        for run in members
+        if run.sweep
     }
     called: dict[str, str] = {}
     for run in unknown:
-        identity = (run.sweep, _overrides(run)) if run.sweep else run.dir
+        identity = (run.sweep, run.confirms, _overrides(run)) if run.sweep else run.dir
         key = places.setdefault(identity, f"unknown {len(places)} {run.dir}")
         if key not in groups:
             called[key] = " ".join(_shortened(one) for one in _overrides(run)) if run.sweep else run.name

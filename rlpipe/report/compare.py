@@ -13,6 +13,7 @@ from rlpipe.core.errors import RlpipeError, guess
 from rlpipe.core.progress import Counting
 from rlpipe.core.terminal import is_number
 from rlpipe.records.runs import Run, Standing
+from rlpipe.report import selection
 from rlpipe.report.arms import Arm, group
 from rlpipe.report.comparison import (
     BEFORE,
@@ -62,7 +63,9 @@ def compare(
                 evaluations.append(found)
         if not evaluations:
             _refuse_field(runs, evaluation, score)
-    return Comparison(base, [_summary(arm) for arm in arms], evaluations, notes(arms, evaluations))
+    confirmed = selection.confirmed(arms)
+    remarks = [*notes(arms, evaluations), *selection.notes(arms, confirmed)]
+    return Comparison(base, [_summary(arm) for arm in arms], evaluations, remarks, confirmed)
 
 
 def _baseline(arms: Sequence[Arm], requested: str | None) -> str:

@@ -21,7 +21,7 @@ class RunSummary:
     dir: str
     seed: int | None
     standing: str
-    """`ok`, `failed`, `stopped`, `running`, `killed`, `missing` or `damaged`."""
+    """`ok`, `failed`, `stopped`, `pruned`, `running`, `killed`, `missing` or `damaged`."""
     error: str | None
     cost: dict[str, float]
     """`seconds`, and `steps`, `tokens`, `gpu_hours` where they are known."""
@@ -122,6 +122,19 @@ class EvaluationComparison:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """The arm that holds the fresh seeds of a sweep's winner, and how that had been chosen."""
+
+    arm: str
+    candidates: int
+    """The arms that it was chosen from."""
+    by: str
+    """The number that chose it, in words."""
+    held_out: bool
+    """Whether that number stands for other examples than those that are compared."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that was compared."""
 
@@ -129,6 +142,7 @@ class Comparison:
     arms: list[ArmSummary]
     evaluations: list[EvaluationComparison]
     notes: list[str]
+    confirmed: Confirmed | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return it in JSON's types; what is no number is None."""

@@ -36,6 +36,7 @@ def _unfinished(runs: Sequence[Run]) -> list[str]:
     states = {
         Standing.running: "still going: its numbers may change",
         Standing.stopped: "stopped before the end",
+        Standing.pruned: "pruned at a rung before the end, and not compared",
         Standing.killed: "killed before the end",
         Standing.failed: "failed",
         Standing.damaged: "cannot be read",

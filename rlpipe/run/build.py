@@ -21,6 +21,7 @@ from rlpipe.datasets.signal import weaknesses
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
+from rlpipe.records.rungs import current
 from rlpipe.rewards.combine import unscorable, verified_columns
 from rlpipe.stages.identity import named
 from rlpipe.stages.named import refuse_altered
@@ -30,6 +31,7 @@ from rlpipe.training.base import DataGenerator, Parts, generator_module, trainer
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
+    from rlpipe.run.rungs import JudgedAtRungs
     from rlpipe.run.watch import Watch
 
 
@@ -142,6 +144,18 @@ def watch(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, tr
     watcher = Watch(config, plans, loaded, record, trainer)
     trainer.add_callback(watcher)
     return watcher
+
+
+def judged(watch: Watch | None, record: Record, trainer: Trainer | None) -> JudgedAtRungs | None:
+    """Have the run judged at the rungs of its sweep, where that has any."""
+    from rlpipe.run.rungs import JudgedAtRungs
+
+    rungs = current.get()
+    if rungs is None or watch is None or trainer is None:
+        return None
+    judging = JudgedAtRungs(rungs, watch, record)
+    trainer.add_callback(judging)
+    return judging
 
 
 def generator(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record) -> DataGenerator | None:

@@ -21,7 +21,7 @@ from rlpipe.config.relevance import differing
 from rlpipe.config.resolved import Resolved, resolve
 from rlpipe.config.schema import Device, RunConfig, Until
 from rlpipe.core import distributed
-from rlpipe.core.errors import RlpipeError, Stopped, guess
+from rlpipe.core.errors import Pruned, RlpipeError, Stopped, guess
 from rlpipe.core.signals import Interrupted, StopRequest, stop_requests
 from rlpipe.core.terminal import show_problems
 from rlpipe.engines.base import drawn_by
@@ -30,7 +30,7 @@ from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
 from rlpipe.run.summary import show_checked, show_finished, summary
 from rlpipe.training.base import GenerationContext
-from rlpipe.training.tracking import track, untrack
+from rlpipe.training.tracking import store_model, track, untrack
 
 if TYPE_CHECKING:
     from rlpipe.records.lease import Lease
@@ -98,11 +98,12 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         loaded = build.model(resolved, source, device, record)
         loaded = context.enter_context(drawn_by(resolved.make_engine(), loaded))
         checkpoint = training.resume_point(record)
-        tracker = outcome.tracker = track(resolved, record, is_stage=stage is not None)
+        tracker = outcome.tracker = track(resolved, record, stage is not None, loaded.path)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
         watch = build.watch(resolved, loaded, splits, record, trainer)
+        judged = build.judged(watch, record, trainer) if stage is None else None
         generator = build.generator(resolved, loaded, splits, record)
         outcome.reached = Until.build
         if config.until is Until.build:
@@ -123,11 +124,14 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         outcome.doing = "training"
         with stop.deferred(together=True):
             training.train(trainer, checkpoint, config, record, outcome.cost)
+        if judged is not None:
+            judged.leave_if_pruned()
         outcome.doing = "saving the model"
         if watch is not None:
             watch.restore()
             outcome.metrics |= watch.summary()
         loaded = training.keep(trainer, loaded, config, record)
+        store_model(tracker, record, best=watch is not None and config.watch.restore_best)
         outcome.reached = Until.train
         if config.until is Until.train:
             return
@@ -161,6 +165,9 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopR
     try:
         try:
             yield
+        except Pruned:
+            finish(Status.pruned)
+            raise
         except (Stopped, KeyboardInterrupt):
             finish(Status.stopped)
             raise

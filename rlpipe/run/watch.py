@@ -20,7 +20,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlpipe.config import plugins
-from rlpipe.config.schema import Better, WatchConfig
+from rlpipe.config.schema import WatchConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import TrainingError, guess
 from rlpipe.core.files import explained, move, remove, sha256
@@ -33,8 +33,6 @@ from rlpipe.statistics import intervals
 from rlpipe.training.callbacks import AlreadyTrained, LogToRecord
 
 PREFIX = "watch/"
-LESS = re.compile(r"(^|/)loss$|perplexity")
-"""Numbers that get better by getting smaller."""
 _BEST = re.compile(r"best-(\d+)")
 _WEIGHTS = "weights.safetensors"
 
@@ -69,8 +67,9 @@ class Watch(TrainerCallback):
         """The best measurement up to now; None before the first."""
         found: Best | None = None
         for step, numbers in sorted(self.measured.items()):
-            name = PREFIX + self._metric(numbers)
-            value = numbers[name] if self._more_is_better(name) else -numbers[name]
+            name = self._metric(numbers)
+            value = numbers[PREFIX + name]
+            value = value if self.config.mode.more_is_better(name) else -value
             if found is None or value > found.value:
                 found = Best(step, value, 0)
             else:
@@ -94,8 +93,10 @@ class Watch(TrainerCallback):
             raise TrainingError("watch.metric", f"watching measures no '{chosen}'", guess(chosen, names))
         return chosen
 
-    def _more_is_better(self, name: str) -> bool:
-        return self.config.mode is Better.max or (self.config.mode is Better.auto and not LESS.search(name))
+    def deciding(self, step: int) -> tuple[str, float, bool]:
+        """Return the number that decides, as it was measured at a step: name, value, and whether more is better."""
+        name = self._metric(self.measured[step])
+        return name, self.measured[step][PREFIX + name], self.config.mode.more_is_better(name)
 
     # -- measuring
 
@@ -180,11 +181,16 @@ class Watch(TrainerCallback):
     # -- the best weights
 
     def summary(self) -> dict[str, float]:
-        """Return the run's numbers about what was watched: the best step and value, and where training ended early."""
+        """Return the run's numbers about what was watched.
+
+        The best step and value, the value of the weights that are kept, and where training ended early.
+        """
         best = self.best
         if best is None:
             return {}
+        kept = best.step if self.config.restore_best else max(self.measured)
         found = {f"{PREFIX}best": best.value, f"{PREFIX}best_step": float(best.step)}
+        found[f"{PREFIX}kept"] = self.deciding(kept)[1]
         return found if self.early is None else found | {f"{PREFIX}ended_early": float(self.early)}
 
     def restore(self) -> None:

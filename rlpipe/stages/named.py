@@ -78,6 +78,8 @@ def model_of(run: Run) -> Path:
             what, fix = "was killed before it had a model", again
         case Standing.stopped:
             what, fix = "was stopped before it had a model", again
+        case Standing.pruned:
+            what, fix = "was pruned at a rung of its sweep and has no model", again
         case Standing.failed:
             what, fix = f"failed before it had a model: {run.error}", f"fix that, then {again}"
         case Standing.ok if run.manifest.get("model"):

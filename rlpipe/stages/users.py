@@ -105,7 +105,7 @@ def _process(file: Path) -> str | None:
 
 def _sweep(file: Path) -> str | None:
     """Name a sweep that still has arms to run."""
-    from rlpipe.records.sweep import Ended, Sweep, read_outcome
+    from rlpipe.records.sweep import DONE_WELL, Ended, Sweep, read_outcome
 
     folder = Path(file.read_text(encoding="utf-8"))
     try:
@@ -113,7 +113,7 @@ def _sweep(file: Path) -> str | None:
     except RlpipeError:
         return None  # deleted
     outcomes = [read_outcome(sweep.job_folder(arm)) for arm in sweep.arms]
-    over = (Ended.ok, Ended.failed, Ended.cancelled)
+    over = (*DONE_WELL, Ended.failed, Ended.cancelled)
     waiting = [outcome for outcome in outcomes if outcome is None or outcome.ended not in over]
     return f"the sweep {folder}" if waiting else None
 

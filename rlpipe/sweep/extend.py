@@ -29,6 +29,8 @@ class Extension:
     """A sweep that is being extended, and the jobs that have come of it."""
 
     sweep: Sweep
+    confirms: bool = False
+    """Whether the jobs measure the winning setting again."""
     fresh: list[Job] = field(default_factory=list)
 
     def missing(self, batch: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], int]:
@@ -52,14 +54,17 @@ extending: ContextVar[Extension | None] = ContextVar("extending", default=None)
 """The sweep that the launcher adds to, instead of beginning one."""
 
 
-def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[str]], object]) -> list[Job]:
+def extend(
+    sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[str]], object], confirms: bool = False
+) -> list[Job]:
     """Add the arms that the study has with other values of some fields; return the jobs that were handed over.
 
     The arms are the study's grid with those values in the place of the field's own, less those that are there.
     They are rehearsed like any other, from the options as they are now, by `command`: the command line as a function.
+    With `confirms` they are seeds of one setting, whatever the sweeper was that found it.
     Raises LaunchError for a sweep that is no grid of rlpipe's runs, and what rehearsing raises.
     """
-    _refuse_other(sweep)
+    _refuse_other(sweep, confirms)
     change = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))
     if change:
         say(f"note: {change}")
@@ -73,7 +78,9 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
             f"give it again: add … {' '.join(f'{key}=VALUE' for key in hidden)}",
         )
     hydras = [one for one in sweep.data["hydra_overrides"] if key_of(one) not in ("hydra.sweep.dir", "hydra.mode")]
-    extension = Extension(sweep)
+    if confirms:
+        hydras = [one for one in hydras if not key_of(one).startswith(("hydra/sweeper", "hydra.sweeper"))]
+    extension = Extension(sweep, confirms)
     token = extending.set(extension)
     try:
         place = f"hydra.sweep.dir='{sweep.folder}'"
@@ -83,7 +90,7 @@ def extend(sweep: Sweep, overrides: Sequence[str], command: Callable[[Sequence[s
     return extension.fresh
 
 
-def _refuse_other(sweep: Sweep) -> None:
+def _refuse_other(sweep: Sweep, confirms: bool) -> None:
     module, _, name = sweep.data["task"].partition(":")
     if (pickles.current(module, name), name) != OURS:
         raise LaunchError(
@@ -91,7 +98,7 @@ def _refuse_other(sweep: Sweep) -> None:
             f"runs {sweep.data['task']}, and only rlpipe's own runs can be added to",
             "give its own command again",
         )
-    if sweep.data["sweeper"] not in LEARNS_NOTHING:
+    if not confirms and sweep.data["sweeper"] not in LEARNS_NOTHING:
         name = sweep.data["sweeper"].rpartition(".")[2]
         raise LaunchError(
             sweep.folder,

@@ -75,7 +75,7 @@ class StageWork:
         ensure(describe(self.config), run)
 
 
-def freeze(sweep: Sweep, app: App, rehearsal: Rehearsal) -> list[Job]:
+def freeze(sweep: Sweep, app: App, rehearsal: Rehearsal, confirms: bool = False) -> list[Job]:
     """Write down the work of every arm and of every stage that is not there yet; return the jobs, stages first.
 
     Raises LaunchError for work that cannot be written down, RecordError for folders that cannot be written.
@@ -88,7 +88,7 @@ def freeze(sweep: Sweep, app: App, rehearsal: Rehearsal) -> list[Job]:
         jobs.freeze(sweep, job, StageWork(shared, stage.config))
         found.append(job)
     for arm in rehearsal.arms:
-        job = arm_job(arm, missing)
+        job = arm_job(arm, missing, confirms)
         if arm.run is not None:
             content = yaml.safe_dump(provenance.plain(to_plain(arm.run)), sort_keys=False, allow_unicode=True)
             write_atomic(sweep.frozen_config(job), content)
@@ -107,11 +107,11 @@ def missing_stages(stages: Sequence[Stage]) -> dict[str, Stage]:
     return {stage.name: stage for stage in stages if not is_built(stage)}
 
 
-def arm_job(arm: Arm, missing: dict[str, Stage]) -> Job:
+def arm_job(arm: Arm, missing: dict[str, Stage], confirms: bool = False) -> Job:
     """Return an arm as a job that needs the stages that are missing."""
     needs = tuple(stage.name for stage in arm.stages if stage.name in missing)
     planned = steps(Subject(arm.run)) if arm.run is not None else None
-    return Job(str(arm.number), Kind.arm, arm.overrides, str(arm.run_dir), needs, arm.fields, planned)
+    return Job(str(arm.number), Kind.arm, arm.overrides, str(arm.run_dir), needs, arm.fields, planned, confirms)
 
 
 def stage_job(stage: Stage, missing: dict[str, Stage]) -> Job:

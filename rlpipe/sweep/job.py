@@ -16,7 +16,8 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,10 +26,10 @@ import cloudpickle
 from hydra.core.utils import JobReturn, JobStatus
 
 from rlpipe.core import distributed
-from rlpipe.core.errors import LaunchError, RlpipeError, Stopped, advice
+from rlpipe.core.errors import LaunchError, Pruned, RlpipeError, Stopped, advice
 from rlpipe.core.files import write_atomic
 from rlpipe.core.visible import visible
-from rlpipe.records import attempts
+from rlpipe.records import attempts, rungs
 from rlpipe.records.provenance import hide
 from rlpipe.records.sweep import (
     DONE,
@@ -73,17 +74,15 @@ def execute(folder: Path | str) -> Outcome:
     The work begins in the folder where the sweep was started. Nothing that the work raises leaves this function.
     """
     folder = Path(folder).resolve()
-    study = Sweep.load(folder.parents[1]).data
+    sweep = Sweep.load(folder.parents[1])
+    study = sweep.data
     before = read_outcome(folder)
     running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=current_job_id())
     _write(folder, running)
     try:
         os.chdir(study["cwd"])
-        token = attempts.remarks.set(_remarks(study))
-        try:
+        with _context((attempts.remarks, _remarks(study)), (rungs.current, rungs.Rungs.of(sweep, folder.name))):
             returned = _work(folder)
-        finally:
-            attempts.remarks.reset(token)
         error = returned._return_value if returned is not None and returned.status is JobStatus.FAILED else None
     except BaseException as raised:
         returned, error = None, raised
@@ -115,6 +114,17 @@ def _work(folder: Path) -> JobReturn | None:
     return work()
 
 
+@contextlib.contextmanager
+def _context(*values: tuple[ContextVar[Any], Any]) -> Iterator[None]:
+    """Give the work what only the sweep knows."""
+    tokens = [(variable, variable.set(value)) for variable, value in values]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
+
+
 def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
     """Return, and say in the log, whether the code is another than the one that the sweep was rehearsed with."""
     change = code.changed(study.get("code", {}), code.state(Path.cwd()))
@@ -125,13 +135,15 @@ def _remarks(study: dict[str, Any]) -> tuple[str, ...]:
 
 def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
     """Return how an attempt ended that raised `error`, or nothing."""
+    reason = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ else error
+    if isinstance(reason, Pruned):
+        return dataclasses.replace(_ended(running, Ended.pruned, DONE), error=hide(_headline(reason)))
     stopped = isinstance(error, (Stopped, KeyboardInterrupt)) or (
         isinstance(error, SystemExit) and error.code == STOPPED
     )
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return _ended(running, Ended.ok, DONE)
     if stopped:
-        reason = error.__cause__ if isinstance(error, SystemExit) and error.__cause__ else error
         message = hide(_headline(reason)) or "interrupted"
         return dataclasses.replace(_ended(running, Ended.stopped, STOPPED), error=message)
     text = hide("".join(traceback.format_exception(error)))
@@ -146,7 +158,7 @@ def _outcome(running: Outcome, error: BaseException | None) -> Outcome:
     return dataclasses.replace(failed, error=message, traceback=text)
 
 
-def _headline(error: BaseException) -> str:
+def _headline(error: BaseException | None) -> str:
     return error.headline if isinstance(error, (RlpipeError, Stopped)) else str(error)
 
 
@@ -178,7 +190,7 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable()
     _listen()
     outcome = execute(arguments[0])
-    codes = {Ended.ok: DONE, Ended.stopped: STOPPED}
+    codes = {Ended.ok: DONE, Ended.pruned: DONE, Ended.stopped: STOPPED}
     sys.stdout.flush()
     return codes.get(outcome.ended, FAILED)
 

@@ -55,7 +55,8 @@ class Launching:
             return []
         if self.app.is_ours:
             earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
-            show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus)))
+            prunes = not self._confirms and sweep.data.get("asha") is not None
+            show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes)))
         if rehearsal.only_checks:
             say("all checks passed; nothing was started (until=check)")
             return [_handed_over(arm.overrides) for arm in rehearsal.arms]
@@ -70,6 +71,10 @@ class Launching:
         else:
             report(sweep, standings)
         return [_returned(sweep, job, standings) for job in arms]
+
+    @property
+    def _confirms(self) -> bool:
+        return self.extension is not None and self.extension.confirms
 
     def _sweep(self) -> Sweep:
         """Return the sweep, of which nothing is written yet at the first batch. Raises LaunchError."""
@@ -106,7 +111,7 @@ class Launching:
                 Sweep.create(sweep.folder, **sweep.data)
                 OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
                 sweep.data = Sweep.load(sweep.folder).data
-            frozen = freeze(sweep, self.app, rehearsal)
+            frozen = freeze(sweep, self.app, rehearsal, self._confirms)
             launcher.submit(frozen)
         if self.extension is not None or not self.settings["wait"]:
             say(_handed(launcher, frozen))
@@ -125,6 +130,8 @@ def _handed_over(overrides: Sequence[str]) -> JobReturn:
 def _returned(sweep: Sweep, job: Job, standings: Sequence[Standing]) -> JobReturn:
     """Return what an arm returned; for one that ended otherwise, a failure that says how."""
     standing = next(one for one in standings if one.job.key == job.key)
+    if standing.state is State.pruned:
+        return _handed_over(job.overrides)
     found = jobs.returned(sweep, job)
     if found is not None and (standing.state is State.done or found.status is JobStatus.FAILED):
         return found

@@ -49,6 +49,8 @@ class Plan:
     """Most jobs that run at the same time; None where nobody here decides."""
     gpus: int
     """GPUs of one job."""
+    prunes: bool = False
+    """Whether arms may end before their last step."""
 
     @property
     def seconds(self) -> float | None:
@@ -57,8 +59,11 @@ class Plan:
         return sum(one.seconds for one in times if one) if times and all(times) else None
 
 
-def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int) -> Plan:
-    """Estimate what a rehearsed batch will take. `gpus` is how many each job has, `sweeps` where earlier sweeps are."""
+def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int, prunes: bool = False) -> Plan:
+    """Estimate what a rehearsed batch will take.
+
+    `gpus` is how many each job has, `sweeps` where earlier sweeps are; `prunes` says that arms may end early.
+    """
     runs = [arm.run for arm in rehearsal.arms if arm.run is not None]
     earlier = estimate.pace(store_dir(runs[0].store), sweeps) if runs else {}
     known: dict[str, Planned] = {}
@@ -81,6 +86,7 @@ def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int) -> 
         [stage.name for stage in rehearsal.stages if stage.name not in missing],
         at_once,
         gpus,
+        prunes,
     )
 
 
@@ -122,7 +128,10 @@ def _lines(plan: Plan) -> list[str]:
     lines += [f"to reuse: {name}" for name in plan.reuse]
     every = [*plan.build.values(), *plan.arms.values()]
     if every and all(one.steps is not None for one in every):
-        lines.append(f"steps: {sum(one.steps or 0 for one in every)} over all runs")
+        total = sum(one.steps or 0 for one in every)
+        lines.append(
+            f"steps: {f'at most {total}, for arms may end early' if plan.prunes else f'{total} over all runs'}"
+        )
     if plan.seconds is not None:
         lines += _time_lines(plan, plan.seconds, [one.time for one in every if one.time])
     return lines
@@ -130,7 +139,7 @@ def _lines(plan: Plan) -> list[str]:
 
 def _time_lines(plan: Plan, seconds: float, times: Sequence[Time]) -> list[str]:
     at_once = f", {plan.at_once} at once" if plan.at_once else ""
-    about, bases = _about(times), "; ".join(sorted({one.basis for one in times}))
+    about, bases = "up to" if plan.prunes else _about(times), "; ".join(sorted({one.basis for one in times}))
     lines = [f"training time: {about} {duration(seconds)} for all jobs together{at_once} (estimated: {bases})"]
     if plan.gpus:
         lines.append(f"GPU hours: {about} {count(seconds * plan.gpus / 3600)} ({plan.gpus} for each job)")

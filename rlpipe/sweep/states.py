@@ -28,6 +28,8 @@ class State(Enum):
     done = "done"
     failed = "failed"
     stopped = "stopped"
+    pruned = "pruned"
+    """It did not go on at a rung of the sweep; `resume --pruned` extends it."""
     cancelled = "cancelled"
     gone = "gone"
     """It was done, and what it left is not there any more."""
@@ -39,7 +41,7 @@ class State(Enum):
 
 
 RESUMABLE = (State.unsubmitted, State.failed, State.stopped, State.cancelled, State.gone)
-"""What `resume` submits again."""
+"""What `resume` submits again; with `--pruned` pruned arms too."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Standing:
     job: Job
     state: State
     detail: str = ""
-    """Why it waits, how it failed (the error in a line), or why it was cancelled."""
+    """Why it waits, how it failed (the error in a line), how it stood where it was pruned, or why it was cancelled."""
     hopeless: bool = False
     """It waits for what will never come."""
     step: int | None = None
@@ -140,7 +142,7 @@ def _state(outcome: Outcome | None, seen: JobStatus | None, submitted: float | N
     alive = seen is not None and seen.phase is not Phase.gone
     if outcome is not None and submitted is not None and outcome.time < submitted and alive:
         outcome = None
-    if outcome is not None and outcome.ended in (Ended.ok, Ended.failed, Ended.cancelled):
+    if outcome is not None and outcome.ended in _FINAL:
         return _FINAL[outcome.ended], outcome.error or ""
     if seen is None:
         return (State.unsubmitted, "") if outcome is None else (State.stopped, _asleep(outcome))
@@ -153,7 +155,12 @@ def _state(outcome: Outcome | None, seen: JobStatus | None, submitted: float | N
     return State.failed, seen.reason or "it is gone and left no word"
 
 
-_FINAL = {Ended.ok: State.done, Ended.failed: State.failed, Ended.cancelled: State.cancelled}
+_FINAL = {
+    Ended.ok: State.done,
+    Ended.failed: State.failed,
+    Ended.pruned: State.pruned,
+    Ended.cancelled: State.cancelled,
+}
 
 
 def _asleep(outcome: Outcome) -> str:

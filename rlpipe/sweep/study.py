@@ -10,17 +10,21 @@ from typing import Any
 from omegaconf import OmegaConf, open_dict
 
 from rlpipe.config.overrides import as_typed
+from rlpipe.config.schema import Better, usual
 from rlpipe.core.errors import Problem
 from rlpipe.core.paths import conf_dir, store_dir
 from rlpipe.records import provenance
-from rlpipe.sweep import code
+from rlpipe.sweep import asha, code
 from rlpipe.sweep.rehearse import App
 
-LEARNS_NOTHING = ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "hydra_plugins.rlpipe_launch.GridSweeper")
+LEARNS_NOTHING = (
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.rlpipe_launch.GridSweeper",
+    asha.TARGET,
+)
 """The sweepers that know all their arms beforehand and want nothing of what they return."""
 
-LOW, HIGH = ("loss", "perplexity"), ("accuracy", "margin", "pass", "reward", "score", "win_rate")
-"""Words in the names of metrics of which a lower, and of which a higher number is wanted."""
+_DIRECTIONS = {Better.min: "minimize", Better.max: "maximize"}
 
 
 def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any
         "launcher": launcher,
         "settings": dict(settings),
         "sweeper": sweeper(app),
+        "asha": asha.settings_of(hydra.sweeper),
         "code": code.state(cwd),
         "store": str(store_dir(OmegaConf.select(app.config, "store"))) if app.is_ours else None,
         "objective": OmegaConf.select(app.config, "objective") if app.is_ours else None,
@@ -95,9 +100,7 @@ def problems(app: App, settings: Mapping[str, Any]) -> list[Problem]:
 
 def _misdirected(objective: str, direction: object) -> list[Problem]:
     """Return a problem for a sweeper that would look for the worst: Optuna minimises when nothing is said."""
-    name = objective.rpartition("/")[2]
-    wanted = dict.fromkeys(LOW, "minimize") | dict.fromkeys(HIGH, "maximize")
-    right = next((way for word, way in wanted.items() if word in name), None)
+    right = _DIRECTIONS.get(usual(objective))
     requested = getattr(direction, "name", direction)
     if right is None or requested not in ("minimize", "maximize") or requested == right:
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -44,6 +45,14 @@ class GridSweeper(Sweeper):
         if failed:
             raise SweepFailed("", f"{len(failed)} of {sum(map(len, returns))} arms failed", "")
         return returns
+
+
+class AshaSweeper(GridSweeper):
+    """A grid whose arms judge themselves at rungs, which the sweep's folder keeps (`rlpipe.sweep.asha`)."""
+
+    def __init__(self, rungs: Sequence[int] | None = None, reduction: int = 3, **grid: Any):
+        """Leave the rungs to the sweep's config, which holds them too."""
+        super().__init__(**grid)
 
 
 def study(params: Sequence[str], arguments: Sequence[str]) -> list[str]:

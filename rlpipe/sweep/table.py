@@ -21,12 +21,13 @@ STYLES = {
     State.stopped: "yellow",
     State.running: "cyan",
     State.done: "green",
+    State.pruned: "magenta",
     State.queued: "dim",
     State.unsubmitted: "dim",
 }
 _URGENCY = (
     State.failed, State.gone, State.cancelled, State.stopped, State.running,
-    State.queued, State.unsubmitted, State.done,
+    State.queued, State.unsubmitted, State.done, State.pruned,
 )  # fmt: skip
 """What is kept when not all rows fit."""
 

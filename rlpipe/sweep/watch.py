@@ -82,7 +82,7 @@ def _shown(sweep: Sweep) -> Iterator:
 
 
 def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
-    """Show how a sweep stands in the end, with every failure's error; return whether all arms are done.
+    """Show how a sweep stands in the end, with every failure's error; return whether all arms are done or pruned.
 
     The sweep's page (`report.html`) is written anew.
     """
@@ -96,7 +96,7 @@ def report(sweep: Sweep, now: Sequence[Standing]) -> bool:
     if hopeless:
         say(f"hopeless: {', '.join(hopeless)} wait for what will never come\n{come_back(sweep)}")
     arms = [one for one in now if one.job.kind is Kind.arm]
-    well = all(one.state is State.done for one in arms)
+    well = all(one.state in (State.done, State.pruned) for one in arms)
     if not well and all(one.state.over for one in now):
         again = advice(f"run what is missing again: rlpipe sweep {sweep.folder} resume")
         say(f"not every arm is done ({summary(now)})\n{again}")

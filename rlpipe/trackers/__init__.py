@@ -1,1 +1,1 @@
-"""Where else a run's numbers are shown: Weights & Biases, TensorBoard."""
+"""Where else a run's numbers are shown: Weights & Biases, TensorBoard, MLflow."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlpipe.core.errors import RlpipeError
-from rlpipe.trackers.base import RunIdentity, Tracker
+from rlpipe.trackers.base import Artifact, RunIdentity, Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,14 @@ class Guarded(Tracker):
     ) -> None:
         """Show an evaluation's rows; it is measured once, whichever attempt does."""
         self._attempt(self.tracker.evaluation, name, before, after, step)
+
+    def starts_from(self, artifact: Artifact) -> None:
+        """Show which model the run starts from."""
+        self._attempt(self.tracker.starts_from, artifact)
+
+    def store(self, artifact: Artifact) -> None:
+        """Keep a folder of weights."""
+        self._attempt(self.tracker.store, artifact)
 
     def summary(self, metrics: Mapping[str, float | str | None]) -> None:
         """Show what the run ends with."""

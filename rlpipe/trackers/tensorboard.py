@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.kinds import TrackerConfig
 from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import Problem, RlpipeError
-from rlpipe.trackers.base import RunIdentity, Tracker
+from rlpipe.trackers.base import RunIdentity, Tracker, flat
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -37,7 +37,7 @@ class TensorBoard(Tracker):
 
     def problems(self) -> list[Problem]:
         """Say that the package is missing, or that the folder lies outside the run's."""
-        found = []
+        found = super().problems()
         if importlib.util.find_spec("tensorboard") is None:
             fix = "pip install 'rlpipe[tensorboard]', or run with tracker=none"
             found.append(Problem("name", "the package 'tensorboard' is not installed", fix))
@@ -57,10 +57,11 @@ class TensorBoard(Tracker):
                 "the package 'tensorboard' is not installed",
                 "pip install 'rlpipe[tensorboard]', or run with tracker=none",
             ) from error
-        self._hyperparameters = _scalars(config)
+        self._hyperparameters = flat(config)
         self._writer = SummaryWriter(log_dir=str(run.run_dir / self.config.folder))
         text = json.dumps(config, indent=2, ensure_ascii=False, default=str)
-        about = f"**{run.name}** (id `{run.id}`, {run.job_type}, group {run.group or 'none'})"
+        about = f"**{run.name}** (id `{run.id}`, {run.job_type}, group {run.group or 'none'}; {', '.join(run.tags)})"
+        about += "".join(f"\n\n{line}" for line in run.notes.splitlines())
         self._writer.add_text("config", f"{about}\n\n" + "\n".join(f"    {line}" for line in text.splitlines()), 0)
         self._writer.flush()
 
@@ -88,17 +89,6 @@ class TensorBoard(Tracker):
         """Close the event files."""
         self._writer.add_text("outcome", "finished" if ok else "did not finish")
         self._writer.close()
-
-
-def _scalars(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Return a nested config as dotted keys with the types that TensorBoard takes as hyper-parameters."""
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _scalars(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return flat
 
 
 def _cell(value: Any) -> str:

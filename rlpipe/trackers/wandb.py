@@ -7,15 +7,15 @@ import json
 import netrc
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rlpipe.config.kinds import TrackerConfig
+from rlpipe.config.kinds import StoringTrackerConfig
 from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import Problem, RlpipeError
-from rlpipe.trackers.base import RunIdentity, Tracker
+from rlpipe.trackers.base import Artifact, RunIdentity, Tracker
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -41,7 +41,7 @@ class Mode(Enum):
 
 @changing(Changes.nothing)
 @dataclass
-class WandbConfig(TrackerConfig):
+class WandbConfig(StoringTrackerConfig):
     """Which W&B run this one is."""
 
     name: str = "wandb"
@@ -51,8 +51,6 @@ class WandbConfig(TrackerConfig):
     """The user or team that owns the project. Null: the account's default."""
     mode: Mode | None = None
     """Null takes $WANDB_MODE, and `online` without it."""
-    tags: list[str] = field(default_factory=list)
-    """Words to find the run by, beside its method, dataset and experiment."""
 
 
 class Wandb(Tracker):
@@ -64,7 +62,7 @@ class Wandb(Tracker):
 
     def problems(self) -> list[Problem]:
         """Say that the client is missing, that nobody is logged in, and which names the service refuses."""
-        config, found = self.config, []
+        config, found = self.config, super().problems()
         if importlib.util.find_spec("wandb") is None:
             fix = "pip install wandb, or run with tracker=none"
             found.append(Problem("name", "the package 'wandb' is not installed", fix))
@@ -73,8 +71,6 @@ class Wandb(Tracker):
             signs = f"has {' '.join(refused)} in it" if refused else f"has {len(config.project)} letters"
             what = f"'{config.project}' {signs}, which the service refuses"
             found.append(Problem("project", what, f"give 1 to {LONGEST_PROJECT} letters without any of {REFUSED}"))
-        if not all(config.tags):
-            found.append(Problem("tags", "one of them is empty", "drop it"))
         mode = config.mode.value if config.mode is not None else os.environ.get("WANDB_MODE", "online")
         if mode == "online" and not _is_logged_in():
             fix = "wandb login, or tracker.mode=offline (send it later with `wandb sync`)"
@@ -108,7 +104,7 @@ class Wandb(Tracker):
             name=run.name,
             group=run.group,
             job_type=run.job_type,
-            tags=[tag[:LONGEST_TAG] for tag in dict.fromkeys((*run.tags, *self.config.tags))],
+            tags=[tag[:LONGEST_TAG] for tag in run.tags],
             notes=run.notes,
             dir=str(run.run_dir),
             config=config,
@@ -141,6 +137,16 @@ class Wandb(Tracker):
         tables = {f"evaluations/{name}/before": before, f"evaluations/{name}/after": after}
         self._run.summary.update({key: _table(rows, columns) for key, rows in tables.items() if rows is not None})
 
+    def starts_from(self, artifact: Artifact) -> None:
+        """Draw the line from the model to this run, online; offline the client cannot, and the config names it."""
+        self._run.config.update({"starts_from": artifact.name}, allow_val_change=True)
+        if not self._run.offline:
+            self._run.use_artifact(_files(artifact, kept=True))
+
+    def store(self, artifact: Artifact) -> None:
+        """Have the folder sent (offline: by `wandb sync`) as a version of the artifact; equal files are sent once."""
+        self._run.log_artifact(_files(artifact, kept=artifact.kind == "model"), aliases=[*artifact.aliases])
+
     def summary(self, metrics: Mapping[str, float | str | None]) -> None:
         """Set the run's summary."""
         self._run.summary.update(dict(metrics))
@@ -163,6 +169,18 @@ def _is_logged_in() -> bool:
         except (OSError, netrc.NetrcParseError):
             continue
     return False
+
+
+def _files(artifact: Artifact, kept: bool) -> Any:
+    """Return W&B's artifact of a folder. One that is not `kept` is copied: it may be gone before it is sent."""
+    import wandb
+
+    made = wandb.Artifact(artifact.name, type=artifact.kind, metadata=dict(artifact.about))
+    folder = artifact.folder.resolve()  # `wandb sync` may be typed elsewhere
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):  # `add_dir` writes to the terminal
+        name = file.relative_to(folder).as_posix()
+        made.add_file(str(file), name=name, policy="immutable" if kept else "mutable", skip_cache=True)
+    return made
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -13,12 +13,13 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from rlpipe.config.kinds import Artifacts
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.progress import TrainingProgress
 from rlpipe.core.signals import StopRequest
 from rlpipe.records.record import Record
-from rlpipe.trackers.base import Tracker
+from rlpipe.trackers.base import Artifact, Tracker
 from rlpipe.training.safeguards import StopOnBadLoss, WholeCheckpoints, folder_of, full_disk
 from rlpipe.training.samples import LogSamples
 
@@ -40,6 +41,7 @@ def standard(
         LogSamples(record, tracker),
         ShowProgress(progress),
         WholeCheckpoints(config.checkpoint.keep, record),
+        StoreCheckpoints(record, tracker),
     ]
 
 
@@ -103,6 +105,21 @@ class LogToRecord(TrainerCallback):
         self._more = {}
         self.record.log_metrics(state.global_step, numbers)
         self.tracker.log(numbers, state.global_step)
+
+
+class StoreCheckpoints(TrainerCallback):
+    """Gives each whole checkpoint to the tracker, where its config asks for them."""
+
+    def __init__(self, record: Record, tracker: Tracker):
+        self.record, self.tracker = record, tracker
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Store the checkpoint of this step."""
+        if self.tracker.artifacts is Artifacts.checkpoints and self.record.may_write():
+            step, run = state.global_step, self.record.manifest["id"]
+            folder = self.record.checkpoints / f"checkpoint-{step}"
+            made = Artifact(f"checkpoint-{run}", "checkpoint", folder, (f"step-{step}",), {"step": step})
+            self.tracker.store(made)
 
 
 class ShowProgress(TrainerCallback):

@@ -6,23 +6,31 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rlpipe.config.kinds import Artifacts
 from rlpipe.config.overrides import go_on, without_run_dir
 from rlpipe.config.resolved import Resolved
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.files import json_text, read_json, write_atomic
 from rlpipe.core.terminal import is_number
+from rlpipe.records.manifest import read as manifest_of
 from rlpipe.records.record import Record
 from rlpipe.records.sweep import SWEEP_FILE
-from rlpipe.trackers.base import RunIdentity
+from rlpipe.trackers.base import Artifact, RunIdentity
 from rlpipe.trackers.guarded import Guarded
 
 
-def track(resolved: Resolved, record: Record, is_stage: bool) -> Guarded:
-    """Start the run's tracker (in the main process); `untrack` closes it when the record is complete."""
+def track(resolved: Resolved, record: Record, is_stage: bool, weights: str = "") -> Guarded:
+    """Start the run's tracker (in the main process); `untrack` closes it when the record is complete.
+
+    `weights` is the folder that the run's model was loaded from.
+    """
     tracker = Guarded(resolved.make_tracker(), _shown_until(record))
     if distributed.is_main():
         tracker.start(identity(record, resolved.config, is_stage), record.config)
+        start = made_model(Path(weights)) if tracker.artifacts is not Artifacts.none else None
+        if start is not None:
+            tracker.starts_from(start)
         for row in record.metrics():  # what the destination lacks of it: the others are passed over
             numbers = {name: value for name, value in row.items() if is_number(value) and name not in ("step", "time")}
             tracker.log(numbers, row["step"])
@@ -41,6 +49,23 @@ def untrack(tracker: Guarded, record: Record, metrics: Mapping[str, float]) -> N
     if tracker.kept_until is not None and record.held:
         made = len(record.manifest["attempts"])
         write_atomic(record.run_dir / FILE, json_text({"attempt": made, "until": tracker.kept_until}))
+
+
+def made_model(folder: Path, *aliases: str) -> Artifact | None:
+    """Return what a folder of weights is to trackers, where a run made it: the same name in every run that uses it."""
+    manifest = manifest_of(folder.parent) if folder.name == "model" else None
+    if manifest is None:
+        return None
+    about = {"run": folder.parent.name, **{key: manifest[key] for key in ("fingerprint",) if key in manifest}}
+    return Artifact(f"model-{manifest['id']}", "model", folder, aliases, about)
+
+
+def store_model(tracker: Guarded, record: Record, best: bool) -> None:
+    """Give the tracker the trained model, where its config asks for it; `best` says that these are the best weights."""
+    wanted = tracker.artifacts is not Artifacts.none and record.may_write()
+    made = made_model(record.run_dir / "model", "final", *(["best"] if best else [])) if wanted else None
+    if made is not None:
+        tracker.store(made)
 
 
 def _shown_until(record: Record) -> int:
@@ -72,19 +97,21 @@ def identity(record: Record, config: RunConfig, is_stage: bool) -> RunIdentity:
     overrides = without_run_dir(record.manifest.get("overrides", []))
     experiment = experiment_of(overrides)
     sweep = sweep_of(record.run_dir)
+    tracker, known = config.tracker, (config.method.name, config.dataset.name, experiment)
     if sweep is not None:
-        name = f"{record.run_dir.name}: {' '.join(one for one in overrides if not one.startswith('tracker'))}"
+        arm = f"{record.run_dir.name}: {' '.join(one for one in overrides if not one.startswith('tracker'))}"
+        name = f"{tracker.run_name} {arm}" if tracker.run_name else arm
     else:
-        name = f"{config.method.name}-{config.dataset.name} {record.run_dir.name}"
+        name = tracker.run_name or f"{config.method.name}-{config.dataset.name} {record.run_dir.name}"
     return RunIdentity(
         id=record.manifest.get("id", ""),
         name=record.run_dir.name if is_stage else name[:LONGEST_NAME],
         run_dir=record.run_dir,
         job_type="stage" if is_stage else config.method.name,
-        group=config.tracker.group or sweep or experiment,
-        tags=tuple(tag for tag in (config.method.name, config.dataset.name, experiment) if tag),
-        notes=f"folder: {record.run_dir}\nreport: {record.run_dir / 'report.html'}\n"
-        f"the same again: {go_on(Path('NEW'), overrides)}",
+        group=tracker.group or sweep or experiment,
+        tags=tuple(dict.fromkeys(tag for tag in (*known, *tracker.tags) if tag)),
+        notes=f"{tracker.notes}\n\n".lstrip() + f"folder: {record.run_dir}\n"
+        f"report: {record.run_dir / 'report.html'}\nthe same again: {go_on(Path('NEW'), overrides)}",
     )
 
 

@@ -148,7 +148,7 @@ def tab(capsys, monkeypatch, tmp_path):
         ("rlpipe stages prune --o", ["--older-than"]),
         ("rlpipe stages prune --older-than ", []),
         ("rlpipe sweep runs/", ["runs/a/", "runs/b/"]),
-        ("rlpipe sweep runs/a ", ["add", "cancel", "logs", "resume", "status", "watch"]),
+        ("rlpipe sweep runs/a ", ["add", "cancel", "confirm", "logs", "resume", "status", "watch"]),
         ("rlpipe sweep runs/a re", ["resume"]),
         ("rlpipe sweep runs/a resume 3 --w", ["--wait"]),
         ("rlpipe sweep runs/a nothing ", []),

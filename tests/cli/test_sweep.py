@@ -34,6 +34,21 @@ def test_resume_submits_what_is_missing_or_failed_with_its_stage(sweep, launcher
     assert len(sweep.submissions) == 1
 
 
+def test_resume_leaves_pruned_arms_and_extends_them_where_it_is_told(sweep, launcher, capsys):
+    end(sweep, launcher, sweep.jobs[0].key, "0", "1")
+    end(sweep, launcher, "2", "3", ended=Ended.pruned, error="place 7 of 9")
+    assert commands.follow(sweep, launcher) == 0
+    assert commands.resume(sweep, launcher, [], wait=False) == 0
+    assert sweep.submissions == []
+    said = capsys.readouterr().err
+    assert "2 done, 2 pruned" in said
+    assert "place 7 of 9" in said
+    assert "resume --pruned" in said
+    assert commands.resume(sweep, launcher, ["2"], wait=False, pruned=True) == 0
+    assert sweep.submissions[-1]["keys"] == ["2"]
+    assert [(sweep.job_folder(job) / "extended").exists() for job in sweep.arms] == [False, False, True, False]
+
+
 def test_resume_of_one_arm_brings_the_failed_stage_that_it_needs(sweep, launcher):
     stage = sweep.jobs[0].key
     end(sweep, launcher, stage, ended=Ended.failed, error="boom")

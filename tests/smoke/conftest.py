@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,11 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="session", autouse=True)
 def store(tmp_path_factory: pytest.TempPathFactory):
-    """One store of stages for all runs of these tests."""
+    """One store of stages for all runs of these tests, and for all workers: what one has built the other finds."""
+    workers = "PYTEST_XDIST_WORKER" in os.environ
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("store")
+        folder = tmp_path_factory.getbasetemp().parent / "stages" if workers else tmp_path_factory.mktemp("stages")
+        folder.mkdir(exist_ok=True)
         patch.setenv("RLPIPE_STORE", str(folder))
         yield folder
 

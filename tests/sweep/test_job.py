@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from collections.abc import Callable
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
-from rlpipe.core.errors import LaunchError, Stopped
-from rlpipe.records import attempts
+from rlpipe.core.errors import LaunchError, Pruned, Stopped
+from rlpipe.records import attempts, rungs
 from rlpipe.records.sweep import Ended, Sweep, cancelled, lost
 from rlpipe.sweep import job as jobs
 from rlpipe.sweep.job import execute, freeze, returned
@@ -99,11 +100,33 @@ def test_how_work_ends_decides_the_outcome(make_sweep: Make, error, ended, exit_
     assert (outcome.ended, outcome.exit_code) == (ended, exit_code)
 
 
-def test_why_a_run_stopped_is_kept(make_sweep: Make) -> None:
+@pytest.mark.parametrize(("error", "ended", "code"), [(Stopped, Ended.stopped, 75), (Pruned, Ended.pruned, 0)])
+def test_why_a_run_stopped_or_was_pruned_is_kept(make_sweep: Make, error, ended, code) -> None:
     def work() -> None:
-        raise SystemExit(75) from Stopped("", "saved at step 7", "")
+        raise SystemExit(code) from error("", "saved at step 7", "")
 
-    assert run(make_sweep(), work).error == "saved at step 7"
+    outcome = run(make_sweep(), work)
+    assert (outcome.error, outcome.ended, outcome.exit_code) == ("saved at step 7", ended, code)
+
+
+@pytest.mark.parametrize(("confirms", "extended"), [(False, False), (False, True), (True, False)])
+def test_an_arm_knows_its_rungs_and_a_confirming_one_has_none(make_sweep: Make, tmp_path, confirms, extended) -> None:
+    sweep = make_sweep(2)
+    sweep.data["asha"] = {"rungs": [4, 8], "reduction": 2}
+    sweep.data["jobs"][0] |= {"overrides": ["x=0", "seed=3", "a=1"], "confirms": confirms}
+    sweep.add([])
+    if extended:
+        sweep.extend(sweep.jobs[0])
+    file = tmp_path / "seen.pkl"
+
+    def look() -> None:
+        file.write_bytes(pickle.dumps(rungs.current.get()))
+
+    run(sweep, look)
+    seen = pickle.loads(file.read_bytes())
+    expected = rungs.Rungs(sweep.folder / ".launch" / "rungs", "0", "a=1 x=0", 2, (4, 8), extended)
+    assert seen == (None if confirms else expected)
+    assert rungs.current.get() is None
 
 
 def test_work_that_cannot_be_written_down_is_said_before_it_is_needed(make_sweep: Make) -> None:

@@ -77,6 +77,10 @@ def test_stages_to_build_and_to_reuse_are_named(monkeypatch: pytest.MonkeyPatch,
     said = text(plan(Rehearsal([arm], []), tmp_path, 1, 0))
     assert f"to reuse: {first.name}" in said
     assert f"to build first: {second.name} (3 steps" in said
+    assert "arms may end early" not in said
+    pruning = text(plan(Rehearsal([arm], []), tmp_path, 1, 0, prunes=True))
+    assert "steps: at most" in pruning
+    assert "training time: up to" in pruning
 
 
 @pytest.mark.parametrize(

@@ -41,12 +41,14 @@ KILLED = JobStatus(Phase.gone, reason="OUT_OF_MEMORY")
         (Ended.stopped, GONE, State.stopped, "stopped and saved"),
         (Ended.stopped, QUEUED, State.queued, "Priority"),
         (Ended.cancelled, None, State.cancelled, "by hand"),
+        (Ended.pruned, GONE, State.pruned, "place 7 of 9"),
+        (Ended.pruned, None, State.pruned, "place 7 of 9"),
     ],
 )
 def test_states(sweep, ended, seen, state, detail):
     job = sweep.arms[0]
     if ended is not None:
-        said = {Ended.failed: "boom", Ended.cancelled: "by hand"}.get(ended)
+        said = {Ended.failed: "boom", Ended.cancelled: "by hand", Ended.pruned: "place 7 of 9"}.get(ended)
         write_outcome(sweep.job_folder(job), Outcome(ended, error=said))
     found = standings(sweep, {job.key: seen} if seen else {})[1]
     assert (found.state, found.detail, found.hopeless) == (state, detail, seen is NEVER)

@@ -163,7 +163,7 @@ def test_training_logs_to_record_and_tracker_and_resumes_without_gap_or_repeat(t
     assert {what[1] for what in inner.got if what[0] == "start"} == {record.manifest["id"]}
 
 
-@pytest.mark.parametrize("name", ["none", "tensorboard", "wandb"])
+@pytest.mark.parametrize("name", ["none", "tensorboard", "wandb", "mlflow"])
 def test_every_tracker_can_be_chosen(name):
     assert compose(f"tracker={name}").tracker.name == name
 

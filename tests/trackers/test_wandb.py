@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
+from rlpipe.config.kinds import Artifacts
 from rlpipe.core.errors import RlpipeError
-from rlpipe.trackers.base import RunIdentity
+from rlpipe.trackers.base import Artifact, RunIdentity
 from rlpipe.trackers.guarded import Guarded
 from rlpipe.trackers.wandb import Mode, Wandb, WandbConfig
 from tests.trackers import wandb_files
@@ -19,17 +21,24 @@ HYPERPARAMETERS = {"method": {"name": "dpo", "learning_rate": 1e-5}, "seed": 0}
 
 
 def tracker(**settings):
-    return Wandb(WandbConfig(mode=Mode.offline, project="bench", tags=["toy", "dpo"], **settings))
+    return Wandb(WandbConfig(mode=Mode.offline, project="bench", **settings))
 
 
 def identity(tmp_path, id="0123456789ab"):
-    known = {"group": "sweep-1", "tags": ("dpo", "ultrafeedback"), "notes": "folder: here"}
+    known = {"group": "sweep-1", "tags": ("dpo", "ultrafeedback", "toy"), "notes": "folder: here"}
     return RunIdentity(id=id, name="my-run", run_dir=tmp_path, job_type="dpo", **known)
 
 
 def folders(tmp_path):
     found = [path for path in (tmp_path / "wandb").glob("offline-run-*") if path.is_dir() and not path.is_symlink()]
     return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def weights(tmp_path, folder, name, aliases=()):
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    (place / "model.safetensors").write_bytes(folder.encode())
+    return Artifact(name, name.partition("-")[0], place, aliases, {"step": 30})
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,8 @@ def two_attempts(tmp_path_factory):
         for step in steps:
             guarded.log({"loss": 1 / step}, step)
         guarded.table("samples", samples, steps[-1])
+        guarded.starts_from(weights(tmp_path, "start", "model-0"))
+        guarded.store(weights(tmp_path, f"checkpoint-{steps[-1]}", "checkpoint-1", (f"step-{steps[-1]}",)))
         guarded.summary({"after/preference/accuracy": 0.7})
         guarded.finish(ok)
         assert not guarded.working
@@ -82,6 +93,28 @@ def test_tables_can_be_read(two_attempts):
     table = json.loads(file.read_text())
     assert table["columns"] == ["prompt", "completion", "parts", "score"]
     assert table["data"] == [["2+2", "4", '{"format": 1.0}', None], ["3+3", None, None, 0.5]]
+
+
+def test_weights_are_versions_of_one_artifact(two_attempts):
+    all_records = [record for folder in folders(two_attempts) for record in wandb_files.records(folder)]
+    made = [one.artifact for one in all_records if one.artifact.type == "checkpoint"]
+    assert [(one.type, one.name, sorted(one.aliases)) for one in made] == [
+        ("checkpoint", "checkpoint-1", ["latest", f"step-{step}"]) for step in (30, 40)
+    ]
+    [kept] = made[0].manifest.contents
+    assert kept.path == "model.safetensors"
+    assert not kept.local_path.startswith(str(two_attempts)), "a copy: the folder may be gone before it is sent"
+    changed = {item.key: item.value_json for record in all_records for item in record.config.update}
+    assert changed["starts_from"] == '"model-0"'
+
+
+def test_a_model_that_is_used_is_a_line_in_the_graph(tmp_path):
+    """Online; the service is not there, so that what the client is asked for stands for what it would do."""
+    made = tracker(artifacts=Artifacts.model)
+    made._run = mock.Mock(offline=False)
+    made.starts_from(weights(tmp_path, "start", "model-0"))
+    [used] = made._run.use_artifact.call_args.args
+    assert (used.name, used.type, sorted(used.manifest.entries)) == ("model-0", "model", ["model.safetensors"])
 
 
 def test_the_command_line_is_not_sent(two_attempts):
@@ -207,7 +240,7 @@ def test_a_sigterm_to_all_processes_of_a_job_loses_no_step(tmp_path):
     """SLURM sends it to the client's own process too, and the run goes on logging until it has saved."""
     folder = tmp_path / "run"
     code = f"""
-import psutil, signal, sys, time
+import psutil, signal
 from rlpipe.config.compose import compose, to_plain
 from rlpipe.config.resolved import resolve
 from rlpipe.core.signals import stop_requests
@@ -221,17 +254,19 @@ with stop_requests() as stop:
     tracker = track(resolve(config), record, False)
     for step in range(1 if first else 5, 7 if first else 9):
         if first and step == 4:
-            for process in psutil.Process().children(recursive=True):
+            clients = psutil.Process().children(recursive=True)
+            for process in clients:
                 process.send_signal(signal.SIGTERM)
-            time.sleep(1)
+            psutil.wait_procs(clients, timeout=30)
         record.log_metrics(step, {{"loss": float(step)}})
         tracker.log({{"loss": float(step)}}, step)
     record.finish(Status.stopped if first else Status.ok, "train", hold=True)
     untrack(tracker, record, {{}})
     record.close()
 """
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")}
+    for _ in range(2):  # each with a client of its own, not this process's
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=alone)
         time.sleep(1.1)  # the client names its folders by the second
     lost, whole = folders(folder)
     there = {row["_step"] for row in wandb_files.history(lost, finished=False) if "loss" in row}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rlpipe.config.compose import compose, to_plain
 from rlpipe.config.resolved import resolve
 from rlpipe.records.record import Record, Status
 from rlpipe.records.sweep import SWEEP_FILE
-from rlpipe.training.tracking import experiment_of, identity, sweep_of, track, untrack
+from rlpipe.run.run import run
+from rlpipe.training.tracking import experiment_of, identity, made_model, sweep_of, track, untrack
 from tests.trackers.test_guarded import Fragile
 
 pytestmark = pytest.mark.slow
@@ -30,6 +33,41 @@ def test_a_single_run(known):
     assert (run.name, run.job_type, run.group, run.tags) == ("kto-piqa 18-19-15", "kto", None, ("kto", "piqa"))
     assert "report.html" in run.notes
     assert "rlpipe method=kto dataset=piqa run_dir=NEW" in run.notes
+
+
+def test_names_words_and_notes_of_ones_own(known, tmp_path):
+    own = ("tracker=wandb", "tracker.run_name=mine", "tracker.tags=[toy,kto]", "tracker.notes=why")
+    run = known("one", "method=kto", "dataset=piqa", *own)
+    assert (run.name, run.tags) == ("mine", ("kto", "piqa", "toy"))
+    assert run.notes.startswith("why\n\nfolder: ")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / SWEEP_FILE).write_text("{}")
+    assert known(tmp_path / "sweep" / "3", "seed=3", *own).name == "mine 3: seed=3"
+
+
+def test_weights_are_stored_and_followed_from_run_to_run(trained_run, tmp_path):
+    """A run that starts from another's model names it as that run does; its checkpoints and its model are stored."""
+    client = pytest.importorskip("mlflow.tracking")
+    small = ("method.max_steps=2", "method.batch_size=4", "method.micro_batch_size=2", "method.max_length=256")
+    shown = ("dataset.sample_size=64", "dataset.test_limit=8", "log.progress=false", "checkpoint.every=1")
+    kept = ("tracker=mlflow", f"tracker.uri='{tmp_path / 'store'}'", "tracker.artifacts=checkpoints")
+    chosen = ("model=hf", f"model.source='{trained_run}'", "method=sft", "dataset=smoltalk", "evaluation=none")
+    overrides = [
+        *chosen,
+        "dataset.source=sample",
+        *small,
+        *shown,
+        *kept,
+        "hardware.device=cpu",
+        f"run_dir='{tmp_path / 'run'}'",
+    ]
+    run(compose(*overrides), overrides)
+    made = client.MlflowClient((tmp_path / "store").as_uri())
+    [found] = made.search_runs([made.get_experiment_by_name("rlpipe").experiment_id])
+    first = json.loads((trained_run / "manifest.json").read_text())["id"]
+    assert found.data.tags["rlpipe.starts_from"] == f"model-{first}" == made_model(trained_run / "model").name
+    stored = {str(file.parent.relative_to(file.parents[2])) for file in (tmp_path / "store").rglob("model.safetensors")}
+    assert stored == {"artifacts/model", "checkpoints/checkpoint-1", "checkpoints/checkpoint-2"}
 
 
 @pytest.mark.parametrize("note", [SWEEP_FILE, "multirun.yaml"])

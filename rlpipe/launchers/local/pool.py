@@ -21,7 +21,7 @@ from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
 from rlpipe.launchers.local.queue import Queue, blocked_by
 from rlpipe.records.lease import Taken, acquire
-from rlpipe.records.sweep import Ended, Job, Sweep, cancelled, lost
+from rlpipe.records.sweep import DONE_WELL, Ended, Job, Sweep, cancelled, lost
 
 TICK = 0.1
 """Seconds between two looks at the jobs."""
@@ -85,7 +85,7 @@ class Pool:
                 continue
             del self.running[key]
             outcome = self.sweep.outcome(one.job)
-            if outcome is not None and outcome.pid == one.process.pid and outcome.ended is Ended.ok:
+            if outcome is not None and outcome.pid == one.process.pid and outcome.ended in DONE_WELL:
                 pass
             elif one.cancelled is not None:
                 cancelled(self.sweep, one.job, BY_HAND)

@@ -21,7 +21,7 @@ from types import FrameType
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.launchers.slurm import ranks
 from rlpipe.launchers.slurm.command import requeue, seconds
-from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, lost, read_outcome, write_outcome
+from rlpipe.records.sweep import DONE_WELL, Ended, Job, Kind, Outcome, Sweep, lost, read_outcome, write_outcome
 
 STOPPED = 75
 REQUESTS = (signal.SIGUSR2, signal.SIGTERM)
@@ -87,7 +87,7 @@ class Task:
         One that was done had only its process still to end. An error that came after the request counts as its
         consequence: the processes that a run works with get the signal too. One that is the run's own comes again.
         """
-        if outcome.ended is Ended.ok:
+        if outcome.ended in DONE_WELL:
             return 0
         failed_before = outcome.ended is Ended.failed and outcome.time < self.requested_at
         if self.requested is not None and not failed_before:

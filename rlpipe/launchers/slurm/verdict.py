@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rlpipe.launchers.base import JobStatus, Phase
-from rlpipe.records.sweep import STOPPED, Ended, Job, Outcome, Sweep, cancelled, lost
+from rlpipe.records.sweep import DONE_WELL, STOPPED, Ended, Job, Outcome, Sweep, cancelled, lost
 
 CANCELLED = "CANCELLED"
-FINAL = (Ended.ok, Ended.failed, Ended.cancelled)
+FINAL = (*DONE_WELL, Ended.failed, Ended.cancelled)
 
 
 def settle(sweep: Sweep, job: Job, seen: JobStatus) -> None:

@@ -11,6 +11,7 @@ from rlpipe.records.changes import Change
 from rlpipe.records.runs import Run
 from rlpipe.report.arms import Arm
 from rlpipe.report.page.texts import brief, plus, pvalue
+from rlpipe.report.selection import CHOSEN, SAME_EXAMPLES
 
 if TYPE_CHECKING:
     from rlpipe.report.comparison import Comparison, Difference, EvaluationComparison
@@ -20,6 +21,7 @@ MOST_LINES = 4
 _UNFINISHED = {
     "failed": "The run failed",
     "stopped": "The run was stopped and can go on",
+    "pruned": "The run was pruned at a rung of its sweep",
     "running": "The run is still going",
     "killed": "The run was killed",
     "missing": "The run has not begun",
@@ -61,7 +63,9 @@ def main_evaluation(comparison: Comparison, objective: str | None) -> Evaluation
 
 
 def of_comparison(comparison: Comparison, main: EvaluationComparison | None) -> Row:
-    """Say which arm won, or why none can be said to have."""
+    """Say what the confirmed winner scores; else which arm won, or why none can be said to have."""
+    if main is not None and (confirmed := _confirmed(comparison, main)) is not None:
+        return confirmed
     if main is None or not any(one.value is not None for one in main.differences):
         return {"text": "Nothing can be compared yet.", "lines": _reasons(comparison, main)}
     compared = [one for one in main.differences if one.value is not None]
@@ -71,7 +75,8 @@ def of_comparison(comparison: Comparison, main: EvaluationComparison | None) -> 
     if up:
         text = _won(up[0], main)
         others = [one.arm for one in up[1:]]
-        lines = ([f"Also {up[0].verdict} than the baseline: {_names(others)}."] if others else []) + lines
+        also = [f"Also {up[0].verdict} than the baseline: {_names(others)}."] if others else []
+        lines = [*also, *(_sentence(note) for note in comparison.notes if note.startswith(CHOSEN)), *lines]
     elif len(down) == len(compared):
         every = "The other arm is" if len(down) == 1 else f"All {len(down)} other arms are"
         text = f"{every} {down[0].verdict} than {_base(down[0])} on {main.name}."
@@ -83,6 +88,26 @@ def of_comparison(comparison: Comparison, main: EvaluationComparison | None) -> 
         text = f"{whom} {_base(largest)} on {main.name}."
         lines = [f"Largest difference: {_numbers(largest)}.", *_settle(largest), *lines]
     return {"text": text, "lines": lines[:MOST_LINES]}
+
+
+def _confirmed(comparison: Comparison, main: EvaluationComparison) -> Row | None:
+    """Say what the fresh seeds of a sweep's winner measured; None where there are none, or without a number yet."""
+    known = comparison.confirmed
+    found = next((arm for arm in main.arms if known is not None and arm.arm == known.arm), None)
+    if known is None or found is None or found.mean is None:
+        return None
+    sure = f" (95 % interval {brief(found.low)} to {brief(found.high)})" if found.low is not None else ""
+    chosen = f"it was chosen from {known.candidates} arms by {known.by}"
+    text = (
+        f"{known.arm} scores {brief(found.mean)}{sure} on {main.name}, over {len(found.seeds)} fresh seeds; {chosen}."
+    )
+    difference = next((one for one in main.differences if one.arm == known.arm and one.value is not None), None)
+    lines = [] if difference is None else [f"Against {_base(difference)}: {_sure(difference)}, {difference.verdict}."]
+    return {"text": text, "lines": lines if known.held_out else [_sentence(f"it was chosen {SAME_EXAMPLES}"), *lines]}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _won(best: Difference, main: EvaluationComparison) -> str:
@@ -107,7 +132,7 @@ def _numbers(one: Difference) -> str:
 
 
 def _settle(one: Difference) -> list[str]:
-    return [one.settle[:1].upper() + one.settle[1:] + "."] if one.settle else []
+    return [_sentence(one.settle)] if one.settle else []
 
 
 def _tally(other: EvaluationComparison) -> list[str]:

@@ -126,7 +126,7 @@ def _problems(arms: Sequence[Arm]) -> list[Row]:
     """Return what a reader must know before believing the rest."""
     labelled = [(arm.label, run) for arm in arms for run in arm.runs]
     runs = [run for _, run in labelled]
-    absent = ("failed", "killed", "damaged", "stopped", "missing", "running")
+    absent = ("failed", "killed", "damaged", "stopped", "pruned", "missing", "running")
     groups = [(_WORDS[word], [_fate(*one) for one in labelled if one[1].standing.value == word]) for word in absent]
     noted = [f"{one['text']} ({one['whose']})" if one["whose"] else one["text"] for one in provenance.notes(runs)]
     repeated = [f"{arm.label}: {run.name} repeats another run of its seed" for arm in arms for run in arm.repeated]
@@ -139,6 +139,7 @@ _WORDS = {
     "killed": "Killed",
     "damaged": "Unreadable",
     "stopped": "Stopped on request",
+    "pruned": "Pruned at a rung: not compared",
     "missing": "Missing",
     "running": "Still going",
 }

@@ -1,4 +1,4 @@
-"""What Hydra finds of rlpipe: a class for each launcher plugin (`hydra/launcher=…`), and `hydra/sweeper=grid`.
+"""What Hydra finds of rlpipe: a class for each launcher plugin (`hydra/launcher=…`), and for each sweeper.
 
 Hydra looks through this module each time it discovers plugins anew, as it does in a frozen job.
 """
@@ -9,7 +9,7 @@ from rlpipe.config.hydra import ConfigFolders, hydra_class
 from rlpipe.config.plugins import table
 from rlpipe.sweep import hydra_launcher, sweeper
 
-__all__ = ["LAUNCHERS", "ConfigFolders", "GridSweeper"]
+__all__ = ["LAUNCHERS", "AshaSweeper", "ConfigFolders", "GridSweeper"]
 
 
 LAUNCHERS = {
@@ -22,3 +22,7 @@ globals().update({cls.__name__: cls for cls in LAUNCHERS.values()})  # Hydra fin
 
 class GridSweeper(sweeper.GridSweeper):
     """Every combination of the values."""
+
+
+class AshaSweeper(sweeper.AshaSweeper):
+    """Every combination of the values, of which hopeless ones end early."""

@@ -238,6 +238,20 @@ def test_a_cancelled_job_is_ended_with_all_that_it_started(make_sweep: Make, mon
     assert [state for state in listed.split() if not state.startswith("Z")] == []
 
 
+def test_a_pruned_arm_s_slot_goes_to_the_next_and_no_later_cancel_changes_it(make_sweep: Make, monkeypatch) -> None:
+    sweep = make_sweep(2, jobs=1)
+    tell(sweep, "0", ended="pruned", seconds=0.3)
+    submit(sweep)
+    runner = threading.Thread(target=work, args=(sweep,))
+    runner.start()
+    while not times(sweep, "spans", "0"):
+        time.sleep(0.01)
+    monkeypatch.setattr(process.Process, "signal", lambda *_: None)  # it ends of itself just then
+    Pool(sweep.folder).queue.request_cancel("0")
+    runner.join(20)
+    assert ended(sweep) == {"0": Ended.pruned, "1": Ended.ok}
+
+
 def test_a_job_that_does_not_listen_is_killed_after_a_while(make_sweep: Make, monkeypatch) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w'); time.sleep(60)"
     run_instead(monkeypatch, deaf)

@@ -54,9 +54,10 @@ def test_an_error_from_before_the_request_is_the_run_s_own(task):
     assert task._ended(1, Outcome(Ended.failed, error="boom", time=task.begun + 1)) == 1
 
 
-def test_a_request_that_comes_when_all_is_done_changes_nothing(task):
+@pytest.mark.parametrize("done", [Ended.ok, Ended.pruned])
+def test_a_request_that_comes_when_all_is_done_changes_nothing(task, done):
     asked(task)
-    assert task._ended(143, Outcome(Ended.ok)) == 0
+    assert task._ended(143, Outcome(done)) == 0
 
 
 def test_a_whole_time_limit_for_nothing_is_a_failure_but_not_one_that_left_a_checkpoint(task):

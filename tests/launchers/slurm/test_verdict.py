@@ -78,6 +78,7 @@ def test_who_was_lost_gets_slurm_s_word_and_the_log_s(sweep):
         (Ended.running, gone("TIMEOUT"), Ended.failed),
         (Ended.running, JobStatus(Phase.queued, reason="BeginTime"), Ended.running),
         (Ended.ok, gone("NODE_FAIL"), Ended.ok),
+        (Ended.pruned, gone("CANCELLED"), Ended.pruned),
         (Ended.failed, gone("CANCELLED"), Ended.failed),
     ],
 )
