@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.datasets.forms import text_of
 from rlpipe.environments.guessing import GuessingConfig
@@ -27,6 +29,7 @@ def built(training, small_model, folder):
     )
 
 
+@pytest.mark.slow
 def test_episodes_are_trained_on_and_kept_in_checkpoints(training, small_model, tmp_path):
     trainer = built(training, small_model, tmp_path)
     trainer.train()
