@@ -4,7 +4,7 @@
     python benchmarks/watching.py --rounds 3 model=hf model.source=FOLDER dataset.source=FOLDER
 
 What differs is the watching alone: measurements before the first step, every 50 steps and after the last. Its cost goes
-with the rows that are watched (`watch.limit`, 256) against those that are trained between two measurements; a forward
+with the rows that are watched (`watch.limit`) against those that are trained between two measurements; a forward
 pass is about a third of what a trained row costs.
 """
 

@@ -53,11 +53,11 @@ def test_built_in_datasets_conform(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", plugins.BUILT_IN["method"])
-def test_built_in_methods_conform(name, tmp_path, monkeypatch):
+def test_built_in_methods_conform(name, tmp_path, monkeypatch, trained_run):
     monkeypatch.setenv("RLPIPE_STORE", str(tmp_path / "store"))
     # a model of random weights ends no response by itself
-    settings = ["method.cut=keep"] if name == "ai_feedback" else []
-    result = testing.check_method(plugins.load("method", name), tmp_path, *settings)
+    settings = {"ai_feedback": ["method.cut=keep"], "distill": [f"method.teacher.model='{trained_run / 'model'}'"]}
+    result = testing.check_method(plugins.load("method", name), tmp_path, *settings.get(name, []))
     assert result["status"] == "ok"
 
 

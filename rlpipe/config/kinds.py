@@ -36,6 +36,14 @@ class MethodConfig:
     """AdamW's decoupled weight decay (arXiv:1711.05101)."""
     max_grad_norm: float = setting(1.0, at_least=0, zero="no clipping", usual=(1e-3, 1000))
     """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
+    freeze: list[str] = field(default_factory=list)
+    """Which weights train from which step, as a list of PART@STEP: `top:2@0` lets the two topmost layers, and what
+    stands above them, train from the start, `*.layers.3.*@50` those of a pattern of names after 50 steps, `all@100` all
+    after 100. The earliest step counts; what no part has never trains. Empty: all train from the start (gradual
+    unfreezing, arXiv:1801.06146)."""
+    layer_decay: float = setting(1.0, above=0, at_most=1, usual=(0.5, 1))
+    """Each layer's learning rate as a share of that of the layer above it (arXiv:2003.10555); what stands above the
+    topmost layer has the whole `learning_rate`. 1: all have."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the wrapped trainer's own config class, by their own names."""
 

@@ -61,6 +61,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "grpo": "rlpipe.methods.grpo:GRPO",
         "reinforce": "rlpipe.methods.reinforce:Reinforce",
         "ppo": "rlpipe.methods.ppo:PPO",
+        "online_dpo": "rlpipe.methods.online_dpo:OnlineDPO",
+        "distill": "rlpipe.methods.distill:Distill",
         "trl_rloo": "rlpipe.methods.trl_rloo:TrlRLOO",
         "trl_grpo": "rlpipe.methods.trl_grpo:TrlGRPO",
         "ai_feedback": "rlpipe.methods.ai_feedback:AIFeedback",

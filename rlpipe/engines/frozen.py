@@ -126,13 +126,14 @@ class ReferenceConfig:
         return self.model is not None or bool(self.stage)
 
 
-def reference_problems(reference: ReferenceConfig, used: bool, moves: bool, config: RunConfig) -> list[Problem]:
-    """Return what is wrong with a choice of reference.
+def reference_problems(
+    reference: ReferenceConfig, used: bool, moves: bool, config: RunConfig, where: str = "method.reference"
+) -> list[Problem]:
+    """Return what is wrong with a choice of reference, or of another frozen model that `where` names.
 
     `used` says whether the objective has a reference, `moves` whether it follows the policy.
     """
     found = []
-    where = "method.reference"
     if reference.model is not None and reference.stage:
         found.append(Problem(where, "both a model and the run that makes one are given", "drop one of the two"))
     if reference.given and not used:
@@ -143,27 +144,28 @@ def reference_problems(reference: ReferenceConfig, used: bool, moves: bool, conf
     return found
 
 
-def load_reference(config: RunConfig, policy: Loaded, run_dir: Path) -> PreTrainedModel | None:
-    """Load the reference that `method.reference` names, frozen, onto the policy's device; None where it names none.
+def load_reference(config: RunConfig, policy: Loaded, run_dir: Path, role: str = "reference") -> PreTrainedModel | None:
+    """Load the model that `method.reference` names, frozen, onto the policy's device; None where it names none.
 
-    Raises ModelError for one that cannot be loaded or has another vocabulary than the policy.
+    `role` is the method's field: another one than the reference never moves. Raises ModelError for a model that cannot
+    be loaded or has another vocabulary than the policy.
     """
     from rlpipe.hub.files import locate
     from rlpipe.stages.store import product_named
 
-    reference: ReferenceConfig = config.method.reference  # type: ignore[attr-defined]
+    reference: ReferenceConfig = getattr(config.method, role)
     if not reference.given:
         return None
     source = (
-        product_named(config, "method.reference.stage")
+        product_named(config, f"method.{role}.stage")
         if reference.stage
         else locate(str(reference.model), reference.revision)[0]
     )
-    moves = bool(getattr(config.method, "sync_reference", False))
+    moves = role == "reference" and bool(getattr(config.method, "sync_reference", False))
     settings = like(config.model, config.model.chat_template)
     device = policy.model.device.type
-    loaded = load_frozen(str(source), settings, Head.causal_lm, device, run_dir / "reference", shared=not moves)
-    _same_words(source, loaded.tokenizer.get_vocab(), policy.tokenizer.get_vocab())
+    loaded = load_frozen(str(source), settings, Head.causal_lm, device, run_dir / role, shared=not moves)
+    _same_words(role, source, loaded.tokenizer.get_vocab(), policy.tokenizer.get_vocab())
     if moves:
         _same_shapes(source, loaded.model, policy.model)
     return loaded.model
@@ -180,17 +182,17 @@ def like(policy: ModelConfig, chat_template: str | None) -> ModelConfig:
     )
 
 
-def _same_words(source: Path, reference: Mapping[str, int], policy: Mapping[str, int]) -> None:
+def _same_words(role: str, source: Path, reference: Mapping[str, int], policy: Mapping[str, int]) -> None:
     if reference == policy:
         return
     differing = len(dict(reference).items() ^ dict(policy).items())
     raise ModelError(
-        "method.reference",
+        f"method.{role}",
         (
             f"{source} has another vocabulary than the policy ({differing} entries differ), so their "
             "log-probabilities cannot be compared"
         ),
-        "name a reference with the policy's own tokenizer",
+        f"name a {role} with the policy's own tokenizer",
     )
 
 

@@ -12,7 +12,7 @@ and what is new about it:
     offline.py      on examples that stay as they are (TRL trains): `columns`, how tokens become the trainer's columns,
                     and `library_fields`, which are which of TRL's       sft reward_model dpo kto orpo simpo
     online.py       on completions of its own policy (rlpipe's loop): `advantages`, what each token is worth, and
-                    `policy_loss`, what is differentiated                     rloo grpo reinforce ppo
+                    `policy_loss`, what is differentiated    rloo grpo reinforce ppo online_dpo distill
     trl.py          the same by TRL's own trainers, to compare with           trl_rloo trl_grpo
     base.py         anything else                                             ai_feedback (makes data) none
 

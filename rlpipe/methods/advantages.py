@@ -38,6 +38,28 @@ def group_normalised(rewards: Tensor, group_size: int, scale: str = "group", eps
     return centred.view(-1)
 
 
+def each_normalised(scores: Tensor, weights: Tensor, group_size: int, epsilon: float = 1e-4) -> Tensor:
+    """Normalise k rewards by groups, add them by weight, and normalise over the batch (GDPO, arXiv:2601.05242).
+
+    `scores` is [R, k], `weights` [k]; the result is [R]. Deviations are the unbiased ones, and `epsilon` is added to
+    them, as in TRL.
+    """
+    each = [group_normalised(scores[:, reward], group_size, "group", epsilon) for reward in range(scores.shape[1])]
+    total = torch.stack(each, dim=1) @ weights
+    return (total - total.mean()) / (total.std() + epsilon)
+
+
+def best_and_worst(rewards: Tensor, group_size: int) -> Tensor:
+    """Mark each group's best completion with 1 and its worst with −1: [R] to [R].
+
+    The others, and groups in which all earned the same, are 0; of equals the first counts.
+    """
+    groups = rewards.view(-1, group_size)
+    marks = torch.zeros_like(groups)
+    marks.scatter_(1, groups.argmin(1, keepdim=True), -1.0).scatter_(1, groups.argmax(1, keepdim=True), 1.0)
+    return torch.where(groups.amax(1, keepdim=True) > groups.amin(1, keepdim=True), marks, 0.0).view(-1)
+
+
 def batch_baseline(rewards: Tensor) -> Tensor:
     """Compare each completion with the mean of all R (REINFORCE with a constant baseline, Williams 1992)."""
     return rewards - rewards.mean()

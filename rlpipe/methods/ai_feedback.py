@@ -8,12 +8,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from rlpipe.config.kinds import MethodConfig
-from rlpipe.config.resolved import resolve
 from rlpipe.config.settings import Changes, changing, setting
-from rlpipe.core.errors import PluginError, Problem
+from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import SamplingConfig, training_problems
 from rlpipe.methods.base import Method
+from rlpipe.methods.judging import judge_problems
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
@@ -38,7 +38,18 @@ class Cut(Enum):
     keep = "keep"
 
 
-INERT = ("epochs", "max_steps", "batch_size", "schedule", "warmup", "weight_decay", "max_grad_norm", "extra")
+INERT = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+    "freeze",
+    "layer_decay",
+    "extra",
+)
 """Settings of training, which there is none of."""
 
 
@@ -89,7 +100,7 @@ def _problems(settings: AIFeedbackConfig, config: RunConfig) -> Iterator[Problem
             what = f"{settings.name} trains nothing and would ignore it"
             yield Problem(f"method.{name}", what, "drop it here; give it to the method that trains on the pairs")
     if settings.mode is Mode.pairwise:
-        yield from _comparing(config)
+        yield from judge_problems(config, "pairwise", "method.mode=rubric or best_of_n")
 
 
 def _numbers(settings: AIFeedbackConfig) -> Iterator[Problem]:
@@ -102,21 +113,3 @@ def _numbers(settings: AIFeedbackConfig) -> Iterator[Problem]:
     if settings.sampling.max_tokens >= settings.max_length:
         what = f"responses of {settings.sampling.max_tokens} tokens leave no room for a prompt in {settings.max_length}"
         yield Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length")
-
-
-def _comparing(config: RunConfig) -> Iterator[Problem]:
-    """Pairwise asks the one reward that can compare."""
-    if len(config.reward) != 1:
-        if config.reward:  # that one is needed at all, `run.check.fitting` says
-            what = f"pairwise asks one judge, and there are {len(config.reward)} rewards"
-            yield Problem("reward", what, "give the judge alone: reward=judge")
-        return
-    [(name, node)] = config.reward.items()
-    try:
-        compares = resolve(config).reward(name).compares
-    except PluginError:
-        return  # `run.check.fitting.usable` says why
-    if not compares:
-        what = f"{node.name} scores one response at a time and compares none"
-        fix = "give reward=judge with a chat model, or method.mode=rubric or best_of_n"
-        yield Problem(f"reward.{name}", what, fix)

@@ -25,7 +25,7 @@ from rlpipe.methods.advantages import completion_sums, token_rewards
 from rlpipe.methods.losses import token_weights
 
 TEXT, NUMBERS = "rollouts.json", "rollouts.safetensors"
-TENSORS = ("old", "correction", "reference", "values", "advantages", "returns", "penalty")
+TENSORS = ("old", "correction", "reference", "teacher", "values", "advantages", "returns", "penalty")
 """What is kept of a batch besides the rollouts themselves, where it is there at all."""
 
 
@@ -42,6 +42,8 @@ class Tokens:
     """How much each token counts; 0 where the model did not write it."""
     rollout: Tensor
     """The completion that each token belongs to, from 0."""
+    reference: Tensor | None = None
+    """Log-probabilities under the reference; None where there is none."""
 
 
 class Batch:
@@ -57,6 +59,8 @@ class Batch:
         """Whether the model wrote the token [n]."""
         self.rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float32)
         """The weighted sum of all rewards, before any KL [R]."""
+        self.score_weights: Mapping[str, float] = {}
+        """The weight of each reward, by its name; none is needed once the advantages are there."""
         self.engine = torch.tensor([logp for rollout in rollouts for logp in rollout.logps])
         """Log-probabilities that the engine gave the tokens when it drew them [n]."""
         self.old: Tensor | None = self.engine
@@ -65,6 +69,8 @@ class Batch:
         """What each token's policy loss is multiplied with, for the engine is not quite the policy [n]; None for 1."""
         self.reference: Tensor | None = None
         """Log-probabilities under the reference [n]."""
+        self.teacher: Tensor | None = None
+        """Log-probabilities under the teacher [n]."""
         self.values: Tensor | None = None
         """What the value function expected before each token [n]."""
         self.penalty: Tensor | None = None
@@ -73,6 +79,12 @@ class Batch:
         """What each token is worth [n]."""
         self.returns: Tensor | None = None
         """What the value function should have expected [n]."""
+
+    @property
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """What each reward gave each completion [R, k], and the weight of each reward [k]."""
+        rows = [[rollout.scores[name].value for name in self.score_weights] for rollout in self.rollouts]
+        return torch.tensor(rows), torch.tensor(list(self.score_weights.values()))
 
     @cached_property
     def token_rewards(self) -> Tensor:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rlpipe.methods.losses import totals
+
 if TYPE_CHECKING:
     from rlpipe.methods.batch import Batch
 
@@ -45,8 +47,7 @@ def factors(batch: Batch, correction: str, level: str, cap: float) -> Tensor:
 
 def per_completion(values: Tensor, lengths: Tensor) -> Tensor:
     """Give every token the sum over its completion [n]."""
-    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    return values.new_zeros(len(lengths)).index_add_(0, owner, values)[owner]
+    return totals(values, torch.repeat_interleave(lengths))
 
 
 def numbers(batch: Batch) -> dict[str, float]:

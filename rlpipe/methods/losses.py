@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 @dataclass
@@ -73,12 +74,8 @@ def token_weights(written: Tensor, lengths: Tensor, aggregate: str, constant: in
 def clipped_tokens(
     logps: Tensor, old: Tensor, advantages: Tensor, weights: Tensor, clip: float, clip_high: float | None = None
 ) -> Loss:
-    """PPO's clipped surrogate, one ratio a token (arXiv:1707.06347, equation 7). All [n].
-
-    Ratios are clipped to [1 − clip, 1 + clip_high]; `clip_high` is `clip` unless given (arXiv:2503.14476).
-    """
-    ratio = torch.exp(logps - old)
-    return _clipped(ratio, advantages, weights, clip, clip_high)
+    """PPO's clipped surrogate, one ratio a token (see `clipped_ratios`). All [n]."""
+    return clipped_ratios(torch.exp(logps - old), advantages, weights, clip, clip_high)
 
 
 def clipped_completions(
@@ -94,16 +91,48 @@ def clipped_completions(
 
     Advantages are one a completion, repeated on its tokens; the weights of its tokens are equal. All [n].
     """
-    count = int(rollout.max()) + 1 if len(rollout) else 0
-    written = weights > 0
-    difference = torch.where(written, logps - old, torch.zeros_like(logps))
-    ratio = torch.exp(logps.new_zeros(count).index_add(0, rollout, difference))
-    tokens = weights.new_zeros(count).index_add(0, rollout, written.to(weights.dtype)).clamp(min=1)
+    ratio = torch.exp(totals(torch.where(weights > 0, logps - old, 0.0), rollout))
     # A completion's loss stands once: its tokens share it equally.
-    return _clipped(ratio[rollout], advantages, weights / tokens[rollout], clip, clip_high)
+    weights = weights / totals((weights > 0).to(weights.dtype), rollout).clamp(min=1)
+    return clipped_ratios(ratio, advantages, weights, clip, clip_high)
 
 
-def _clipped(ratio: Tensor, advantages: Tensor, weights: Tensor, clip: float, clip_high: float | None) -> Loss:
+def clipped_weights(
+    logps: Tensor, ratio: Tensor, advantages: Tensor, weights: Tensor, clip: float, clip_high: float | None = None
+) -> Loss:
+    """REINFORCE with clipped importance weights, through which no gradient goes (CISPO, arXiv:2506.13585, equation 4).
+
+    However far a token's ratio is, its log-probability is still trained. All [n].
+    """
+    high = clip if clip_high is None else clip_high
+    ratio = ratio.detach()
+    bounded = ratio.clamp(1 - clip, 1 + high)
+    value = -(weights * bounded * advantages * logps).sum()
+    return Loss(value, ((bounded != ratio) & (weights > 0)).to(weights.dtype))
+
+
+def sequence_ratios(logps: Tensor, old: Tensor, weights: Tensor, rollout: Tensor) -> Tensor:
+    """Give every token the geometric mean of its completion's ratios of new to old probability [n].
+
+    As in GSPO (arXiv:2507.18071, equation 7). Tokens of weight 0 do not count.
+    """
+    tokens = totals((weights > 0).to(weights.dtype), rollout).clamp(min=1)
+    return torch.exp(totals(torch.where(weights > 0, logps - old, 0.0), rollout) / tokens)
+
+
+def totals(values: Tensor, rollout: Tensor) -> Tensor:
+    """Give every token the sum over its completion [n]."""
+    count = int(rollout.max()) + 1 if len(rollout) else 0
+    return values.new_zeros(count).index_add(0, rollout, values)[rollout]
+
+
+def clipped_ratios(
+    ratio: Tensor, advantages: Tensor, weights: Tensor, clip: float, clip_high: float | None = None
+) -> Loss:
+    """The lesser of the ratio times the advantage with and without clipping (arXiv:1707.06347, equation 7). All [n].
+
+    Ratios are clipped to [1 − clip, 1 + clip_high]; `clip_high` is `clip` unless given (arXiv:2503.14476).
+    """
     high = clip if clip_high is None else clip_high
     bounded = ratio.clamp(1 - clip, 1 + high)
     value = -(weights * torch.minimum(ratio * advantages, bounded * advantages)).sum()
@@ -115,6 +144,29 @@ def policy_gradient(logps: Tensor, old: Tensor, advantages: Tensor, weights: Ten
     """REINFORCE (Williams 1992), with importance weights for tokens of an older policy; nothing is clipped. All [n]."""
     ratio = torch.exp(logps - old)
     return Loss(-(weights * ratio * advantages).sum(), torch.zeros_like(weights))
+
+
+def preference(
+    logps: Tensor,
+    reference: Tensor,
+    choices: Tensor,
+    weights: Tensor,
+    rollout: Tensor,
+    group_size: int,
+    beta: float,
+    ipo: bool = False,
+) -> Loss:
+    """DPO's loss of one pair in each group (arXiv:2305.18290, equation 7), or IPO's (arXiv:2310.12036, equation 17).
+
+    `choices` is 1 on the tokens of a group's chosen completion, −1 on those of its rejected one, and 0 on all others;
+    a group without a pair adds nothing. Groups are whole, and completions weighted by `sum`. All [n].
+    """
+    count = int(rollout.max()) + 1
+    gains = logps.new_zeros(count).index_add(0, rollout, torch.where(weights > 0, choices * (logps - reference), 0.0))
+    paired = choices.new_zeros(count).index_add(0, rollout, choices.abs()).view(-1, group_size).sum(1) > 0
+    margins = gains.view(-1, group_size).sum(1)[paired]
+    losses = (margins - 1 / (2 * beta)).square() if ipo else -logsigmoid(beta * margins)
+    return Loss(weights.max() * group_size * losses.sum(), torch.zeros_like(weights))
 
 
 def clipped_values(values: Tensor, old: Tensor, returns: Tensor, weights: Tensor, clip: float | None) -> Loss:

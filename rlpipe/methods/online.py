@@ -8,6 +8,7 @@ for all, and none of a method's business.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rlpipe.config.schema import RunConfig
+    from rlpipe.engines.rollout import Rollout
     from rlpipe.methods.batch import Batch, Tokens
     from rlpipe.methods.losses import Loss
 
@@ -83,6 +85,29 @@ class Aggregate(Enum):
 
 @changing(Changes.result)
 @dataclass
+class SolveRateConfig:
+    """Which prompts are drawn, by how often the policy has solved them: a curriculum by measured success.
+
+    Prompts leave while their running rate lies outside, and are tried again from time to time.
+    """
+
+    least: float = setting(0.0, at_least=0, at_most=1)
+    """Prompts whose completions are right more seldom are left out."""
+    most: float = setting(1.0, at_least=0, at_most=1)
+    """Prompts whose completions are right more often are left out; 0.99 leaves out what is always solved."""
+    newest: float = setting(0.5, above=0, at_most=1)
+    """The weight of a prompt's newest group in its running rate; 1 forgets all others."""
+    retry: int = setting(4, at_least=1, at_most=10**6)
+    """Epochs after which a prompt that was left out is drawn again, so that it can enter."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any prompt can leave."""
+        return self.least > 0 or self.most < 1
+
+
+@changing(Changes.result)
+@dataclass
 class OnlineConfig(MethodConfig):
     """What every on-policy method can be told.
 
@@ -104,6 +129,8 @@ class OnlineConfig(MethodConfig):
     """Easy prompts first, in every epoch: the prompts' column that tells how hard each is, a number or a list whose
     length counts (`steps` of GSM8K, `nums` of Countdown); null for a random order (Bengio
     et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
+    solve_rate: SolveRateConfig = field(default_factory=SolveRateConfig)
+    """Which prompts are drawn, by how often the policy has solved them (as in arXiv:2504.03380, by a running rate)."""
     micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22), timed=True)
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
     epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
@@ -116,6 +143,16 @@ class OnlineConfig(MethodConfig):
     """The model that the KL is measured from; by default the policy's own start."""
     kl_in: KLIn = setting(KLIn.reward, unused_if="kl_coef=0")
     kl_estimator: KLEstimator = setting(KLEstimator.k1, unused_if="kl_coef=0")
+    entropy_coef: float = setting(0.0, at_least=0, zero="no bonus", at_most=1000, usual=(None, 0.1))
+    """Weight of an entropy bonus: the mean entropy of the policy's tokens, in nats, is taken off the loss (A3C,
+    arXiv:1602.01783), so that the policy keeps trying."""
+    overlong_buffer: float = setting(0.0, at_least=0, zero="no penalty", at_most=1)
+    """Share of `sampling.max_tokens`, at its end, in which a completion's reward falls from 0 to −1 beside what else it
+    earns (DAPO's soft overlong punishment, arXiv:2503.14476, equation 13; there 0.2). Logged as `reward/overlong`."""
+    dynamic_sampling: int = setting(0, at_least=0, zero="off", at_most=1000, usual=(None, 32), timed=True)
+    """Further batches of prompts that may be drawn for one batch of rollouts, until each of its groups has completions
+    that earned differently (DAPO's dynamic sampling, arXiv:2503.14476); 0 takes what was drawn. Where they do not
+    suffice, groups without signal make up the rest."""
     sync_reference: int = setting(0, at_least=0, zero="never", at_most=10**9)
     """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
     sync_weight: float = setting(1.0, above=0, at_most=1, unused_if="sync_reference=0")
@@ -169,6 +206,10 @@ class OnlineMethod(LibraryMethod):
     }
     has_values: ClassVar[bool] = False
     """Whether a value function is trained beside the policy."""
+    whole_groups: ClassVar[bool] = False
+    """Whether the loss takes all completions of a prompt together, so that they stay in one step and micro-batch."""
+    has_teacher: ClassVar[bool] = False
+    """Whether a frozen model that `teacher` names scores the completions' tokens."""
     smallest_group: ClassVar[int] = 1
     """Completions of a prompt that the estimator needs."""
 
@@ -180,10 +221,19 @@ class OnlineMethod(LibraryMethod):
     def policy_loss(self, tokens: Tokens) -> Loss:
         """Return the loss of some completions' tokens, without any KL; tokens count by `tokens.weights`."""
 
+    def has_signal(self, group: Sequence[Rollout]) -> bool:
+        """Whether a prompt's completions earned differently, so that comparing them teaches something."""
+        return len({one.reward for one in group}) > 1
+
     @property
     def aggregate(self) -> Aggregate:
         """How completions of different lengths count."""
         return Aggregate.token
+
+    @property
+    def compares(self) -> bool:
+        """Whether a judge says which of two completions is better, in place of rewards for each."""
+        return False
 
     @property
     def value_model(self) -> bool:
@@ -201,21 +251,20 @@ class OnlineMethod(LibraryMethod):
 
     def problems(self, config: RunConfig) -> list[Problem]:
         """List what is wrong with the settings taken together."""
-        settings, found = self.config, []
-        if settings.group_size < self.smallest_group:
-            what = f"{settings.name} compares completions of one prompt with each other, and there is only one"
-            found.append(Problem("method.group_size", what, f"set {self.smallest_group} or more (4 is usual)"))
-        together = settings.batch_size * settings.minibatches
-        if settings.group_size > 0 and together % settings.group_size:
-            what = f"{together} completions (batch_size · minibatches) are no whole groups of {settings.group_size}"
-            fitting = -(-together // settings.group_size) * settings.group_size
-            fix = f"set method.batch_size={fitting} with method.minibatches=1, or another method.group_size"
-            found.append(Problem("method.batch_size", what, fix))
+        settings, found = self.config, list(self._group_problems())
+        if settings.overlong_buffer and not self.takes_reward:
+            found.append(Problem("method.overlong_buffer", "there is no reward to take it off", "set it to 0"))
+        if settings.overlong_buffer and "overlong" in config.reward:
+            what = "a reward has the name under which its penalty is logged"
+            found.append(Problem("method.overlong_buffer", what, "set it to 0, or give the reward another name"))
         if settings.sampling.max_tokens >= settings.max_length:
             drawn, room = settings.sampling.max_tokens, settings.max_length
             what = f"completions of {drawn} tokens leave no room for a prompt in {room}"
             found.append(Problem("method.sampling.max_tokens", what, "lower it, or raise method.max_length"))
-        if settings.sync_reference and settings.kl_coef == 0:
+        if settings.solve_rate.least >= settings.solve_rate.most:
+            what = f"no rate lies above {settings.solve_rate.least:g} and below {settings.solve_rate.most:g}"
+            found.append(Problem("method.solve_rate", what, "give a window, the least first"))
+        if settings.sync_reference and not self.needs_reference_model:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
         if settings.correction is not Correction.none and not settings.sampling.whole:
@@ -223,4 +272,23 @@ class OnlineMethod(LibraryMethod):
             fix = "set method.sampling.top_p=1, top_k=0 and min_p=0, or method.correction=none"
             found.append(Problem("method.correction", what, fix))
         found += training_problems(settings.sampling, "method.sampling.")
-        return found + reference_problems(settings.reference, settings.kl_coef > 0, settings.sync_reference > 0, config)
+        moves = settings.sync_reference > 0
+        return found + reference_problems(settings.reference, self.needs_reference_model, moves, config)
+
+    def _group_problems(self) -> Iterator[Problem]:
+        settings = self.config
+        size, together = settings.group_size, settings.batch_size * settings.minibatches
+        if size < self.smallest_group:
+            what = f"{settings.name} compares completions of one prompt with each other, and there is only one"
+            yield Problem("method.group_size", what, "set 2 or more (4 is usual)")
+        if size > 0 and together % size:
+            what = f"{together} completions (batch_size · minibatches) are no whole groups of {size}"
+            fitting = -(-together // size) * size
+            fix = f"set method.batch_size={fitting} with method.minibatches=1, or another method.group_size"
+            yield Problem("method.batch_size", what, fix)
+        elif size > 0 and self.whole_groups and settings.batch_size % size:
+            what = f"a step of {settings.batch_size} completions would split groups of {size}"
+            yield Problem("method.batch_size", what, f"set a multiple of {size}")
+        if settings.dynamic_sampling and self.smallest_group < 2:
+            what = f"{settings.name} learns from completions whose group earned all the same, too"
+            yield Problem("method.dynamic_sampling", what, "set it to 0, or take grpo, rloo or online_dpo")

@@ -7,6 +7,7 @@ The terms, with P all weights, T the trained ones (P, or the adapters'), b bytes
     gradients      T·b             adapters are trained in float32
     optimizer      2·T·b           AdamW's two moments, in the weights' type
     reference      P·b             a second frozen model; none under LoRA (the adapters are switched off)
+                 + F·b             a third one of F weights, a teacher
     activations    tokens · layers · (9·hidden·e + 4·intermediate·f)
                                    what a Llama block keeps for its backward pass; e, f bytes per number
     logits         logit tokens · vocabulary · 8      float32 logits and their gradient
@@ -63,6 +64,7 @@ def estimate(
     quantize: Quantize = Quantize.none,
     gradient_checkpointing: bool = False,
     reference: bool = False,
+    teacher: int = 0,
     logit_tokens: int | None = None,
     facts: Facts | None = None,
 ) -> Memory:
@@ -71,7 +73,8 @@ def estimate(
     `parameters` is P; `trainable` the number of adapter weights (`lora.parameter_count`), None when all
     weights are trained, 0 for evaluation alone; `tokens` the padded tokens of one micro-batch;
     `logit_tokens` those whose logits exist at once (None: all of them); `reference` whether a second
-    model is kept. Without `facts` the shape is guessed from P: 64 numbers of width a layer.
+    model is kept, `teacher` the weights of another one. Without `facts` the shape is guessed from P: 64 numbers of
+    width a layer.
     """
     full = trainable is None
     trained = parameters if trainable is None else trainable
@@ -91,7 +94,7 @@ def estimate(
         weights=round(parameters * weight + casts),
         gradients=round(trained * trained_weight),
         optimizer=round(2 * trained * trained_weight),
-        reference=round(parameters * weight) if reference and full else 0,
+        reference=round((parameters * (reference and full) + teacher) * weight),
         activations=round(activations),
         logits=(tokens if logit_tokens is None else logit_tokens) * vocabulary * 8,
     )

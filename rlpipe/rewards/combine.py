@@ -12,6 +12,7 @@ from rlpipe.core.errors import DataError, PluginError, RlpipeError, Stopped, Tra
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, Score
 from rlpipe.rewards.base import Case, Reward, RewardContext
+from rlpipe.rewards.judge.pairwise import Choice, Pair, compare
 
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
@@ -80,6 +81,21 @@ class Rewards:
             if scored[number]:
                 self._fill(rollout, {name: cast("Score", scores[number]) for name, scores in found.items()})
         return scored
+
+    def compare(self, rollouts: Sequence[Rollout]) -> None:
+        """Fill in which of each two neighbours the only reward prefers, asked in both orders.
+
+        The better one earns 1 and the other 0; where the orders disagree, or an answer is missing, each earns a half.
+        Raises PluginError for an error of the reward's.
+        """
+        [(name, judge)] = self.rewards.items()
+        both = list(zip(rollouts[::2], rollouts[1::2], strict=True))
+        with plugins.blame("reward", judge.config.name):
+            verdicts = compare(judge, [Pair(one.prompt, one.text, other.text) for one, other in both])
+        for pair, verdict in zip(both, verdicts, strict=True):
+            for rollout, won in zip(pair, (Choice.first, Choice.second), strict=True):
+                value = 0.5 if verdict.winner is Choice.tie else float(verdict.winner is won)
+                self._fill(rollout, {name: Score(value, parsed=verdict.readable)})
 
     def _fill(self, rollout: Rollout, scores: dict[str, Score]) -> None:
         rollout.scores = scores
@@ -182,12 +198,6 @@ def summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
             given = [score.parts[part] for score in scores if part in score.parts]
             numbers[f"reward/{name}/{part}"] = _mean(given)
     return numbers
-
-
-def without_signal(groups: Sequence[Sequence[Rollout]]) -> float:
-    """Return the share of groups whose rollouts all earned the same: a group baseline learns nothing from those."""
-    constant = [len({one.reward for one in group}) <= 1 for group in groups]
-    return sum(constant) / len(constant) if constant else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

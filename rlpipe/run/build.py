@@ -110,6 +110,8 @@ def trainer(
     """
     from transformers import set_seed
 
+    from rlpipe.training.freezing import freeze
+
     method: Method = resolved.method
     set_seed(resolved.config.seed)
     module = trainer_module(method)
@@ -117,7 +119,10 @@ def trainer(
         return None
     with plugins.blame("method", method.config.name), record.made_once("data"):
         built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks)))
+        thawing = freeze(built, method.config)
         found = module.audit(built, loaded, method)
+        if thawing is not None:
+            found.thawing, found.errors = thawing.lines(), [*found.errors, *thawing.problems(method.config.freeze)]
     record.write("audit.json", found.to_dict())
     show(found)
     if is_part():  # what is wrong is said in any case

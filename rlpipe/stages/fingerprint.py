@@ -18,7 +18,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import identity
-from rlpipe.stages.lineage import other_parents, start_parent
+from rlpipe.stages.lineage import FROZEN, other_parents, start_parent
 
 RECORDED = {"model": "model", "data": "data_files"}
 """Under which key of the manifest the hashes of a product's files stand."""
@@ -117,9 +117,9 @@ def _model(resolved: Resolved) -> str:
 
 
 def models(config: RunConfig) -> dict[str, str]:
-    """Name the models that rewards and the reference take from a folder, the hub or an endpoint, by dotted key."""
+    """Name the models that rewards, reference and teacher take from a folder, the hub or an endpoint, by dotted key."""
     nodes: dict[str, Any] = {f"reward.{name}": node for name, node in config.reward.items()}
-    nodes["method.reference"] = getattr(config.method, "reference", None)
+    nodes |= {f"method.{role}": getattr(config.method, role, None) for role in FROZEN}
     named = {}
     for path, node in nodes.items():
         model, revision = getattr(node, "model", None), getattr(node, "revision", None)

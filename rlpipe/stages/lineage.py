@@ -28,6 +28,7 @@ INHERITED: dict[str, tuple[str, ...]] = {
     "model.stage": (),
     "dataset.stage": ("model", "after"),
     "method.reference.stage": ("model", "dataset", "seed"),
+    "method.teacher.stage": ("model", "dataset", "seed"),
 }
 """What a run takes over from the one that asks for it, by the key that names it. Store, hardware, checkpoints and
 display are always those of the run that asks. `after` takes over `tool` too where the run before can learn its calls:
@@ -35,6 +36,9 @@ where its method takes tools and its dataset holds worked answers."""
 
 ALWAYS = ("store", "hardware", "checkpoint", "log")
 """What every run takes over from the one that asks for it."""
+
+FROZEN = ("reference", "teacher")
+"""The fields of a method that may name a frozen model, or the run that makes it."""
 
 JUDGING = ("model", "dataset")
 """What runs named by rewards and evaluations take over. Not the seed: arms that differ in nothing but their seed are
@@ -47,11 +51,10 @@ def parent_overrides(config: RunConfig) -> dict[str, list[str]]:
     The one whose model it starts from comes first.
     """
     start = "after" if config.after else "model.stage"
-    reference = getattr(config.method, "reference", None)
     fields = {
         start: config.after or config.model.stage,
         "dataset.stage": config.dataset.stage if config.dataset.source in ("hub", "sample") else [],
-        "method.reference.stage": reference.stage if reference is not None else [],
+        **{f"method.{role}.stage": getattr(getattr(config.method, role, None), "stage", []) for role in FROZEN},
     }
     for kind in ("reward", "evaluation"):
         for name, node in getattr(config, kind).items():

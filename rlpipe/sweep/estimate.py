@@ -126,7 +126,8 @@ def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: 
 def _step(subject: Subject, found: Lengths, device: str, speed: float) -> float:
     """Return the seconds of one optimiser step."""
     method, parameters = subject.config.method, subject.parameters or 0
-    reference = 2 if getattr(subject.method, "needs_reference_model", False) else 0
+    reference = 2.0 if getattr(subject.method, "needs_reference_model", False) else 0.0
+    reference += 2 * capacity.teacher_parameters(subject) / max(1, parameters)
     if not isinstance(method, OnlineConfig | TrlConfig):
         return parameters * (6 + reference) * method.batch_size * found.whole / speed
     written = FILLED * method.sampling.max_tokens

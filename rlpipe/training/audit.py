@@ -25,6 +25,8 @@ class Audit:
 
     shown: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
     """Sequences token by token: `title`, an untrained `prefix` as text, and `tokens` (text, trained, stop)."""
+    thawing: list[str] = field(default_factory=list, kw_only=True)
+    """How many weights train from which step; empty where all do from the start."""
     errors: list[Problem] = field(default_factory=list, kw_only=True)
     """What is surely wrong, and stops the run."""
     warnings: list[Problem] = field(default_factory=list, kw_only=True)
@@ -35,7 +37,7 @@ class Audit:
 
     def summary(self) -> str:
         """Say the numbers, and what is wrong."""
-        return "\n".join([*self.lines(), *(str(problem) for problem in (*self.errors, *self.warnings))])
+        return "\n".join([*self.lines(), *self.thawing, *(str(problem) for problem in (*self.errors, *self.warnings))])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for the record."""

@@ -65,7 +65,7 @@ MISTAKES = [
     ("method.lerning_rate=1", "method.lerning_rate=1", ["did you mean method.learning_rate?", "batch_size"]),
     ("+method.foo=1", "method.foo", ["no field takes this key"]),
     ("method.batch_size=abc", "method.batch_size=abc", ["could not be converted", "takes int", "Examples per"]),
-    ("method", "method", ["lacks '='", "method=OPTION", "dapo, dpo, dr_grpo"]),
+    ("method", "method", ["lacks '='", "method=OPTION", "dapo, distill, dpo, dr_grpo"]),
     ("dpo", "dpo", ["did you mean method=dpo or after=dpo?"]),
     ("foo", "foo", ["write name=value"]),
     ("seed=[1", "seed=[1", ["cannot be read"]),

@@ -26,6 +26,23 @@ def test_leave_one_out_by_hand():
     assert leave_one_out(tensor([1.0, 2, 6, 5, 5, 5]), 3).tolist() == [-3, -1.5, 4.5, 0, 0, 0]
 
 
+def test_best_and_worst_by_hand():
+    from rlpipe.methods.advantages import best_and_worst
+
+    assert best_and_worst(tensor([1.0, 3, 3, 2, 2, 2, 0, -1, 5]), 3).tolist() == [-1, 1, 0, 0, 0, 0, 0, -1, 1]
+
+
+def test_each_reward_is_normalised_by_itself():
+    """Rewards of 0 and 1 and of 0 and 100 count alike, where their sum would be all but the second."""
+    from rlpipe.methods.advantages import each_normalised
+
+    scores = tensor([[1.0, 0], [0, 0], [1, 100], [0, 100]])
+    far = (3 / 2) ** 0.5
+    assert each_normalised(scores, tensor([1.0, 1]), 4).tolist() == pytest.approx([0, -far, far, 0], abs=1e-3)
+    near = (3 / 4) ** 0.5
+    assert each_normalised(scores, tensor([1.0, 0]), 4).tolist() == pytest.approx([near, -near] * 2, abs=1e-3)
+
+
 @given(groups(4))
 @settings(max_examples=50)
 def test_leave_one_out_is_the_centred_reward_stretched(rewards):

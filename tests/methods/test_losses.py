@@ -106,3 +106,60 @@ def test_policy_gradient_by_hand():
     logps = tensor([-1.0, -2.0], requires_grad=True)
     policy_gradient(logps, logps.detach(), tensor([3.0, -1.0]), tensor([0.5, 0.5])).value.backward()
     assert logps.grad.tolist() == pytest.approx([-1.5, 0.5])
+
+
+def test_a_sequences_ratio_by_hand():
+    """One completion of ratios 8 and 0.5, whose geometric mean is 2, with a tool's token between; one of ratio 3."""
+    from rlpipe.methods.losses import sequence_ratios
+
+    logps, weights = tensor([math.log(8), 5.0, math.log(0.5), math.log(3)]), tensor([0.5, 0, 0.5, 0.5])
+    found = sequence_ratios(logps, tensor([0.0] * 4), weights, tensor([0, 0, 0, 1]).long())
+    assert found.tolist() == pytest.approx([2, 2, 2, 3])
+
+
+def test_clipped_weights_by_hand():
+    """Ratios 2, 0.5 and 6 with weights of at most 5: no token loses its gradient."""
+    from rlpipe.methods.losses import clipped_weights
+
+    logps = tensor([math.log(2), math.log(0.5), math.log(6)], requires_grad=True)
+    loss = clipped_weights(logps, logps.exp(), tensor([1.0, -1, 1]), tensor([1.0, 1, 1]), 1.0, 4.0)
+    loss.value.backward()
+    assert logps.grad.tolist() == pytest.approx([-2, 0.5, -5])
+    assert loss.clipped.tolist() == [0, 0, 1]
+
+
+def test_preference_by_hand():
+    """Groups of three: of the first the second is chosen and the third rejected; the second group has no pair."""
+    from rlpipe.methods.losses import preference
+
+    logps = tensor([-1.0, -1.0, -2.0, -4.0, -3.0, -3.0, -3.0], requires_grad=True)
+    choices = tensor([0.0, 1, 1, -1, 0, 0, 0])
+    weights, rollout = tensor([1 / 6] * 7), tensor([0, 1, 1, 2, 3, 4, 5]).long()
+    loss = preference(logps, tensor([-1.5] * 7), choices, weights, rollout, 3, 0.5)
+    margin = (-1.0 - 2.0 + 3.0) - (-4.0 + 1.5)
+    assert float(loss.value.detach()) == pytest.approx(math.log1p(math.exp(-0.5 * margin)) / 2)
+    loss.value.backward()
+    slope = 0.5 / (1 + math.exp(0.5 * margin)) / 2
+    assert logps.grad.tolist() == pytest.approx([0, -slope, -slope, slope, 0, 0, 0])
+    squared = preference(logps, tensor([-1.5] * 7), choices, weights, rollout, 3, 0.5, ipo=True)
+    assert float(squared.value.detach()) == pytest.approx((margin - 1) ** 2 / 2)
+
+
+@pytest.mark.slow
+def test_distillation_has_the_gradient_of_the_whole_reverse_kl():
+    """Every token of the vocabulary once, counted by its probability, against TRL's loss over all of it."""
+    import torch
+    from trl.experimental.gkd import GKDTrainer
+
+    from rlpipe.methods.batch import Tokens
+    from rlpipe.methods.distill import Distill, DistillConfig
+
+    student = tensor([0.3, -0.2, 1.0, 0.1], requires_grad=True)
+    teacher = tensor([0.0, 0.5, -0.5, 1.0])
+    whole = GKDTrainer.generalized_jsd_loss(student[None, None], teacher[None, None], beta=1)
+    exact = torch.autograd.grad(whole, student)[0]
+    logps = student.log_softmax(-1)
+    old = logps.detach()
+    tokens = Tokens(logps, old, teacher.log_softmax(-1) - old, old.exp(), torch.arange(4))
+    found = torch.autograd.grad(Distill(DistillConfig(name="distill")).policy_loss(tokens).value, student)[0]
+    assert found.tolist() == pytest.approx(exact.tolist(), abs=1e-12)

@@ -12,9 +12,15 @@ import pytest
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
 from rlpipe.config.schema import RunConfig
+from rlpipe.core.errors import Problem
 from rlpipe.datasets import forms
+from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.engines.rollout import SamplingConfig
+from rlpipe.methods.grpo import Normalise, Ratio, Surrogate
+from rlpipe.methods.online import Aggregate, Correction, KLIn
+from rlpipe.methods.online_dpo import PairsBy
 from rlpipe.training.base import generator_module, trainer_module
+from tests.composed import compose
 
 METHODS = plugins.BUILT_IN["method"]
 TAKES = {
@@ -28,12 +34,14 @@ TAKES = {
     "grpo": (forms.Prompt,),
     "reinforce": (forms.Prompt,),
     "ppo": (forms.Prompt,),
+    "online_dpo": (forms.Prompt,),
+    "distill": (forms.Prompt,),
     "trl_rloo": (forms.Prompt,),
     "trl_grpo": (forms.Prompt,),
     "ai_feedback": (forms.Prompt,),
     "none": (),
 }
-ONLINE = ("rloo", "grpo", "reinforce", "ppo")
+ONLINE = ("rloo", "grpo", "reinforce", "ppo", "online_dpo", "distill")
 
 
 def plugin(name: str, **settings):
@@ -43,6 +51,8 @@ def plugin(name: str, **settings):
 
 
 def problems(name: str, lora_rank: int = 0, **settings) -> list[str]:
+    if name == "distill":
+        settings = {"teacher": ReferenceConfig(model="teacher"), **settings}
     method = plugin(name, **settings)
     model = ModelConfig(name="pretrained", lora=LoraConfig(rank=lora_rank))
     config = RunConfig(model, DatasetConfig(name="files"), method.config, tracker=TrackerConfig(name="none"))
@@ -64,7 +74,7 @@ def test_methods_say_what_they_take(name):
     method = plugin(name)
     assert method.takes == TAKES[name]
     assert method.head is (Head.reward if name == "reward_model" else Head.causal_lm)
-    assert method.takes_reward is (forms.Prompt in method.takes)
+    assert method.takes_reward is (forms.Prompt in method.takes and name != "distill")
     assert method.takes_tool is (name in ONLINE or name == "sft")
 
 
@@ -135,7 +145,58 @@ def test_estimators_that_compare_completions_need_two():
     ],
 )
 def test_online_settings_that_do_not_fit_together(name, settings, where):
+    always_held = name == "online_dpo" and "sync_reference" in settings
+    assert problems(name, **settings) == ([] if always_held else [where])
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "where"),
+    [
+        ("reinforce", {"dynamic_sampling": 1}, "method.dynamic_sampling"),
+        ("ppo", {"dynamic_sampling": 1}, "method.dynamic_sampling"),
+        ("grpo", {"normalise": Normalise.each, "kl_in": KLIn.reward}, "method.kl_in"),
+        ("grpo", {"ratio": Ratio.sequence, "lengths": Aggregate.token}, "method.ratio"),
+        ("online_dpo", {"batch_size": 2, "group_size": 4, "minibatches": 2}, "method.batch_size"),
+        ("online_dpo", {"correction": Correction.mask}, "method.correction"),
+        ("online_dpo", {"pairs": PairsBy.comparison, "group_size": 4}, "method.group_size"),
+        ("distill", {"teacher": ReferenceConfig()}, "method.teacher"),
+        ("distill", {"teacher": ReferenceConfig(model="teacher", stage=["method=sft"])}, "method.teacher"),
+        ("distill", {"overlong_buffer": 0.2}, "method.overlong_buffer"),
+    ],
+)
+def test_settings_of_the_family_that_do_not_fit_together(name, settings, where):
     assert problems(name, **settings) == [where]
+
+
+def asking(name: str, *rewards: str, **settings) -> list[Problem]:
+    """Return what a method says of a run with these rewards."""
+    method, model = plugin(name, **settings), ModelConfig(name="pretrained")
+    chosen = {one: plugins.load("reward", one).Config(name=one) for one in rewards}
+    tracker = TrackerConfig(name="none")
+    return method.problems(RunConfig(model, DatasetConfig(name="files"), method.config, reward=chosen, tracker=tracker))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "where"), [(("length",), "reward.length"), (("judge", "length"), "reward"), (("judge",), None)]
+)
+def test_a_comparison_asks_one_judge(rewards, where):
+    found = asking("online_dpo", *rewards, pairs=PairsBy.comparison)
+    assert [one.where for one in found] == ([where] if where else [])
+
+
+def test_normalising_each_of_one_reward_is_worth_a_word():
+    [problem] = asking("grpo", "length", normalise=Normalise.each)
+    assert (problem.where, problem.fatal) == ("method.normalise", False)
+    assert asking("grpo", "length", "format", normalise=Normalise.each) == []
+
+
+@pytest.mark.slow
+def test_options_of_grpo_are_what_their_papers_say():
+    cispo, gspo, dapo = (compose(f"method={name}", "reward=length").method for name in ("cispo", "gspo", "dapo"))
+    assert (cispo.surrogate, cispo.clip, cispo.clip_high, cispo.kl_coef) == (Surrogate.cispo, 1, 4, 0)
+    assert (gspo.ratio, gspo.clip, gspo.clip_high, gspo.kl_coef) == (Ratio.sequence, 3e-4, 4e-4, 0)
+    assert (dapo.lengths, dapo.clip_high, dapo.overlong_buffer) == (Aggregate.token, 0.28, 0.2)
+    assert dapo.dynamic_sampling > 0
 
 
 def test_groups_may_be_split_among_minibatches():

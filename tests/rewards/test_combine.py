@@ -13,7 +13,7 @@ from rlpipe.core.errors import DataError, ModelError, PluginError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Score
 from rlpipe.rewards.base import Case, Reward
-from rlpipe.rewards.combine import Rewards, summary, without_signal
+from rlpipe.rewards.combine import Rewards, summary
 from tests.composed import compose
 
 
@@ -136,17 +136,6 @@ def test_columns_that_rewards_read_must_be_there():
     rewards.check_columns([Prompt("train/0", [], {"nums": [1], "target": 1})])
     with pytest.raises(DataError, match="row train/1: lacks the column 'target' that reward countdown reads"):
         rewards.check_columns([Prompt("train/1", [], {"nums": [1]})])
-
-
-def test_groups_in_which_all_earned_the_same_bring_no_signal(finished):
-    def group(*rewards):
-        made = [finished("") for _ in rewards]
-        for one, value in zip(made, rewards, strict=True):
-            one.reward = value
-        return made
-
-    assert without_signal([group(1.0, 1.0), group(0.1, 1.0), group(0.0, 0.0), group(0.5)]) == 0.75
-    assert without_signal([]) == 0.0
 
 
 def test_all_rewards_together_have_weight_1_unless_it_is_given():

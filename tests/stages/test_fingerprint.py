@@ -33,7 +33,8 @@ CHANGES = {
         beta loss label_smoothing reference_free precompute_reference sync_reference sync_weight desirable_weight
         undesirable_weight gamma_ratio margin center_rewards_coefficient
         group_size sampling.temperature sampling.top_p sampling.top_k sampling.min_p sampling.max_tokens sampling.stop
-        correction correction_level correction_cap
+        correction correction_level correction_cap entropy_coef overlong_buffer dynamic_sampling
+        solve_rate.least solve_rate.most solve_rate.newest solve_rate.retry normalise surrogate pairs freeze layer_decay
         epochs_per_batch minibatches kl_coef kl_in kl_estimator clip clip_high gamma lam whiten value value_coef
         value_clip value_rate scale scale_rewards lengths loss_type
         samples mode cut ratio weight""",
@@ -49,7 +50,8 @@ CHANGES_NOT = {
     "run": "evaluation tracker after until run_dir store objective hardware checkpoint log watch engine",
     "model": "source revision stage dataset_source learning_rate_scale parameters context",
     "dataset": "source stage test_limit",
-    "method": "reference.model reference.revision reference.stage samples_every chunk",
+    "method": """reference.model reference.revision reference.stage teacher.model teacher.revision
+        teacher.stage samples_every chunk""",
     "reward": "model revision stage batch_tokens budget cache concurrency key_env on_failure retries timeout",
     "tool": "",
     "environment": "",
@@ -57,7 +59,9 @@ CHANGES_NOT = {
 """Those that do not, or that count by content: rows by their hash, models by their files' or their stage's."""
 
 UNUSED = {
-    "ai_feedback": "learning_rate epochs max_steps batch_size schedule warmup weight_decay max_grad_norm extra",
+    "ai_feedback": """
+        learning_rate epochs max_steps batch_size schedule warmup weight_decay max_grad_norm freeze layer_decay
+        extra""",
 }
 """Further fields that change nothing, of methods that train nothing."""
 

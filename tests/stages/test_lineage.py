@@ -28,6 +28,18 @@ def test_the_start_inherits_model_dataset_and_seed():
     assert run.model.name == "blank"
 
 
+def test_a_teacher_belongs_to_the_policy_and_counts_by_its_fingerprint():
+    own = (*OWN, "method=distill")
+    config, other = (
+        compose(*own, f"method.teacher.stage=[method=sft,dataset=warmstart,method.max_steps={steps}]")
+        for steps in (1, 2)
+    )
+    teacher = parent_config(config, "method.teacher.stage")
+    assert (teacher.seed, teacher.model.layers, teacher.method.max_steps) == (3, 1, 1)
+    assert list(other_parents(config)) == ["method.teacher.stage"]
+    assert describe(config).fingerprint != describe(other).fingerprint
+
+
 def test_a_reference_belongs_to_the_policy_and_rows_do_not():
     config = compose(
         *OWN,

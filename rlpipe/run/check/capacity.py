@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -13,10 +14,13 @@ from typing import Any
 from rlpipe.config.kinds import Quantize
 from rlpipe.config.schema import Device
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, Problem
+from rlpipe.core.errors import ConfigError, ModelError, Problem
 from rlpipe.datasets.forms import Preference
 from rlpipe.engines.base import SeparateEngine
+from rlpipe.hub.facts import local_facts
+from rlpipe.methods.freezing import freeze_problems
 from rlpipe.methods.library import LibraryMethod
+from rlpipe.methods.online import OnlineMethod
 from rlpipe.models.lora import parameter_count, target_error, targeted
 from rlpipe.models.memory import Memory, estimate
 from rlpipe.run.check.subject import Subject
@@ -58,6 +62,18 @@ def context(subject: Subject) -> Iterator[Problem]:
     if known is not None and method.max_length > known:
         what = f"{method.max_length} tokens are more than the {known} that the model takes"
         yield Problem("method.max_length", what, f"set method.max_length={known}")
+
+
+def freezing(subject: Subject) -> Iterator[Problem]:
+    """What trains from which step can be read, fits the model, and is done by a trainer that can do it."""
+    config, method = subject.config.method, subject.method
+    if not config.freeze or method is None or not subject.trains:
+        return
+    layers = subject.facts.layers if subject.facts is not None else None
+    yield from freeze_problems(config.freeze, config.max_steps, layers)
+    if distributed.world_size() > 1 and not isinstance(method, OnlineMethod):
+        what = f"{config.name}'s processes exchange the gradients of weights that are fixed when training begins"
+        yield Problem("method.freeze", what, "run it in one process, or leave it out")
 
 
 def quantization(subject: Subject) -> Iterator[Problem]:
@@ -157,8 +173,19 @@ def needed(subject: Subject) -> Memory | None:
         quantize=model.quantize,
         gradient_checkpointing=model.gradient_checkpointing,
         reference=bool(getattr(subject.method, "needs_reference_model", False)),
+        teacher=teacher_parameters(subject),
         facts=subject.facts,
     )
+
+
+def teacher_parameters(subject: Subject) -> int:
+    """Return the number of a teacher's weights: as many as the policy's where it is not known, 0 for no teacher."""
+    teacher, facts = getattr(subject.config.method, "teacher", None), None
+    if teacher is None:
+        return 0
+    with contextlib.suppress(ModelError):  # `models.frozen` says why
+        facts = local_facts(teacher.model) if teacher.model is not None else None
+    return (facts.parameters if facts is not None else subject.parameters) or 0
 
 
 def _micro_batch(method: Any, pairs: bool) -> tuple[int, str]:

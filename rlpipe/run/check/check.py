@@ -70,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     models.attention,
     capacity.adapters,
     capacity.context,
+    capacity.freezing,
     capacity.batches,
     capacity.quantization,
     capacity.device,

@@ -41,7 +41,7 @@ def reward(subject: Subject) -> Iterator[Problem]:
     users = [name for name, cls in classes("method").items() if cls.takes_reward]  # type: ignore[attr-defined]
     if config.reward and not method.takes_reward and not _served(subject, "takes_reward"):
         fix = f"drop reward=…, or choose a method that learns from one ({_listed(users)})"
-        yield Problem("reward", f"{config.method.name} learns from the dataset alone and would ignore it", fix)
+        yield Problem("reward", f"{config.method.name} learns from no reward and would ignore it", fix)
     if method.takes_reward and not config.reward:
         known = _listed(list(plugins.table()["reward"]))
         yield Problem("reward", f"{config.method.name} needs to know what completions earn", f"give reward=… ({known})")

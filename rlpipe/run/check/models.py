@@ -16,6 +16,7 @@ from rlpipe.hub.inspection import Wanted
 from rlpipe.models.chat_template import CHATML, template_error
 from rlpipe.run.check import capacity
 from rlpipe.run.check.subject import Subject
+from rlpipe.stages.lineage import FROZEN
 
 ATTENTION = {
     "sdpa": (),
@@ -48,7 +49,7 @@ def policy(subject: Subject) -> Iterator[Problem]:
 
 
 def frozen(subject: Subject) -> Iterator[Problem]:
-    """The models of rewards, evaluations and the reference are there, whole, and of the right kind."""
+    """The models of rewards, evaluations, reference and teacher are there, whole, and of the right kind."""
     for path, (node, head) in _named_models(subject).items():
         model = getattr(node, "model", None) if hasattr(node, "stage") else None
         if isinstance(model, str):
@@ -57,16 +58,17 @@ def frozen(subject: Subject) -> Iterator[Problem]:
 
 
 def reference(subject: Subject) -> Iterator[Problem]:
-    """A reference has the policy's own vocabulary, where both are folders."""
-    chosen = getattr(subject.config.method, "reference", None)
-    model, policy = getattr(chosen, "model", None), subject.config.model.source
-    if model is None or policy is None or subject.config.after or subject.config.model.stage:
+    """A reference and a teacher have the policy's own vocabulary, where both are folders."""
+    policy = subject.config.model.source
+    if policy is None or subject.config.after or subject.config.model.stage:
         return
-    words = [_words(source) for source in (model, policy)]
-    if None not in words and words[0] != words[1]:
-        differing = len(dict(words[0] or {}).items() ^ dict(words[1] or {}).items())
-        what = f"{model} has another vocabulary than the policy ({differing} entries differ)"
-        yield Problem("method.reference.model", what, "name a reference with the policy's own tokenizer")
+    for role in FROZEN:
+        model = getattr(getattr(subject.config.method, role, None), "model", None)
+        words = [_words(source) for source in (model, policy)] if model is not None else [None]
+        if None not in words and words[0] != words[1]:
+            differing = len(dict(words[0] or {}).items() ^ dict(words[1] or {}).items())
+            what = f"{model} has another vocabulary than the policy ({differing} entries differ)"
+            yield Problem(f"method.{role}.model", what, f"name a {role} with the policy's own tokenizer")
 
 
 def template(subject: Subject) -> Iterator[Problem]:
@@ -138,7 +140,7 @@ def _named_models(subject: Subject) -> dict[str, tuple[Any, Head | None]]:
         f"evaluation.{name}": (one.config, getattr(one, "model_head", None))
         for name, one in subject.evaluations.items()
     }
-    return {**nodes, "method.reference": (getattr(config.method, "reference", None), Head.causal_lm)}
+    return nodes | {f"method.{role}": (getattr(config.method, role, None), Head.causal_lm) for role in FROZEN}
 
 
 def _folder(source: str | None) -> Path | None:

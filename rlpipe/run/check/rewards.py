@@ -39,7 +39,11 @@ def columns(subject: Subject) -> Iterator[Problem]:
 
 
 def curriculum(subject: Subject) -> Iterator[Problem]:
-    """The dataset's prompts have the column that a curriculum sorts by."""
+    """The dataset's prompts have the column that a curriculum sorts by, and a reward knows what is solved."""
+    rates = getattr(subject.config.method, "solve_rate", None)
+    if rates is not None and rates.active and not any(one.verifies for one in subject.rewards.values()):
+        fix = "add a reward that verifies (countdown, gsm8k, math), or leave method.solve_rate out"
+        yield Problem("method.solve_rate", "no reward says which completions are right", fix)
     column = getattr(subject.config.method, "curriculum", None)
     if column is None or subject.dataset is None:
         return

@@ -114,7 +114,7 @@ def training_arguments(method: LibraryMethod, config: RunConfig, run_dir: Path, 
 
     Raises ConfigError for settings that do not fit together and for what the library refuses in `method.extra`.
     """
-    problems = method.problems(config) + extra_problems(method)
+    problems = [one for one in method.problems(config) if one.fatal] + extra_problems(method)
     if problems:
         raise ConfigError(problems)
     library = method.library_config()

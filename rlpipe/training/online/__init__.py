@@ -2,7 +2,9 @@
 
 - `build`: from the parts of a run to its trainer
 - `prompt_batches`: which prompts come when
-- `collect`: one batch of rollouts, scored, with reference log-probabilities, values and advantages
+- `drawing`: completions drawn and scored, and drawn again until they differ
+- `solve_rates`: how often each prompt is solved, and which are left out for that
+- `collect`: one batch of rollouts with reference log-probabilities, values and advantages
 - `packing`: rollouts as rows of tokens; the prompt shared by its completions goes through once
 - `forward`, `logprobs`: log-probabilities of completion tokens, and nothing that a loss does not need
 - `reference`: the model that the policy is held close to

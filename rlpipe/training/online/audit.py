@@ -61,7 +61,7 @@ def audit(trainer: OnlineTrainer, loaded: Loaded, method: OnlineMethod) -> Onlin
     sampler = collector.sampler
     groups = sampler.sample(collector.prompts.kept[:PROMPTS], COMPLETIONS, collector.prompts.seed)
     rollouts = [rollout for group in groups for rollout in group]
-    collector.rewards.score(rollouts)
+    collector.drawing.score(rollouts)
     stops = end_tokens(loaded)
     written = [bit for rollout in rollouts for bit in rollout.written]
     found = OnlineAudit(

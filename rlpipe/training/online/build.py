@@ -50,8 +50,9 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     if method.needs_reference_model:
         named = load_reference(config, loaded, parts.run_dir)
         reference = Reference(loaded.model, moves=settings.sync_reference > 0, named=named)
+    teacher = load_reference(config, loaded, parts.run_dir, "teacher") if method.has_teacher else None
     values = Values(loaded.model, separate=method.value_model) if method.has_values else None
-    collector = Collector(method, sampler, rewards, prompts, reference, values)
+    collector = Collector(method, sampler, rewards, prompts, reference, values, teacher)
     arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * prompts.batches) * settings.steps_per_batch
     return OnlineTrainer(loaded, arguments, collector, parts)
 

@@ -1,7 +1,7 @@
-"""One batch of rollouts: sampled, scored, and given all that is computed once for it.
+"""One batch of rollouts: drawn (`drawing`), and given all that is computed once for it.
 
-Importing this module imports torch. Each process works on its own prompts and completions; at the end all
-of them hold the whole batch.
+Importing this module imports torch. Each process works on its own completions; at the end all of them hold the whole
+batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from rlpipe.methods import correction
 from rlpipe.methods.batch import Batch
 from rlpipe.methods.losses import kl_estimate
 from rlpipe.methods.online import Correction, KLIn, OnlineMethod
-from rlpipe.rewards.combine import summary, without_signal
+from rlpipe.rewards.combine import summary
+from rlpipe.training.online.drawing import Drawing
 from rlpipe.training.online.forward import sequence_logps
 from rlpipe.training.online.processes import share, summed
 from rlpipe.training.online.shared_prefix import costs, supports_shared_prefix
@@ -48,10 +49,12 @@ class Collector:
         prompts: PromptBatches,
         reference: Reference | None,
         values: Values | None,
+        teacher: nn.Module | None = None,
     ):
         self.method, self.sampler, self.rewards, self.prompts = method, sampler, rewards, prompts
-        self.reference, self.values = reference, values
+        self.reference, self.values, self.teacher = reference, values, teacher
         self.settings = method.config
+        self.drawing = Drawing(method, sampler, rewards, prompts)
 
     def collect(
         self, policy: nn.Module, number: int, autocast: Callable[[], AbstractContextManager] = nullcontext
@@ -60,19 +63,19 @@ class Collector:
 
         Raises PluginError where a reward breaks its contract; nothing is trained on its batch.
         """
-        started = time.perf_counter()
-        rollouts = self._sample(number)
-        sampled = time.perf_counter()
-        self.rewards.score(rollouts)
-        scored = time.perf_counter()
-        batch = Batch([one for part in distributed.gather(rollouts) for one in part], self.settings.group_size)
+        groups, numbers = self.drawing.groups(number)
+        drawn = time.perf_counter()
+        batch = Batch([rollout for group in groups for rollout in group], self.settings.group_size)
+        batch.score_weights = self.drawing.weights
         with autocast():
             self._score(batch, policy)
         self._correct(batch)
         kl = self._penalise(batch)
         batch.advantages = self.method.advantages(batch)
-        times = {"sampling": sampled - started, "reward": scored - sampled, "scoring": time.perf_counter() - scored}
-        return batch, self._numbers(batch, kl) | {f"seconds/{name}": value for name, value in times.items()}
+        numbers["seconds/scoring"] = time.perf_counter() - drawn
+        if numbers.get("groups_without_signal") == 1 and self.method.smallest_group > 1:
+            _log.warning("every group of a batch earned the same reward: the policy learnt nothing from it")
+        return batch, self._numbers(batch, kl) | numbers
 
     def notes(self, model: Any) -> list[str]:
         """Say how the training pass and the old log-probabilities come about, for the run's record."""
@@ -82,22 +85,23 @@ class Collector:
             return [rows]
         return [rows, "old log-probabilities come from a forward pass: those of drawing are not exactly the policy's"]
 
-    def _sample(self, number: int) -> list[Rollout]:
-        prompts = self.prompts.of(number)
-        mine = share([1] * len(prompts))
-        self.sampler.engine.policy_changed()
-        seed = self.prompts.seed * 1_000_003 + number
-        groups = self.sampler.sample([prompts[place] for place in mine], self.settings.group_size, seed)
-        return [rollout for group in groups for rollout in group]
+    def from_teacher(self, policy: nn.Module, rollouts: Sequence[Rollout]) -> list[float]:
+        """Return the mean log-ratio, in nats, of the policy's probability to the teacher's of each rollout's tokens."""
+        assert self.teacher is not None
+        both = zip(self._logps(policy, rollouts), self._logps(self.teacher, rollouts), strict=True)
+        return [float((mine - theirs).mean()) for mine, theirs in both]
 
     def _score(self, batch: Batch, policy: nn.Module) -> None:
         """Compute reference log-probabilities and values, and old log-probabilities where sampling's do not serve."""
         if not self.sampled_serve:
-            needed = self.settings.steps_per_batch > 1 or self._penalises or self._compares
+            several = self.settings.steps_per_batch > 1
+            needed = several or self._penalises or self._compares or self.teacher is not None
             batch.old = self._each(batch, lambda rollouts: self._logps(policy, rollouts)) if needed else None
         if self.reference is not None:
             with self.reference.model() as reference:
                 batch.reference = self._each(batch, lambda rollouts: self._logps(reference, rollouts))
+        if (teacher := self.teacher) is not None:
+            batch.teacher = self._each(batch, lambda rollouts: self._logps(teacher, rollouts))
         if self.values is not None:
             values, settings = self.values, self.settings
             batch.values = self._each(
@@ -126,7 +130,7 @@ class Collector:
 
     @property
     def _penalises(self) -> bool:
-        return self.reference is not None and self.settings.kl_in is KLIn.reward
+        return self.settings.kl_coef > 0 and self.settings.kl_in is KLIn.reward
 
     def _logps(self, model: nn.Module, rollouts: Sequence[Rollout]) -> list[Tensor]:
         settings = self.settings
@@ -158,15 +162,15 @@ class Collector:
         return float(estimate[batch.written].mean())
 
     def _numbers(self, batch: Batch, kl: float | None) -> dict[str, float]:
-        rollouts, written = batch.rollouts, batch.written
-        count, size = len(rollouts), batch.group_size
-        groups = [rollouts[start : start + size] for start in range(0, count, size)]
+        rollouts, written, count = batch.rollouts, batch.written, len(batch.rollouts)
         numbers = summary(rollouts) | {
             "reward_std": float(batch.rewards.std(unbiased=False)),
             "advantage_std": float(batch.advantages[written].std(unbiased=False)) if written.any() else 0.0,
             "completion_length": len(written) / count,
             "ended_by_length": sum(rollout.finish is Finish.length for rollout in rollouts) / count,
         }
+        if batch.teacher is not None and batch.old is not None:
+            numbers["kl_from_teacher"] = float((batch.old - batch.teacher)[written].mean())
         if kl is not None:
             numbers["kl_at_start"] = kl
         numbers |= {f"engine/{name}": number for name, number in self._engine(batch).items()}
@@ -183,10 +187,6 @@ class Collector:
         if batch.returns is not None and batch.values is not None:
             left = (batch.returns - batch.values)[written].var(unbiased=False)
             numbers["explained_variance"] = float(1 - left / batch.returns[written].var(unbiased=False).clamp(min=1e-8))
-        if size > 1:
-            numbers["groups_without_signal"] = without_signal(groups)
-            if numbers["groups_without_signal"] == 1 and self.method.smallest_group > 1:
-                _log.warning("every group of a batch earned the same reward: the policy learnt nothing from it")
         return numbers
 
     def _engine(self, batch: Batch) -> dict[str, float]:

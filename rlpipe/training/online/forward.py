@@ -35,7 +35,7 @@ class Scored:
     logps: Tensor
     """Natural-log probability of each token at the temperature [n], float32, differentiable."""
     entropies: Tensor
-    """Entropy in nats of the distribution that each token was drawn from [n], float32."""
+    """Entropy in nats of the distribution that each token was drawn from [n], float32, differentiable."""
     hidden: Tensor | None
     """The hidden state that each token was predicted from [n, H], differentiable; None unless asked for."""
     rollout: Tensor
@@ -53,7 +53,7 @@ def forward(
     """Score a micro-batch's completion tokens under the model, whose logits are divided by `temperature`.
 
     Takes plain, PEFT- and DDP-wrapped causal language models. Equal to one row per rollout up to rounding, gradients
-    too. Entropies carry none. Raises TrainingError for a temperature that divides by
+    too. Raises TrainingError for a temperature that divides by
     nothing, ModelError for a shared row that the model cannot take.
     """
     if temperature <= 0:

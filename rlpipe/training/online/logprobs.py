@@ -2,7 +2,7 @@
 
 With z = logits / temperature and p = softmax(z):
     log p(t) = z_t - logsumexp(z)                 gradient to z: onehot(t) - p
-    H        = logsumexp(z) - sum_v p_v z_v       watched only: without a gradient
+    H        = logsumexp(z) - sum_v p_v z_v       gradient to z_v: -p_v (log p_v + H)
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def token_logps(
     """Return the log-probabilities [n] and entropies [n], in nats and float32, of `targets` [n] under `head(states)`.
 
     `states` is [n, H], `head` gives logits [n, V], V is `vocabulary`. At most one float32 [n, V] is kept for the
-    backward pass; where n · V exceeds `KEPT`, none is, and the head runs again there. Entropies carry no
-    gradient.
+    backward pass; where n · V exceeds `KEPT`, none is, and the head runs again there.
     """
     size = max(SHORTEST_CHUNK, CHUNKS["cuda" if states.is_cuda else "cpu"] // vocabulary)
 
@@ -66,18 +65,22 @@ class _TokenLogps(torch.autograd.Function):
         mean = torch.linalg.vecdot(probabilities, scaled.clamp_(min=torch.finfo(torch.float32).min)) / total
         probabilities /= total[:, None]
         entropies = log_total - mean
-        ctx.save_for_backward(probabilities, targets)
+        ctx.save_for_backward(probabilities, targets, entropies)
         ctx.temperature, ctx.dtype = temperature, logits.dtype
-        ctx.mark_non_differentiable(entropies)
         ctx.set_materialize_grads(False)
         return chosen - log_total, entropies
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, logp_gradient: Tensor | None, _: None) -> tuple[Any, ...]:
-        probabilities, targets = ctx.saved_tensors
-        if logp_gradient is None:
+    def backward(ctx: Any, logp_gradient: Tensor | None, entropy_gradient: Tensor | None) -> tuple[Any, ...]:
+        probabilities, targets, entropies = ctx.saved_tensors
+        if logp_gradient is None and entropy_gradient is None:
             return None, None, None
+        if logp_gradient is None:
+            logp_gradient = torch.zeros_like(entropies)
         gradient = probabilities * -logp_gradient[:, None]
         gradient.scatter_add_(-1, targets[:, None], logp_gradient[:, None])
+        if entropy_gradient is not None:
+            rises = torch.xlogy(probabilities, probabilities).addcmul_(probabilities, entropies[:, None])
+            gradient -= rises.mul_(entropy_gradient[:, None])
         return gradient.div_(ctx.temperature).to(ctx.dtype), None, None

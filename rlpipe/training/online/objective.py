@@ -1,4 +1,4 @@
-"""The loss of one optimiser step, micro-batch by micro-batch: policy, KL and value terms.
+"""The loss of one optimiser step, micro-batch by micro-batch: policy, KL, entropy and value terms.
 
 Importing this module imports torch. Tokens are weighted for the whole step at once, so the parts of micro-batches
 and of processes only add up.
@@ -60,27 +60,30 @@ class Objective:
             advantages=part(self.advantages),
             weights=part(self.weights),
             rollout=scored.rollout,
+            reference=part(self.batch.reference),
         )
         policy = self.method.policy_loss(tokens)
-        kl_term, kl = self._kl(tokens, part(self.batch.reference), average)
+        kl_term, kl = self._kl(tokens, average)
         value_term = self._value(value, part(self.batch.values), part(self.batch.returns), average)
+        entropy, clipped = (average * scored.entropies).sum(), (average * policy.clipped).sum()
         loss = policy.value + kl_term
+        if self.settings.entropy_coef > 0:
+            loss = loss - self.settings.entropy_coef * entropy
         if value_term is not None:
             config: Any = self.settings
             loss = loss + config.value_coef * value_term
         nothing = loss.new_zeros(())
-        entropy, clipped = (average * scored.entropies).sum(), (average * policy.clipped).sum()
         parts = [loss, policy.value, nothing if value_term is None else value_term, kl, entropy, clipped]
         return loss, torch.stack([one.detach().float() for one in parts])
 
-    def _kl(self, tokens: Tokens, reference: Tensor | None, average: Tensor) -> tuple[Tensor, Tensor]:
+    def _kl(self, tokens: Tokens, average: Tensor) -> tuple[Tensor, Tensor]:
         """Return the KL's term of the loss, and its mean over the model's tokens."""
-        nothing = tokens.logps.new_zeros(())
+        nothing, reference = tokens.logps.new_zeros(()), tokens.reference
         if reference is None:
             return nothing, nothing
         estimator = self.settings.kl_estimator.value
         mean = (average * kl_estimate(tokens.logps.detach(), reference, estimator)).sum()
-        if self.settings.kl_in is not KLIn.loss:
+        if self.settings.kl_in is not KLIn.loss or self.settings.kl_coef == 0:
             return nothing, mean
         term = kl_loss(tokens.logps, tokens.old, reference, tokens.weights, estimator)
         return self.settings.kl_coef * term, mean

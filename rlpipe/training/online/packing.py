@@ -8,6 +8,7 @@ too; `Costs` decides how many completions share a row, and how rows are put toge
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,12 +70,27 @@ class _Row:
     length: int
 
 
-def micro_batches(rollouts: Sequence[Rollout], max_tokens: int, costs: Costs) -> list[MicroBatch]:
+@dataclass(frozen=True)
+class _Block:
+    """Rows that stay together."""
+
+    rows: list[_Row]
+
+    @property
+    def longest(self) -> int:
+        return max(row.length for row in self.rows)
+
+    @property
+    def shared(self) -> bool:
+        return any(len(row.indices) > 1 for row in self.rows)
+
+
+def micro_batches(rollouts: Sequence[Rollout], max_tokens: int, costs: Costs, together: int = 1) -> list[MicroBatch]:
     """Pack rollouts into micro-batches of at most `max_tokens` tokens each, padding included.
 
-    Neighbours with the same prompt may share a row. A single rollout that is longer than `max_tokens` makes a
-    micro-batch of its own. The largest come first, so that a lack of memory shows at once. Raises TrainingError
-    for a rollout without prompt or completion tokens.
+    Neighbours with the same prompt may share a row. The first `together` rollouts, the next ones … stay in one
+    micro-batch. One of them that is larger than `max_tokens` makes a micro-batch of its own. The largest come first, so
+    that a lack of memory shows at once. Raises TrainingError for a rollout without prompt or completion tokens.
     """
     if max_tokens < 1:
         raise TrainingError("", f"micro-batches of {max_tokens} tokens hold nothing", "give at least 1")
@@ -86,10 +102,15 @@ def micro_batches(rollouts: Sequence[Rollout], max_tokens: int, costs: Costs) ->
                 f"rollout {index} (prompt {rollout.prompt.id!r}) has no {missing} tokens",
                 "leave it out before log-probabilities are asked for",
             )
-    rows = [row for group in _groups(rollouts) for row in _rows(rollouts, group, max_tokens, costs)]
+    if together == 1:
+        groups = _groups(rollouts)
+        blocks = [_Block([row]) for group in groups for row in _rows(rollouts, group, max_tokens, costs)]
+    else:
+        units = [list(range(start, start + together)) for start in range(0, len(rollouts), together)]
+        blocks = [_Block(_rows(rollouts, unit, max_tokens, costs)) for unit in units]
     batches = []
     for kind in (True, False):
-        alike = sorted((row for row in rows if (len(row.indices) > 1) is kind), key=lambda row: -row.length)
+        alike = sorted((block for block in blocks if block.shared is kind), key=lambda block: -block.longest)
         batches += [_batch(rollouts, part) for part in _cut(alike, max_tokens, costs)]
     return sorted(batches, key=lambda batch: -batch.tokens)
 
@@ -127,16 +148,18 @@ def _rows(rollouts: Sequence[Rollout], group: list[int], max_tokens: int, costs:
     return [_Row(tuple(sorted(ordered[start:stop])), prompt + ends[stop] - ends[start]) for start, stop in cuts]
 
 
-def _cut(rows: list[_Row], max_tokens: int, costs: Costs) -> list[list[_Row]]:
-    """Split rows, the longest first, into the micro-batches that cost least, padding counted."""
+def _cut(blocks: list[_Block], max_tokens: int, costs: Costs) -> list[list[_Row]]:
+    """Split blocks, the longest first, into the micro-batches that cost least, padding counted."""
+    ends = [0, *itertools.accumulate(len(block.rows) for block in blocks)]
 
     def cost(start: int, stop: int) -> float | None:
-        longest, completions = rows[start].length, len(rows[start].indices)
-        if stop - start > 1 and (stop - start) * longest > max_tokens:
+        count, longest = ends[stop] - ends[start], blocks[start].longest
+        if stop - start > 1 and count * longest > max_tokens:
             return None
-        return costs.call + (stop - start) * costs.row(longest, completions)
+        return costs.call + count * costs.row(longest, 2 if blocks[start].shared else 1)
 
-    return [rows[start:stop] for start, stop in _cheapest(len(rows), cost)]
+    cuts = _cheapest(len(blocks), cost)
+    return [[row for block in blocks[start:stop] for row in block.rows] for start, stop in cuts]
 
 
 def _cheapest(count: int, cost: Callable[[int, int], float | None]) -> list[tuple[int, int]]:

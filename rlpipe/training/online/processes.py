@@ -17,19 +17,21 @@ BUCKET = 2**24
 """Gradient elements that are summed in one message."""
 
 
-def share(sizes: Sequence[int]) -> range:
+def share(sizes: Sequence[int], together: int = 1) -> range:
     """Return the stretch of a sequence of work, given by its sizes, that is this process's; stretches are of like size.
 
-    Every process must call it with the same sizes; together the stretches are the whole, in the order of ranks.
+    The first `together` pieces, the next ones … are of one process. Every process must call it with the same sizes;
+    together the stretches are the whole, in the order of ranks.
     """
     world, rank = distributed.world_size(), distributed.rank()
+    units = [sum(sizes[start : start + together]) for start in range(0, len(sizes), together)]
     total, done = sum(sizes), 0
     owner = []
-    for size in sizes:
+    for size in units:
         owner.append(min(world - 1, int((done + size / 2) * world / total)) if total else 0)
         done += size
     mine = [place for place, who in enumerate(owner) if who == rank]
-    return range(mine[0], mine[-1] + 1) if mine else range(0)
+    return range(mine[0] * together, (mine[-1] + 1) * together) if mine else range(0)
 
 
 def summed(values: Tensor) -> Tensor:

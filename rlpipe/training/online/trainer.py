@@ -2,8 +2,9 @@
 
 One step of the Trainer is one optimiser step. When a batch of rollouts is used up, the next is drawn: sampled,
 scored, and given reference log-probabilities, values and advantages, in `collect`; `training_step` then makes
-one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed
-and the batch's number alone, so a checkpoint needs the Trainer's files and the batch in use, no more.
+one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed,
+the batch's number and what `drawing` keeps, so a checkpoint needs the Trainer's files, that and the batch in use, no
+more.
 
 Importing this module imports torch.
 """
@@ -136,11 +137,12 @@ class OnlineTrainer(Trainer):
     def _gradient(self, policy: nn.Module, batch: Batch, chosen: list[int]) -> Tensor:
         """Add up this process's part of the gradient, micro-batch by micro-batch; return the loss of all processes."""
         rollouts = [batch.rollouts[index] for index in chosen]
-        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts])
+        together = batch.group_size if self.method.whole_groups else 1
+        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts], together)
         shard = [rollouts[place] for place in mine]
         step = Objective(self.method, batch, chosen, self.values)
         sums = torch.zeros(len(STATISTICS), device=self.args.device)
-        for micro in micro_batches(shard, self.settings.micro_batch_tokens, costs(policy)):
+        for micro in micro_batches(shard, self.settings.micro_batch_tokens, costs(policy), together):
             with self.accelerator.autocast():
                 scored = forward(policy, micro, self.settings.sampling.temperature, hidden=step.needs_states)
                 value = self.values.on(micro, scored.hidden) if self.values is not None else None
@@ -184,15 +186,22 @@ class OnlineTrainer(Trainer):
     # Watching
 
     def validate(self) -> dict[str, float]:
-        """Return the mean reward, with its 95 % interval, of one completion of each prompt that is watched."""
+        """Return a mean, with its 95 % interval, over one completion of each prompt that is watched.
+
+        It is that of the reward, or, where a teacher is all that is followed, of the KL from it (`loss`).
+        """
         if not self.watched:
             return {}
         mine = self.watched[distributed.rank() :: distributed.world_size()]
         rollouts = [one for group in self.collector.sampler.sample(mine, 1, self.args.seed) for one in group]
-        self.collector.rewards.score(rollouts)
-        rewards = [reward for part in distributed.gather([one.reward for one in rollouts]) for reward in part]
-        found = intervals.mean(rewards)
-        return {"reward": found.estimate, **found.ends("reward_")}
+        if self.method.takes_reward:
+            self.collector.rewards.score(rollouts)
+            name, values = "reward", [one.reward for one in rollouts]
+        else:
+            with self.accelerator.autocast():
+                name, values = "loss", self.collector.from_teacher(self.accelerator.unwrap_model(self.model), rollouts)
+        found = intervals.mean([value for part in distributed.gather(values) for value in part])
+        return {name: found.estimate, **found.ends(f"{name}_")}
 
     # Checkpoints that hold all state
 
@@ -201,7 +210,8 @@ class OnlineTrainer(Trainer):
         if not self.is_world_process_zero():
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        (folder / STATE).write_text(json.dumps({"tokens": self.tokens, "batch": self.batch is not None}))
+        state = {"tokens": self.tokens, "batch": self.batch is not None, **self.collector.drawing.state()}
+        (folder / STATE).write_text(json.dumps(state))
         if self.batch is not None:
             self.batch.save(folder)
         if self.values is not None:
@@ -216,6 +226,7 @@ class OnlineTrainer(Trainer):
         folder = Path(checkpoint)
         state = json.loads((folder / STATE).read_text())
         self.tokens = state["tokens"]
+        self.collector.drawing.restore(state)
         prompts = {prompt.id: prompt for prompt in self.collector.sampler.opened(self.collector.prompts.kept)}
         self.batch = Batch.load(folder, prompts) if state["batch"] else None
         if self.values is not None:

@@ -129,7 +129,7 @@ def test_forms_that_do_not_fit_name_what_does():
 
 
 def test_a_reward_or_tool_that_nobody_uses(monkeypatch):
-    assert "dpo learns from the dataset alone" in one("reward", "reward=length").what
+    assert "dpo learns from no reward" in one("reward", "reward=length").what
     config = compose("model=blank", "tracker=none")
     config.tool = {"calculator": SimpleNamespace(name="calculator")}
     assert any(problem.where == "tool" for problem in problems(config))
@@ -239,6 +239,14 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 
 
 # -- the machine
+
+
+def test_layers_thaw_in_one_process_where_gradients_are_exchanged_by_torch(monkeypatch):
+    freeze = "method.freeze=['top:1@0',all@3]"
+    rloo = ("method=rloo", "dataset=countdown", "reward=countdown")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one process" in one("method.freeze", "method=sft", "dataset=smoltalk", freeze).fix
+    assert "method.freeze" not in {problem.where for problem in found(*rloo, freeze)}
 
 
 def test_batches_that_do_not_divide(monkeypatch):

@@ -19,3 +19,19 @@ def training() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def teacher(small_model, tmp_path_factory) -> Path:
+    """A folder with the small model, whose weights are disturbed, and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, model = tmp_path_factory.mktemp("teacher"), AutoModelForCausalLM.from_pretrained(small_model)
+    noise = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=noise))
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(small_model).save_pretrained(folder)
+    return folder

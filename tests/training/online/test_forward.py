@@ -74,7 +74,6 @@ def test_entropies_and_places(llama: Any, one_batch: MicroBatch, scored: Scored)
 
     wanted = torch.cat([plain(llama, each, 1.0)[1] for each in one_batch.rollouts])
     assert close(scored.entropies, wanted)
-    assert not scored.entropies.requires_grad
     pairs = [(number, place) for number, each in enumerate(one_batch.rollouts) for place in range(len(each.ids))]
     assert list(zip(scored.rollout.tolist(), scored.position.tolist(), strict=True)) == pairs
 
@@ -125,6 +124,25 @@ def test_chunks_that_are_computed_again_change_nothing(
     assert close(gradient(llama), exact)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_entropies_have_the_gradient_of_the_entropy(temperature: float) -> None:
+    import torch
+    from torch import nn
+
+    from rlpipe.training.online import logprobs
+
+    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    scale, targets = torch.arange(5.0), torch.tensor([0, 1, 2, 3, 4])
+    plain = (logits / temperature).log_softmax(-1)
+    logps, entropies = logprobs.token_logps(nn.Identity(), 7, logits, targets, temperature)
+    chosen, spread = plain[range(5), targets], -(plain.exp() * plain).sum(-1)
+    for ours, theirs in ((entropies, spread), (logps + entropies, chosen + spread)):
+        found, exact = (
+            torch.autograd.grad((scale * one).sum(), logits, retain_graph=True)[0] for one in (ours, theirs)
+        )
+        assert close(found, exact)
+
+
 def test_forbidden_tokens_give_no_nan() -> None:
     import torch
     from torch import nn
@@ -133,7 +151,7 @@ def test_forbidden_tokens_give_no_nan() -> None:
 
     logits = torch.tensor([[0.0, 1.0, float("-inf")]], requires_grad=True)
     logps, entropies = logprobs.token_logps(nn.Identity(), 3, logits, torch.tensor([1]), 1.0)
-    logps.sum().backward()
+    (logps + entropies).sum().backward()
     shares = torch.tensor([0.0, 1.0]).softmax(-1)
     assert close(entropies, -(shares * shares.log()).sum()[None])
     assert logits.grad is not None

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from rlpipe.config.compose import compose
+from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.run.run import run
 
-METHODS = ["rloo", "ppo", "grpo", "reinforce"]
+METHODS = ["rloo", "ppo", "grpo", "reinforce", "online_dpo"]
 pytestmark = pytest.mark.slow
 
 
@@ -35,6 +36,22 @@ def test_every_method_learns_to_write_what_is_rewarded(training, small_model, tm
     if name == "ppo":
         explained = [row["explained_variance"] for row in trainer.state.log_history if "explained_variance" in row]
         assert explained[0] == pytest.approx(0, abs=0.05)
+
+
+def test_a_student_comes_close_to_its_teacher(training, small_model, teacher, tmp_path):
+    settings = {"batch_size": 32, "minibatches": 1, "epochs_per_batch": 1, "group_size": 1, "reward": {}, "every": 1000}
+    trainer = training.build(
+        *(small_model, tmp_path, "distill"),
+        teacher=ReferenceConfig(model=str(teacher)),
+        learning_rate=1e-2,
+        max_steps=20,
+        micro_batch_tokens=4096,
+        count=64,
+        **settings,
+    )
+    trainer.train()
+    distances = [row["kl_from_teacher"] for row in trainer.state.log_history if "kl_from_teacher" in row]
+    assert sum(distances[-3:]) < sum(distances[:3]) / 2
 
 
 def test_a_real_model_learns_while_it_stays_near_its_start(shared_dir, tmp_path):

@@ -56,6 +56,18 @@ def test_every_rollout_is_in_one_row_and_no_budget_is_exceeded(
         assert costs.share or not batch.shared
 
 
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=6), st.integers(1, 120), some_costs)
+def test_what_belongs_together_stays_in_one_micro_batch(pairs: list[tuple[int, int]], most: int, costs: Costs) -> None:
+    """All have one prompt: what may share a row ends where the pair does."""
+    rollouts = [one for lengths in pairs for one in group(5, list(lengths))]
+    batches = micro_batches(rollouts, most, costs, together=2)
+    assert sorted(index for batch in batches for index in batch.indices) == list(range(len(rollouts)))
+    for batch in batches:
+        assert [index // 2 for index in batch.indices[::2]] == [index // 2 for index in batch.indices[1::2]]
+        assert batch.tokens <= most or len(batch.rollouts) == 2
+        assert all(len({batch.indices[place] // 2 for place in row}) == 1 for row in batch.rows)
+
+
 @given(st.integers(1, 60), st.lists(st.integers(1, 40), min_size=1, max_size=6), some_costs)
 def test_the_chosen_rows_cost_no_more_than_one_row_each_or_one_for_all(
     prompt: int, lengths: list[int], costs: Costs
@@ -120,3 +132,17 @@ def test_empty_ones_are_refused() -> None:
 def test_packing_imports_no_torch() -> None:
     code = "import sys, rlpipe.training.online.packing; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_what_belongs_together_is_of_one_process(monkeypatch, world):
+    from rlpipe.core import distributed
+    from rlpipe.training.online.processes import share
+
+    monkeypatch.setattr(distributed, "world_size", lambda: world)
+    sizes, parts = [5, 1, 1, 9, 3, 3, 2, 2], []
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(list(share(sizes, together=2)))
+    assert [place for part in parts for place in part] == list(range(8))
+    assert all(part[0] % 2 == 0 and len(part) % 2 == 0 for part in parts)

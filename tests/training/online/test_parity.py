@@ -1,4 +1,4 @@
-"""On the same rollouts, losses and gradients are those of TRL's RLOO and GRPO trainers."""
+"""On the same rollouts, losses and gradients are those of TRL's RLOO, GRPO and online DPO trainers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rlpipe.methods.grpo import Scale
+from rlpipe.methods.grpo import Normalise, Ratio, Scale, Surrogate
 from rlpipe.methods.online import Aggregate
+from rlpipe.methods.online_dpo import PairLoss
 
 WHOLE = {"minibatches": 1, "epochs_per_batch": 2, "batch_size": 16}
 LENGTHS = {"max_tokens": 10, "stop": ["a", "e", "i", "o", "u", "A", "E"]}
@@ -27,14 +28,20 @@ def trl_trainer(kind: str, folder, batch, tmp_path, **settings: Any) -> tuple[An
     import trl
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.rewards import get_soft_overlong_punishment
 
     rows = [{"prompt": one.prompt.prompt} for one in batch.rollouts]
     own = {"num_generations": 4, "max_completion_length": 10, "per_device_train_batch_size": 16, "use_cpu": True}
     plain = {"bf16": False, "gradient_checkpointing": False, "report_to": "none", "logging_steps": 1}
+    if "overlong" in batch.rollouts[0].scores:
+        punished = get_soft_overlong_punishment(max_completion_len=10, soft_punish_cache=5)
+        rewards = [lambda completions, **_: [one.scores["letters"].value for one in batch.rollouts], punished]
+    else:
+        rewards = [lambda completions, **_: [one.reward for one in batch.rollouts]]
     config = getattr(trl, f"{kind}Config")(output_dir=str(tmp_path / "trl"), **own, **plain, **settings)
     trainer = getattr(trl, f"{kind}Trainer")(
         model=AutoModelForCausalLM.from_pretrained(folder),
-        reward_funcs=lambda completions, **_: [one.reward for one in batch.rollouts],
+        reward_funcs=rewards,
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(folder),
@@ -101,11 +108,91 @@ def test_rloo_equals_trl_at_another_temperature(training, small_model, tmp_path)
             {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.01},
         ),
         ({"scale": Scale.batch, "kl_coef": 0.0}, {"loss_type": "grpo", "beta": 0.0, "scale_rewards": "batch"}),
+        (
+            {"ratio": Ratio.sequence, "clip": 3e-3, "clip_high": 4e-3, "kl_coef": 0.0, "entropy_coef": 0.3},
+            {
+                "loss_type": "grpo",
+                "importance_sampling_level": "sequence",
+                "beta": 0.0,
+                "entropy_coef": 0.3,
+                "epsilon": 3e-3,
+                "epsilon_high": 4e-3,
+            },
+        ),
+        (
+            {
+                "surrogate": Surrogate.cispo,
+                "clip": 1.0,
+                "clip_high": 0.05,
+                "lengths": Aggregate.token,
+                "normalise": Normalise.each,
+                "overlong_buffer": 0.5,
+                "kl_coef": 0.0,
+            },
+            {
+                "loss_type": "cispo",
+                "epsilon_high": 1.05,
+                "beta": 0.0,
+                "multi_objective_aggregation": "normalize_then_sum",
+            },
+        ),
     ],
-    ids=["grpo", "dr_grpo", "dapo", "batch_scale"],
+    ids=["grpo", "dr_grpo", "dapo", "batch_scale", "gspo_entropy", "cispo_gdpo_overlong"],
 )
 def test_grpo_equals_trl(training, small_model, tmp_path, ours, theirs):
     if ours.get("scale") is Scale.none:
         theirs = {**theirs, "scale_rewards": "none"}
     # Two iterations make TRL keep the old log-probabilities.
     both(training, small_model, tmp_path, "GRPO", ours, {**theirs, "num_iterations": 2})
+
+
+def online_dpo_trainer(folder, batch, tmp_path, **settings: Any) -> Any:
+    """Build TRL's online DPO, which gets our pairs: all first completions, then all second ones."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
+
+    rollouts = [*batch.rollouts[::2], *batch.rollouts[1::2]]
+    plain = {"bf16": False, "gradient_checkpointing": False, "report_to": "none", "max_new_tokens": 10}
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    trainer = OnlineDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(folder),
+        ref_model=AutoModelForCausalLM.from_pretrained(folder),
+        reward_funcs=lambda completions, **_: [one.reward for one in rollouts],
+        args=OnlineDPOConfig(output_dir=str(tmp_path / "trl"), use_cpu=True, **plain, **settings),
+        train_dataset=Dataset.from_list([{"prompt": one.prompt.prompt} for one in batch.rollouts[::2]]),
+        processing_class=tokenizer,
+    )
+
+    def padded(rows: list[list[int]], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(map(len, rows))
+        pads = [[tokenizer.pad_token_id] * (width - len(row)) for row in rows]
+        ids = [pad + row if left else row + pad for row, pad in zip(rows, pads, strict=True)]
+        kept = [[0] * len(pad) + [1] * len(row) for row, pad in zip(rows, pads, strict=True)]
+        return torch.tensor(ids), torch.tensor([bits if left else bits[::-1] for bits in kept])
+
+    given = (*padded([one.prompt_ids for one in rollouts], True), *padded([one.ids for one in rollouts], False), None)
+    trainer._generate = lambda model, prompts, images: given
+    return trainer
+
+
+@pytest.mark.parametrize("loss", [PairLoss.sigmoid, pytest.param(PairLoss.ipo, marks=pytest.mark.slow)])
+def test_online_dpo_equals_trl(training, small_model, tmp_path, loss):
+    import torch
+
+    ours = {**WHOLE, "group_size": 2, "loss": loss, "beta": 0.5, "micro_batch_tokens": 96}
+    trainer = training.build(small_model, tmp_path / "ours", "online_dpo", **ours, sampling=LENGTHS, dynamic_sampling=9)
+    batch, _ = trainer.collector.collect(trainer.model, 0)
+    assert len(set(batch.lengths.tolist())) > 1
+    assert batch.advantages.abs().min() == 1, "TRL makes pairs of equals too"
+    other = online_dpo_trainer(small_model, batch, tmp_path, beta=0.5, loss_type=loss.value)
+    for model in (trainer.model, other.model):
+        disturb(model, 0.02, 2)
+    value = float(trainer._gradient(trainer.model, batch, list(range(16))))
+    expected = other.training_step(other.model, {"prompt": [one.prompt.prompt for one in batch.rollouts[::2]]})
+    assert value == pytest.approx(float(expected), rel=1e-5)
+    names = dict(other.model.named_parameters())
+    mine = torch.cat([weight.grad.view(-1) for _, weight in trainer.model.named_parameters()])
+    his = torch.cat([names[name].grad.view(-1) for name, _ in trainer.model.named_parameters()])
+    assert float((mine - his).norm() / his.norm()) < 1e-5 < float(his.norm())

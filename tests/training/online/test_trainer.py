@@ -8,7 +8,9 @@ import shutil
 import pytest
 
 from rlpipe.core.errors import DataError, PluginError, Stopped
+from rlpipe.engines.frozen import ReferenceConfig
 from rlpipe.engines.rollout import Score, ToolCall
+from rlpipe.methods.grpo import Normalise
 from rlpipe.methods.online import KLIn
 
 METHODS = ("rloo", "grpo", "reinforce", "ppo")
@@ -50,6 +52,15 @@ def test_resumed_run_ends_with_the_same_weights(training, small_model, tmp_path,
     whole, again = resumed(training, small_model, tmp_path, name, step)
     assert [row["loss"] for row in rows(again)] == [row["loss"] for row in rows(whole)]
     assert [row["num_tokens"] for row in rows(again)] == [row["num_tokens"] for row in rows(whole)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["online_dpo", "distill"])
+def test_resumed_run_goes_on_with_pairs_and_the_teachers_opinion(training, small_model, teacher, tmp_path, name):
+    """Step 3 lies inside the passes over one batch of rollouts."""
+    options = {"teacher": ReferenceConfig(model=str(teacher))} if name == "distill" else {}
+    whole, again = resumed(training, small_model, tmp_path, name, 3, **options)
+    assert [row["loss"] for row in rows(again)] == [row["loss"] for row in rows(whole)]
 
 
 @pytest.mark.slow
@@ -150,6 +161,32 @@ def test_kl_counts_in_the_reward_or_in_the_loss(training, small_model, tmp_path)
         assert (trainer.batch.penalty is not None) is penalised
         far = [row["loss"] - row["policy_loss"] for row in rows(trainer)]
         assert (abs(far[1]) > 1e-9) is not penalised
+
+
+def test_a_teacher_judges_every_token(training, small_model, teacher, tmp_path):
+    import torch
+
+    from rlpipe.training.online.forward import sequence_logps
+
+    given = {"teacher": ReferenceConfig(model=str(teacher)), "reward": {}, "max_steps": 1, "sampling": {"top_k": 5}}
+    trainer = training.build(small_model, tmp_path, "distill", **given)
+    trainer.train()
+    batch, start = trainer.batch, training.load(small_model).model
+    mine, theirs = (
+        torch.cat(sequence_logps(model, batch.rollouts, 1.0, 10_000)) for model in (start, training.load(teacher).model)
+    )
+    assert batch.advantages.tolist() == pytest.approx((theirs - mine).tolist(), abs=1e-4)
+    assert rows(trainer)[0]["kl_from_teacher"] == pytest.approx(float((mine - theirs).mean()), abs=1e-4)
+    assert trainer.collector.reference is None
+    trainer.watched = trainer.collector.prompts.kept[:8]
+    watched = trainer.validate()
+    assert set(watched) == {"loss", "loss_low", "loss_high"}
+    assert 0 < watched["loss_low"] < watched["loss"]
+
+
+def test_what_is_only_worth_a_word_stops_nothing(training, small_model, tmp_path):
+    """One reward alone is no error: see `GRPO.problems`."""
+    assert training.build(small_model, tmp_path, "grpo", normalise=Normalise.each)
 
 
 def test_without_kl_there_is_no_reference(training, small_model, tmp_path):
