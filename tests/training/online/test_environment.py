@@ -7,8 +7,6 @@ import pytest
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.datasets.forms import text_of
 from rlpipe.environments.guessing import GuessingConfig
-from rlpipe.methods.batch import Batch
-from rlpipe.training.samples import sample_rows
 
 
 def logged(trainer, name: str) -> list[float]:
@@ -31,6 +29,9 @@ def built(training, small_model, folder):
 
 @pytest.mark.slow
 def test_episodes_are_trained_on_and_kept_in_checkpoints(training, small_model, tmp_path):
+    from rlpipe.methods.batch import Batch
+    from rlpipe.training.samples import sample_rows
+
     trainer = built(training, small_model, tmp_path)
     trainer.train()
     batch = trainer.batch
