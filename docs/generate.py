@@ -41,6 +41,8 @@ INTRODUCTIONS = {
     "reward": "What completions earn, for methods that sample. Methods on fixed data learn from the dataset alone and "
     "refuse a reward.",
     "tool": "What completions may call, for methods that sample.",
+    "environment": "What answers completions, turn by turn: null by default, so that a completion is one turn. How "
+    "episodes are played, trained on and measured: [environments](environments.md).",
     "engine": "What draws completions, for training, evaluations, AI feedback and `rlpipe chat --engine`. How they are "
     "kept up to date, checked and corrected: [engines](engines.md).",
     "after": "The run whose model this run starts from. It is built once, kept in the store by its fingerprint, and "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rlpipe.config.compose import compose
     from rlpipe.config.kinds import (
         DatasetConfig,
+        EnvironmentConfig,
         EvaluationConfig,
         Head,
         MethodConfig,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rlpipe.datasets.base import Dataset
     from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Labelled, Preference, Prompt, Text
     from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
+    from rlpipe.environments.base import Environment, Step
     from rlpipe.evaluations.base import Evaluation, EvaluationContext
     from rlpipe.evaluations.completions import complete
     from rlpipe.launchers.base import JobStatus, Launcher
@@ -66,6 +68,8 @@ _MODULES = {
     "DataError": "rlpipe.core.errors",
     "Dataset": "rlpipe.datasets.base",
     "DatasetConfig": "rlpipe.config.kinds",
+    "Environment": "rlpipe.environments.base",
+    "EnvironmentConfig": "rlpipe.config.kinds",
     "Evaluation": "rlpipe.evaluations.base",
     "EvaluationConfig": "rlpipe.config.kinds",
     "EvaluationContext": "rlpipe.evaluations.base",
@@ -103,6 +107,7 @@ _MODULES = {
     "SFTConfig": "rlpipe.methods.sft",
     "SamplingConfig": "rlpipe.engines.rollout",
     "Score": "rlpipe.engines.rollout",
+    "Step": "rlpipe.environments.base",
     "StoringTrackerConfig": "rlpipe.config.kinds",
     "Text": "rlpipe.datasets.forms",
     "Tokens": "rlpipe.methods.batch",
@@ -134,6 +139,8 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetConfig",
+    "Environment",
+    "EnvironmentConfig",
     "Evaluation",
     "EvaluationConfig",
     "EvaluationContext",
@@ -169,6 +176,7 @@ __all__ = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "Step",
     "StoringTrackerConfig",
     "Text",
     "Tokens",

@@ -23,7 +23,7 @@ from tests.house.parsed import parsed
 
 PACKAGE = Path(rlpipe.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MOST_FIELDS = 18
+MOST_FIELDS = 19
 SBATCH_HAS = 18
 """Fields of a launcher whose scheduler has so many words of its own."""
 
@@ -51,6 +51,8 @@ PUBLIC = [
     "DataError",
     "Dataset",
     "DatasetConfig",
+    "Environment",
+    "EnvironmentConfig",
     "Evaluation",
     "EvaluationConfig",
     "EvaluationContext",
@@ -88,6 +90,7 @@ PUBLIC = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "Step",
     "StoringTrackerConfig",
     "Text",
     "Tokens",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from rlpipe.config.kinds import DatasetConfig, MethodConfig
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Completion, Text
 from rlpipe.engines.rollout import Score
+from rlpipe.environments.base import Environment, Step
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.methods.base import Method
 from rlpipe.rewards.base import Case, Reward
@@ -42,7 +44,11 @@ def light(monkeypatch):
 @pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("name", plugins.BUILT_IN["dataset"])
 def test_built_in_datasets_conform(name):
-    testing.check_dataset(plugins.load("dataset", name))
+    settings = {}
+    if name == "reasoning_gym":
+        pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
+        settings = {"task": "leg_counting"}
+    testing.check_dataset(plugins.load("dataset", name), **settings)
 
 
 @pytest.mark.slow
@@ -212,6 +218,8 @@ def test_a_method_that_breaks_the_contract_is_told_how(cls, complaint, tmp_path)
 @pytest.mark.parametrize("name", plugins.BUILT_IN["reward"])
 def test_built_in_rewards_conform(name):
     given = {"judge": {"url": "http://localhost:8000/v1", "model": "some"}, "reward_model": {"model": "some"}}
+    if name == "reasoning_gym":
+        pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed")
     given["math"] = {"timeout": 60.0}  # its worker process starts slowly on a busy machine
     testing.check_reward(plugins.load("reward", name), **given.get(name, {}))
 
@@ -309,6 +317,89 @@ def test_a_reward_that_breaks_the_contract_is_told_how(cls, complaint):
 def schema(name="size", description="Count.", **properties):
     parameters = {"type": "object", "properties": properties}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+
+
+class Coin(Environment):
+    """Heads or tails, twice."""
+
+    def reset(self, row, seed):
+        self.random, self.left = random.Random(seed), 2
+        return [{"role": "user", "content": "Heads or tails?"}]
+
+    def step(self, text):
+        self.left -= 1
+        right = text == self.random.choice(["heads", "tails"])
+        return Step([{"role": "user", "content": "Again?"}], float(right), not self.left, {"right": float(right)})
+
+
+class Restart(Coin):
+    """Tosses coins that others toss too."""
+
+    shared = random.Random(0)
+
+    def reset(self, row, seed):
+        said = super().reset(row, seed)
+        self.random = self.shared
+        return said
+
+
+class Unseeded(Coin):
+    """Says something else each time."""
+
+    def reset(self, row, seed):
+        super().reset(row, seed)
+        return [{"role": "user", "content": str(random.random())}]
+
+
+class Strict(Coin):
+    """Fails on what it does not know."""
+
+    def step(self, text):
+        return {"heads": super().step(text)}[text]
+
+
+class Counting(Coin):
+    """Gives a number that the reward gives itself."""
+
+    def step(self, text):
+        return super().step(text)._replace(numbers={"turns": 1.0})
+
+
+class Greedy(Coin):
+    """Changes its row."""
+
+    columns = ("side",)
+
+    def reset(self, row, seed):
+        row.pop("side")
+        return super().reset(row, seed)
+
+
+@pytest.fixture
+def light_environments(monkeypatch):
+    monkeypatch.setattr("rlpipe.testing.environments.check_light", lambda modules: None)
+
+
+@pytest.mark.usefixtures("light_environments")
+def test_an_environment_that_keeps_its_contract_conforms():
+    testing.check_environment(Coin, ["heads", "tails"])
+
+
+@pytest.mark.usefixtures("light_environments")
+@pytest.mark.parametrize(
+    ("cls", "row", "what"),
+    [
+        (Restart, {}, "other answers for the same seed and turns"),
+        (Unseeded, {}, "other words for the same row and seed"),
+        (Strict, {}, "step failed: KeyError"),
+        (Counting, {}, r"\['turns'\] are numbers that the reward gives itself"),
+        (Greedy, {"side": 1}, "reset changes the row"),
+        (Greedy, {}, r"reads the columns \['side'\]: give a `row`"),
+    ],
+)
+def test_what_is_wrong_with_an_environment_is_found(cls, row, what):
+    with pytest.raises(AssertionError, match=what):
+        testing.check_environment(cls, ["heads"], row)
 
 
 class Size(Tool):

@@ -81,7 +81,7 @@ def restore(plain: Mapping[str, Any]) -> RunConfig:
         try:
             if key in plugins.SEVERAL:
                 config[key] = {name: _node(key, node) for name, node in value.items()}
-            elif key in plugins.KINDS:
+            elif key in plugins.KINDS and value is not None:
                 config[key] = _node(key, value)
             else:
                 OmegaConf.update(config, key, value)
@@ -113,7 +113,7 @@ def _undeclared(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, str
         path = prefix + str(key)
         if names is not None and key not in names:
             yield path, f"remove it; {guess(str(key), names)}"
-        elif isinstance(node := config._get_node(key), DictConfig) and not node._is_missing():
+        elif isinstance(node := config._get_node(key), DictConfig) and not (node._is_missing() or node._is_none()):
             yield from _undeclared(node, f"{path}.")
 
 

@@ -30,17 +30,32 @@ def composing(overrides: Sequence[str], folders: Sequence[Path] = ()) -> Iterato
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([problem(error, overrides, folders)]) from error
     except (ValueError, TypeError) as error:
-        if not _raised_in_hydra(error):
+        if not _raised_in(error, "hydra."):
             raise
         raise ConfigError([problem(error, overrides, folders)]) from error
+    except AssertionError as error:
+        below = [one for one in overrides if one.lstrip("+").startswith(NULLABLE)]
+        if not below or not _raised_in(error, "omegaconf."):
+            raise
+        raise ConfigError([_field_of_nothing(one, folders) for one in below]) from error
 
 
-def _raised_in_hydra(error: Exception) -> bool:
-    """Whether a plain Python error is Hydra's verdict on an override (`method=3` is a ValueError there)."""
+NULLABLE = ("environment.",)
+"""The beginnings of keys below a group that holds nothing unless an option of it is chosen."""
+
+
+def _field_of_nothing(override: str, folders: Sequence[Path]) -> Problem:
+    group = key_of(override).partition(".")[0]
+    known = ", ".join(options(folders)[group])
+    return Problem(override, f"there is no {group}", f"choose the option that has the field first ({group}=…): {known}")
+
+
+def _raised_in(error: Exception, package: str) -> bool:
+    """Whether a plain Python error is Hydra's or OmegaConf's verdict (of Hydra `method=3` is a ValueError)."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("hydra.")
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(package)
 
 
 def problem(error: Exception, overrides: Sequence[str], folders: Sequence[Path] = ()) -> Problem:

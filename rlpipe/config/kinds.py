@@ -202,6 +202,22 @@ class ToolConfig:
     """How calls and results are written; all tools of a run share one."""
 
 
+@changing(Changes.result)
+@dataclass
+class EnvironmentConfig:
+    """What every environment has."""
+
+    name: str = setting(MISSING, timed=True)
+    """The environment plugin."""
+    max_turns: int = setting(10, at_least=1, at_most=10**4, usual=(None, 200), timed=True)
+    """Turns that the model may take; an episode that is not over then counts as cut by length."""
+    turn_tokens: int | None = setting(None, at_least=1, at_most=10**7, timed=True)
+    """Longest turn in tokens; a longer one ends the episode, cut by length. Null: only `max_tokens`, which bounds the
+    whole episode with all that the environment says."""
+    seed: int = setting(0, at_least=0, below=2**32)
+    """Decides, with the row, what is random in an episode: the same in every arm, whatever its seed."""
+
+
 @changing(Changes.rows)
 @dataclass
 class EvaluationConfig:

@@ -23,7 +23,7 @@ from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
 
 ORDER = (
-    *("model", "dataset", "method", "reward", "tool", "engine", "after", "evaluation", "tracker"),
+    *("model", "dataset", "method", "reward", "tool", "environment", "engine", "after", "evaluation", "tracker"),
     "experiment",
     "hydra/launcher",
 )

@@ -46,6 +46,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "files": "rlpipe.datasets.files:Files",
         "mixture": "rlpipe.datasets.mixture:Mixture",
         "ai_feedback": "rlpipe.datasets.ai_feedback:AIFeedback",
+        "reasoning_gym": "rlpipe.datasets.reasoning_gym:ReasoningGym",
+        "episodes": "rlpipe.datasets.episodes:Episodes",
+        "guessing_games": "rlpipe.datasets.guessing_games:GuessingGames",
     },
     "method": {
         "sft": "rlpipe.methods.sft:SFT",
@@ -74,9 +77,16 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "reward_model": "rlpipe.rewards.reward_model:RewardModelReward",
         "perplexity": "rlpipe.rewards.perplexity:PerplexityReward",
         "judge": "rlpipe.rewards.judge.judge:Judge",
+        "reasoning_gym": "rlpipe.rewards.reasoning_gym:ReasoningGymReward",
+        "environment": "rlpipe.rewards.environment:EnvironmentReward",
     },
     "tool": {
         "calculator": "rlpipe.tools.calculator:Calculator",
+    },
+    "environment": {
+        "guessing": "rlpipe.environments.guessing:Guessing",
+        "gem": "rlpipe.environments.gem:Gem",
+        "textarena": "rlpipe.environments.textarena:TextArena",
     },
     "engine": {
         "transformers": "rlpipe.engines.transformers:Transformers",

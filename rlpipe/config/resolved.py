@@ -4,16 +4,16 @@ A run has one `Resolved`: checks, building, evaluations, estimates and fingerpri
 first wanted, so that one that cannot be used is an error only for who wants it.
 
 Two kinds of objects come out of it. What only answers questions is made once and shared: `method`, `dataset`, `model`,
-`engine`, `reward(name)`, `evaluation(name)`. What is started holds something afterwards (a model, a process, a
-connection, the rows so far), and each use has its own: `make_rewards()`, `make_evaluation(name)`, `make_tools()`,
-`make_engine()`, `make_tracker()`.
+`engine`, `environment`, `reward(name)`, `evaluation(name)`. What is started holds something afterwards (a model,
+a process, a connection, the rows so far), and each use has its own: `make_rewards()`, `make_evaluation(name)`,
+`make_tools()`, `environments()`, `make_engine()`, `make_tracker()`.
 Never start a shared one: another user would meet its state, and a model would be kept that was to be let go.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
@@ -80,6 +80,17 @@ class Resolved:
         """Return new `Tool` objects."""
         return [plugins.make("tool", node) for node in self.config.tool.values()]
 
+    @cached_property
+    def environment(self) -> Any:
+        """The run's `Environment`, to ask what it is; None without one."""
+        return None if self.environments is None else self.environments()
+
+    @property
+    def environments(self) -> Callable[[], Any] | None:
+        """What makes an `Environment` for each episode; None without one."""
+        node = self.config.environment
+        return None if node is None else lambda: plugins.make("environment", node)
+
     def make_engine(self) -> Any:
         """Return a new `Engine`."""
         return plugins.make("engine", self.config.engine)
@@ -116,6 +127,8 @@ class Resolved:
     def unusable(self) -> Iterator[Problem]:
         """Yield a Problem, at its key, for each chosen plugin that is unknown or could not be imported."""
         nodes = {kind: getattr(self.config, kind) for kind in ("model", "dataset", "method", "engine", "tracker")}
+        if self.config.environment is not None:
+            nodes["environment"] = self.config.environment
         for kind in plugins.SEVERAL:
             nodes |= {f"{kind}.{name}": node for name, node in getattr(self.config, kind).items()}
         for where, node in nodes.items():

@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from rlpipe.config.kinds import (
     DatasetConfig,
     EngineConfig,
+    EnvironmentConfig,
     EvaluationConfig,
     MethodConfig,
     ModelConfig,
@@ -144,6 +145,8 @@ class RunConfig:
     """What completions earn (on-policy methods)."""
     tool: dict[str, ToolConfig] = field(default_factory=dict)
     """What completions may call."""
+    environment: EnvironmentConfig | None = None
+    """What answers completions, turn by turn; null: nothing, so that a completion is one turn."""
     engine: EngineConfig = MISSING
     """What draws completions: for training, evaluations and AI feedback."""
     evaluation: dict[str, EvaluationConfig] = setting(dict, Changes.rows)

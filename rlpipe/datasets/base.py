@@ -45,6 +45,8 @@ class Dataset(ABC):
     """The form that `example` gives."""
     columns: tuple[str, ...]
     """The raw columns that a row must have."""
+    made: ClassVar[bool] = False
+    """Whether the rows that `sample` makes are the real ones: then any model may meet them without a word."""
     verifier: ClassVar[str | None] = None
     """The reward that tells right answers to its prompts from wrong ones, where one does."""
 

@@ -11,6 +11,7 @@ from rlpipe.config.ranges import out_of_range
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Prompt
+from rlpipe.environments.episode import Turn
 
 
 @changing(Changes.result)
@@ -41,9 +42,9 @@ class Finish(Enum):
     """Why a completion ended."""
 
     stop = "stop"
-    """An end-of-turn token or a stop string."""
+    """An end-of-turn token or a stop string; in an environment, the end of the episode."""
     length = "length"
-    """`max_tokens`, or the model's context, was reached."""
+    """`max_tokens`, or the model's context, was reached; in an environment also `max_turns` or `turn_tokens`."""
 
 
 @dataclass
@@ -66,15 +67,18 @@ class Rollout:
     prompt: Prompt
     prompt_ids: list[int]
     ids: list[int]
-    """All tokens after the prompt: what the model wrote, the stop token included, and tool results."""
+    """All tokens after the prompt: what the model wrote, stop tokens included, tool results, and what an environment
+    said."""
     logps: list[float]
     """Natural-log probability of each token under the policy and the sampling settings that drew it; 0 for others'."""
     written: list[bool]
     """Whether the model wrote the token; the others never enter a loss."""
     text: str
-    """The completion as text, special tokens left out, tool results included."""
+    """The completion as text, special tokens left out, what others said in it included."""
     finish: Finish
     calls: list[ToolCall] = field(default_factory=list)
+    turns: list[Turn] | None = None
+    """The turns that an environment answered, where the completion is an episode of one; else None."""
     scores: dict[str, Score] = field(default_factory=dict)
     """What each reward gave, by the reward's name in the config."""
     reward: float = 0.0

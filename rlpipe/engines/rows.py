@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from rlpipe.engines.rollout import Finish, SamplingConfig, ToolCall
 from rlpipe.engines.stops import Ends, StopStrings, end_tokens
 from rlpipe.engines.toolloop import ToolLoop
+from rlpipe.engines.turnloop import TurnLoop
 from rlpipe.tools.protocols import choose
 
 if TYPE_CHECKING:
+    from rlpipe.environments.episode import Episode
     from rlpipe.models.base import Loaded
     from rlpipe.tools.base import Tool
     from rlpipe.tools.protocols import Protocol
@@ -40,9 +42,13 @@ class Row:
     written: list[bool] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
-    """Tokens of a tool's answer that are still to be taken, last one first."""
+    """Tokens of an answer, a tool's or an environment's, that are still to be taken, last one first."""
     since: int = 0
     """Index in `ids` of the first token after the last answer."""
+    episode: Episode | None = None
+    """What answers its turns; None where a completion is one turn."""
+    turn: int = 0
+    """Index in `ids` of the first token of its turn."""
     finish: Finish | None = None
 
     def take(self, token: int, logp: float) -> None:
@@ -52,9 +58,18 @@ class Row:
         self.logps.append(logp if drawn else 0.0)
         self.written.append(drawn)
 
+    def insert(self, answer: list[int]) -> None:
+        """Let it take an answer next: token by token, or at once where nothing can be written behind it."""
+        if len(answer) < self.room - len(self.ids):
+            self.given = answer[::-1]
+            return
+        self.ids += answer
+        self.logps += [0.0] * len(answer)
+        self.written += [False] * len(answer)
+
 
 class Endings:
-    """Says of a row, token by token, whether it is done or has to take the answer of a tool that it called."""
+    """Says of a row, token by token, whether it is done or has to take an answer: a tool's or its environment's."""
 
     def __init__(
         self,
@@ -77,6 +92,7 @@ class Endings:
         """After which a completion may have ended, or called: an engine may stop there and ask."""
         self._eos = loaded.tokenizer.eos_token_id
         self._loop = ToolLoop(tools, self.protocol, loaded.tokenizer) if self.protocol is not None else None
+        self._turns = TurnLoop(loaded.tokenizer, self.protocol.offer([])[1] if self.protocol is not None else ())
         self._call_ends = Ends("".join(one[-1] for one in closings), loaded.tokenizer)
         self._stops = StopStrings(sampling.stop, loaded.tokenizer)
         self._watch = watch
@@ -90,16 +106,36 @@ class Endings:
         return row.finish
 
     def _finish(self, row: Row) -> Finish | None:
-        """Return why a row is done with its newest token; None where it goes on, perhaps with a tool's answer."""
+        """Return why a row is done with its newest token; None where it goes on, perhaps with an answer."""
         if row.written[-1]:
             ended = row.ids[-1] in self.tokens
             if self._may_call(row.ids[-1]) and self._answered(row):
                 return Finish.length if len(row.ids) >= row.room else None
             if ended or self._stops(row.ids[row.since :]):
-                return Finish.stop
+                return self._ended(row)
+            if row.episode is not None and self._overlong(row, row.episode):
+                return Finish.length
         elif not row.given:
             row.since = len(row.ids)
         return Finish.length if len(row.ids) >= row.room else None
+
+    def _ended(self, row: Row) -> Finish | None:
+        """Return why a row is done whose turn has ended; None where its environment answers."""
+        if row.episode is None:
+            return Finish.stop
+        # What the model says to its tools, as turns of their own, is not for the environment.
+        called = self.protocol is not None and self.protocol.ends_turn
+        start, room = row.since if called else row.turn, row.room - len(row.ids)
+        answer = self._turns.answer(row.episode, row.ids, start, room)
+        if isinstance(answer, Finish):
+            return answer
+        row.insert(answer)
+        row.turn = len(row.ids) + len(answer)
+        return None
+
+    def _overlong(self, row: Row, episode: Episode) -> bool:
+        longest = episode.environment.config.turn_tokens
+        return longest is not None and len(row.ids) - row.turn >= longest
 
     def _may_call(self, token: int) -> bool:
         """Return whether a call may have been completed by a token."""
@@ -117,11 +153,5 @@ class Endings:
         if answer is None:
             return False
         row.calls += answer.calls
-        if len(answer.ids) >= left:
-            # Nothing can be written after it: there is no need to take it step by step.
-            row.ids += answer.ids
-            row.logps += [0.0] * len(answer.ids)
-            row.written += [False] * len(answer.ids)
-        else:
-            row.given = answer.ids[::-1]
+        row.insert(answer.ids)
         return True

@@ -1,8 +1,8 @@
-"""Completions of a model: prompts laid out, drawn by an engine, with tools, as rollouts."""
+"""Completions of a model: prompts laid out, drawn by an engine, with tools and environments, as rollouts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rlpipe.core.errors import ConfigError
@@ -13,10 +13,12 @@ from rlpipe.engines.rollout import Rollout, SamplingConfig, sampling_problems
 from rlpipe.engines.rows import Endings, Row
 from rlpipe.engines.stops import room
 from rlpipe.engines.transformers import Transformers, TransformersConfig
+from rlpipe.environments.episode import begin, opened
 from rlpipe.models.tokens import encode
 
 if TYPE_CHECKING:
     from rlpipe.engines.base import Engine
+    from rlpipe.environments.episode import Environments, Episode
     from rlpipe.models.base import Loaded
     from rlpipe.tools.base import Tool
 
@@ -31,16 +33,17 @@ class Sampler:
         tools: Sequence[Tool] = (),
         watch: Callable[[Row], None] | None = None,
         engine: Engine | None = None,
+        environments: Environments | None = None,
     ):
         """Prepare to draw by `engine`, by default the one that serves the model (`Loaded.engine`).
 
-        `watch` sees each completion whenever it has grown. Raises ConfigError for settings out of range, or tools that
-        do not go together.
+        With `environments` a completion is an episode of several turns. `watch` sees each completion whenever it has
+        grown. Raises ConfigError for settings out of range, or tools that do not go together.
         """
         problems = sampling_problems(sampling, "sampling.")
         if problems:
             raise ConfigError(problems)
-        self.loaded, self.sampling, self.tools = loaded, sampling, tools
+        self.loaded, self.sampling, self.tools, self.environments = loaded, sampling, tools, environments
         self.engine: Engine = engine or loaded.engine or Transformers(TransformersConfig())
         self.endings = Endings(loaded, sampling, tools, watch)
         self.protocol = self.endings.protocol
@@ -55,6 +58,10 @@ class Sampler:
             notes.append(f"tools: {names}, called by the {self.protocol.name.value} protocol")
         return notes
 
+    def opened(self, prompts: Iterable[Prompt]) -> list[Prompt]:
+        """Return prompts as the model reads them: with what the environment says first, where there is one."""
+        return opened(self.environments, prompts)
+
     def sample(self, prompts: Sequence[Prompt], count: int, seed: int) -> list[list[Rollout]]:
         """Draw `count` completions of each prompt, in order.
 
@@ -63,18 +70,34 @@ class Sampler:
         numbers. Raises DataError for a prompt that leaves no room in the model's context, TrainingError for logits that
         are no numbers, and for an engine that has other weights than the model.
         """
-        layouts = [lay_out(prompt, self.loaded.tokenizer, self.protocol) for prompt in prompts]
+        episodes = self._begin(prompts, count)
+        try:
+            return self._drawn(prompts, episodes, count, seed)
+        finally:
+            for episode in filter(None, (one for group in episodes for one in group)):
+                episode.close()
+
+    def _begin(self, prompts: Sequence[Prompt], count: int) -> list[list[Episode | None]]:
+        if self.environments is None:
+            return [[None] * count for _ in prompts]
+        return [list(begin(self.environments, prompt, count)) for prompt in prompts]
+
+    def _drawn(
+        self, prompts: Sequence[Prompt], episodes: Sequence[Sequence[Episode | None]], count: int, seed: int
+    ) -> list[list[Rollout]]:
+        read = [_read(prompt, group) for prompt, group in zip(prompts, episodes, strict=True)]
+        layouts = [lay_out(prompt, self.loaded.tokenizer, self.protocol) for prompt in read]
         ids = encode(layouts, self.loaded.tokenizer)
         rows = [
-            Row(number, index, self._room(prompt, tokens), tokens, prompt.id, seed)
+            Row(number, index, self._room(prompt, tokens), tokens, prompt.id, seed, episode=episode)
             for number, (prompt, tokens) in enumerate(zip(prompts, ids, strict=True))
-            for index in range(count)
+            for index, episode in enumerate(episodes[number])
         ]
         if rows:
             with fresh(self.engine, self.loaded, rows):
                 self.engine.write(self.loaded, rows, self.sampling, self.endings)
         made = iter(rows)
-        return [[self._rollout(prompt, next(made)) for _ in range(count)] for prompt in prompts]
+        return [[self._rollout(prompt, next(made)) for _ in range(count)] for prompt in read]
 
     def _room(self, prompt: Prompt, tokens: list[int]) -> int:
         return room(self.loaded, prompt.id, len(tokens), self.sampling.max_tokens)
@@ -82,4 +105,11 @@ class Sampler:
     def _rollout(self, prompt: Prompt, row: Row) -> Rollout:
         assert row.finish is not None
         text = str(self.loaded.tokenizer.decode(row.ids, skip_special_tokens=True))
-        return Rollout(prompt, row.prompt_ids, row.ids, row.logps, row.written, text, row.finish, row.calls)
+        turns = None if row.episode is None else row.episode.turns
+        return Rollout(prompt, row.prompt_ids, row.ids, row.logps, row.written, text, row.finish, row.calls, turns)
+
+
+def _read(prompt: Prompt, episodes: Sequence[Episode | None]) -> Prompt:
+    """Return the prompt as the model reads it."""
+    first = next(iter(episodes), None)
+    return prompt if first is None else first.prompt

@@ -94,7 +94,7 @@ def _request(place: int, row: Row) -> Request:
 
 
 def _take(row: Row, segment: Segment, endings: Endings, greedy: bool) -> None:
-    """Let a row take a segment up to where it ends, or to a tool's answer, which it takes too."""
+    """Let a row take a segment up to where it ends, or to an answer, which it takes too."""
     if not segment.ids:
         what = f"the engine ended a completion of prompt {row.id} without a token"
         raise ModelError("engine", what, "look into the engine's log")

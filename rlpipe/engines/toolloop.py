@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rlpipe.engines.inserted import Inserter
 from rlpipe.engines.rollout import ToolCall
-from rlpipe.models.tokens import encode
 from rlpipe.tools.base import Tool
 from rlpipe.tools.protocols import Protocol
 from rlpipe.tools.run import Runner
@@ -31,8 +31,7 @@ class ToolLoop:
 
     def __init__(self, tools: Sequence[Tool], protocol: Protocol, tokenizer: PreTrainedTokenizerBase):
         self.protocol = protocol
-        self._runner, self._tokenizer = Runner(tools), tokenizer
-        self._special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
+        self._runner, self._tokenizer, self._inserter = Runner(tools), tokenizer, Inserter(tokenizer)
         self._least = len(self._behind("", [""]))
 
     def answer(self, written: Sequence[int], made: Sequence[ToolCall], at: int, room: int) -> Answer | None:
@@ -51,20 +50,10 @@ class ToolLoop:
         for call in calls:
             result = self._runner.run(call, before[call.name])
             before[call.name] += 1
-            done.append(ToolCall(call.name, call.arguments, self._harmless(result.text), result.failed, at))
+            done.append(ToolCall(call.name, call.arguments, self._inserter.harmless(result.text), result.failed, at))
         return Answer(self._behind(text, [call.result for call in done])[:room], done)
 
     def _behind(self, written: str, results: Sequence[str]) -> list[int]:
         """Tokenise results as they stand behind a turn's end or a call's closing tag."""
         anchor = str(self._tokenizer.eos_token) if self.protocol.ends_turn else ">"
-        before, both = encode([anchor, anchor + self.protocol.answer(written, results)], self._tokenizer)
-        if both[: len(before)] == before:
-            return both[len(before) :]
-        return encode([self.protocol.answer(written, results)], self._tokenizer)[0]
-
-    def _harmless(self, text: str) -> str:
-        """Take out of a result what a tokenizer would read as a special token, or cannot read at all."""
-        text = text.encode("utf-8", "replace").decode()
-        for token in self._special:
-            text = text.replace(token, " ")
-        return text
+        return self._inserter.behind(anchor, self.protocol.answer(written, results))

@@ -18,6 +18,7 @@ from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import PluginError, Problem
 from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
+from rlpipe.environments.episode import opened
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import DrawConfig, complete, completion_row, draw_problems, drawing, settings
 from rlpipe.models.base import Loaded
@@ -57,6 +58,7 @@ class Accuracy(Evaluation):
     verifies = True
     takes_reward = True
     takes_tool = True
+    takes_environment = True
     draws = True
 
     def problems(self) -> list[Problem]:
@@ -77,6 +79,8 @@ class Accuracy(Evaluation):
             return Problem("", _no_verifier(config), "")
         lacking = [] if columns is None else [column for column in reward.columns if column not in columns]
         name = reward.config.name
+        if reward.reads_episode and config.environment is None:
+            return Problem("", f"verifier {name} reads what an environment gave, and there is none", "")
         if lacking:
             what = f"verifier {name} reads the column '{lacking[0]}', which prompts of this dataset lack"
             return Problem("", what, "")
@@ -102,6 +106,7 @@ class Accuracy(Evaluation):
         self.context, self.resolved = context, resolve(context.config)
         self.verifier: tuple[str, Rewards] | None = None
         self.tools = self.resolved.make_tools() if self.config.tool else []
+        self.environments = self.resolved.environments
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
         """Add the verifier, sampling and tools."""
@@ -110,7 +115,7 @@ class Accuracy(Evaluation):
         if not self.config.samples:
             drawn = replace(drawn, temperature=0.0)
         chosen = verifier(self.config.reward, self.resolved)
-        drawn_by = drawing(run, drawn, self.tools, self.config.seed)
+        drawn_by = drawing(run, drawn, self.tools, self.config.seed, played=True)
         judge = {"verifier": None if chosen is None else described(chosen.config, run, loaded.path)}
         return {**super().protocol(loaded), **judge, **drawn_by}
 
@@ -118,7 +123,7 @@ class Accuracy(Evaluation):
         """One row a task.
 
         `score` is 1 where the greedy completion is right, else 0; without greedy, the share of right samples.
-        The greedy completion, its value, parts, finish and tool calls stand in the row itself, drawn ones in
+        The greedy completion, its value, parts, finish, tool calls and turns stand in the row itself, drawn ones in
         `samples` and their estimates in `pass`, the score without tools in `score_without_tool`.
         """
         from rlpipe.statistics.intervals import pass_at_k  # numpy: not for composing
@@ -126,7 +131,8 @@ class Accuracy(Evaluation):
         prompts = [example for example in examples if isinstance(example, Prompt)]
         drawn = settings(self.config.sampling, self.context.config.method)
         greedy = replace(drawn, temperature=0.0)
-        rows: list[Row] = [{"id": prompt.id, "prompt": text_of(prompt.prompt)} for prompt in prompts]
+        read = opened(self.environments, prompts)
+        rows: list[Row] = [{"id": prompt.id, "prompt": text_of(prompt.prompt)} for prompt in read]
         if self.config.samples:
             for row, group in zip(rows, self._verified(loaded, prompts, drawn, self.config.samples), strict=True):
                 row["samples"] = group
@@ -153,7 +159,7 @@ class Accuracy(Evaluation):
         name, rewards = self._rewards(loaded)
         rewards.check_columns(prompts)
         offered = self.tools if tools else []
-        groups = complete(loaded, prompts, sampling, offered, count, self.config.seed)
+        groups = complete(loaded, prompts, sampling, offered, count, self.config.seed, self.environments)
         rewards.score([rollout for group in groups for rollout in group])
         return [[_row(rollout, name) for rollout in group] for group in groups]
 

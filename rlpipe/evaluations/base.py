@@ -56,6 +56,8 @@ class Evaluation(ABC):
     """Whether it uses the run's rewards."""
     takes_tool: ClassVar[bool] = False
     """Whether completions that it draws may call the run's tools."""
+    takes_environment: ClassVar[bool] = False
+    """Whether completions that it draws are episodes of the run's environment, where there is one."""
     draws: bool = False
     """Whether it looks at completions that it draws."""
     verifies: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Completions for evaluations, by the sampler and with the tools that training uses."""
+"""Completions for evaluations, by the sampler and with the tools and the environment that training uses."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rlpipe.records.provenance import plain
 if TYPE_CHECKING:
     from rlpipe.config.schema import RunConfig
     from rlpipe.core.errors import Problem
+    from rlpipe.environments.episode import Environments, Turn
     from rlpipe.models.base import Loaded
     from rlpipe.tools.base import Tool
 
@@ -64,11 +65,18 @@ def settings(draw: DrawConfig, method: Any) -> SamplingConfig:
     )
 
 
-def drawing(config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], seed: int | None) -> dict[str, Any]:
-    """Return what completions depend on beside weights, template and prompts, for an evaluation's protocol."""
+def drawing(
+    config: RunConfig, sampling: SamplingConfig, tools: Sequence[Tool], seed: int | None, played: bool = False
+) -> dict[str, Any]:
+    """Return what completions depend on beside weights, template and prompts, for an evaluation's protocol.
+
+    `played` says that they are episodes of the run's environment, where there is one.
+    """
     greedy = sampling.temperature == 0
     offered = {name: plain(node) for name, node in config.tool.items()} if tools else {}
     found = {"sampling": plain(sampling), "seed": None if greedy else seed, "tool": offered}
+    if played and config.environment is not None:
+        found["environment"] = plain(config.environment)
     if (
         not greedy and config.engine.name != TransformersConfig.name
     ):  # records from before there were others say nothing
@@ -88,22 +96,26 @@ def complete(
     tools: Sequence[Tool] = (),
     count: int = 1,
     seed: int = 0,
+    environments: Environments | None = None,
 ) -> list[list[Rollout]]:
     """Draw `count` completions of each prompt, the same ones for a seed however prompts are shared out.
 
-    A prompt that fills the model's context gets empty completions that ended by length: it is held out all the
-    same, and the model fails at it.
+    With `environments` they are episodes. A prompt that fills the model's context gets empty completions that ended by
+    length: it is held out all the same, and the model fails at it.
     """
     from rlpipe.engines.prompts import prompt_ids
     from rlpipe.engines.sampler import Sampler
 
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
-    ids = [prompt_ids(prompt, loaded.tokenizer, tools) for prompt in prompts]
+    sampler = Sampler(loaded, sampling, tools, environments=environments)
+    read = sampler.opened(prompts)
+    ids = [prompt_ids(prompt, loaded.tokenizer, tools) for prompt in read]
     fitting = [prompt for prompt, tokens in zip(prompts, ids, strict=True) if len(tokens) < context]
-    drawn = iter(Sampler(loaded, sampling, tools).sample(fitting, count, seed) if fitting else ())
+    drawn = iter(sampler.sample(fitting, count, seed) if fitting else ())
+    played = environments is not None
     return [
-        next(drawn) if len(tokens) < context else [_empty(prompt, tokens) for _ in range(count)]
-        for prompt, tokens in zip(prompts, ids, strict=True)
+        next(drawn) if len(tokens) < context else [_empty(prompt, tokens, played) for _ in range(count)]
+        for prompt, tokens in zip(read, ids, strict=True)
     ]
 
 
@@ -113,6 +125,7 @@ def converse(
     sampling: SamplingConfig,
     tools: Sequence[Tool] = (),
     seed: int = 0,
+    environments: Environments | None = None,
 ) -> list[list[Rollout]]:
     """Let the model answer each prompt, and then each of the user's further turns in the prompt's column `turns`.
 
@@ -121,7 +134,9 @@ def converse(
     answers: list[list[Rollout]] = [[] for _ in prompts]
     waiting = list(enumerate(prompts))
     while waiting:
-        drawn = complete(loaded, [prompt for _, prompt in waiting], sampling, tools, seed=seed)
+        drawn = complete(
+            loaded, [prompt for _, prompt in waiting], sampling, tools, seed=seed, environments=environments
+        )
         going_on = []
         for (number, prompt), (rollout,) in zip(waiting, drawn, strict=True):
             answers[number].append(rollout)
@@ -135,8 +150,9 @@ def converse(
     return answers
 
 
-def _empty(prompt: Prompt, ids: list[int]) -> Rollout:
-    return Rollout(prompt, ids, ids=[], logps=[], written=[], text="", finish=Finish.length)
+def _empty(prompt: Prompt, ids: list[int], played: bool) -> Rollout:
+    turns: list[Turn] | None = [] if played else None
+    return Rollout(prompt, ids, ids=[], logps=[], written=[], text="", finish=Finish.length, turns=turns)
 
 
 def completion_row(rollout: Rollout) -> dict[str, Any]:
@@ -146,6 +162,7 @@ def completion_row(rollout: Rollout) -> dict[str, Any]:
         "finish": rollout.finish.value,
         "tokens": len(rollout.ids),
         "calls": [vars(call) for call in rollout.calls],
+        **({} if rollout.turns is None else {"episode": [vars(turn) for turn in rollout.turns]}),
     }
 
 
@@ -154,7 +171,7 @@ def conversation(prompt: Prompt, answers: Sequence[Rollout]) -> dict[str, Any]:
 
     With several turns, `completion` is what was said after the prompt, and `turns` holds each on its own.
     """
-    row = {"id": prompt.id, "prompt": text_of(prompt.prompt), **completion_row(answers[0])}
+    row = {"id": prompt.id, "prompt": text_of(answers[0].prompt.prompt), **completion_row(answers[0])}
     if len(answers) == 1:
         return row
     questions = [row["prompt"], *prompt.columns["turns"]]

@@ -50,6 +50,7 @@ class Samples(Evaluation):
     config: SamplesConfig
     takes: tuple[Form, ...] = (Prompt,)
     takes_tool = True
+    takes_environment = True
     draws = True
 
     def __init__(self, config: EvaluationConfig):
@@ -70,9 +71,10 @@ class Samples(Evaluation):
         return 1, self.config.max_tokens
 
     def start(self, context: EvaluationContext) -> None:
-        """Take the run's tools."""
+        """Take the run's tools and, for prompts of the dataset, its environment."""
         self.run = context.config
         self.tools = resolve(self.run).make_tools()
+        self.environments = resolve(self.run).environments if self.takes else None
         self.sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
 
     def make_examples(self) -> Sequence[Example]:
@@ -82,7 +84,10 @@ class Samples(Evaluation):
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
         """Add sampling and tools."""
-        return {**super().protocol(loaded), **drawing(self.run, self.sampling, self.tools, None)}
+        return {
+            **super().protocol(loaded),
+            **drawing(self.run, self.sampling, self.tools, None, played=bool(self.takes)),
+        }
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a prompt: its text, and the completion with its end and its tool calls. There is no score.
@@ -90,7 +95,7 @@ class Samples(Evaluation):
         Where the user has several turns, `turns` holds each with its completion, and `completion` all of them.
         """
         prompts = [example for example in examples if isinstance(example, Prompt)]
-        answered = converse(loaded, prompts, self.sampling, self.tools)
+        answered = converse(loaded, prompts, self.sampling, self.tools, environments=self.environments)
         return [conversation(prompt, answers) for prompt, answers in zip(prompts, answered, strict=True)]
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:

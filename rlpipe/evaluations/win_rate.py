@@ -106,6 +106,9 @@ class WinRate(Evaluation):
         names = " and ".join(judge.config.name for judge in judges)
         if not judges:
             return Problem("", "no reward says which response is better", "")
+        if reading := [judge.config.name for judge in judges if judge.reads_episode]:
+            what = f"reward {reading[0]} reads what an environment gave, and responses are of one turn"
+            return Problem("", what, f"name another: evaluation.{settings.name}.reward=…")
         if settings.pairwise and not _can_compare(judges):
             what = f"pairwise=true asks for a judge that compares two responses, and {names} does not"
             return Problem("", what, "")

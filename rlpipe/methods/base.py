@@ -35,6 +35,8 @@ class Method(ABC):
     """Whether the objective uses `reward=…`."""
     takes_tool: ClassVar[bool] = False
     """Whether completions may call tools while training."""
+    takes_environment: ClassVar[bool] = False
+    """Whether completions may be episodes of an environment while training."""
     draws: ClassVar[bool] = False
     """Whether completions are drawn by the run's engine while it trains, or makes data."""
 

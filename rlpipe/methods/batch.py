@@ -20,6 +20,7 @@ from torch import Tensor
 from rlpipe.core.errors import RecordError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, Score, ToolCall
+from rlpipe.environments.episode import Turn
 from rlpipe.methods.advantages import completion_sums, token_rewards
 from rlpipe.methods.losses import token_weights
 
@@ -168,6 +169,7 @@ def _to_plain(rollout: Rollout) -> dict[str, Any]:
         "text": rollout.text,
         "finish": rollout.finish.value,
         "calls": [vars(call) for call in rollout.calls],
+        "turns": None if rollout.turns is None else [vars(turn) for turn in rollout.turns],
         "scores": {name: vars(score) for name, score in rollout.scores.items()},
         "reward": rollout.reward,
     }
@@ -185,6 +187,7 @@ def _from_plain(
         text=row["text"],
         finish=Finish(row["finish"]),
         calls=[ToolCall(**call) for call in row["calls"]],
+        turns=None if row.get("turns") is None else [Turn(**turn) for turn in row["turns"]],
         scores={name: Score(**score) for name, score in row["scores"].items()},
         reward=row["reward"],
     )

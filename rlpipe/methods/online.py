@@ -195,6 +195,7 @@ class OnlineMethod(LibraryMethod):
     trainer = "rlpipe.training.online.build"
     takes_reward = True
     takes_tool = True
+    takes_environment = True
     draws = True
     library = ("transformers", "TrainingArguments", "Trainer")
     micro_batched = False

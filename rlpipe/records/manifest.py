@@ -24,7 +24,7 @@ _ATTEMPT = {
     "logged_until?": int,
 }
 CONFIG: Shape = {
-    **{f"{kind}?": _NAMED for kind in ("model", "dataset", "method", "tracker")},
+    **{f"{kind}?": _NAMED for kind in ("model", "dataset", "method", "environment", "tracker")},
     **{f"{kind}?": {str: dict} for kind in ("reward", "tool", "evaluation")},
     "after?": [str],
     "hardware?": dict,

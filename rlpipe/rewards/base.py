@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from rlpipe.config.schema import RunConfig
     from rlpipe.engines.rollout import Rollout
+    from rlpipe.environments.episode import Turn
     from rlpipe.rewards.judge.pairwise import Choice, Pair
 
 
@@ -32,6 +33,8 @@ class Case:
     columns: dict[str, Any]
     value: float
     parsed: bool = True
+    turns: Sequence[Turn] | None = None
+    """What an environment gave, where the completion is an episode."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Reward(ABC):
     """The dataset columns that it reads from `rollout.prompt.columns`."""
     verifies: ClassVar[bool] = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    reads_episode: ClassVar[bool] = False
+    """Whether it reads what an environment gave (`rollout.turns`), so that there has to be one."""
     parts: ClassVar[tuple[str, ...] | None] = None
     """The names that `Score.parts` may have; None leaves them open."""
     model_head: ClassVar[Head | None] = None

@@ -159,7 +159,8 @@ def prove(name: str, reward: Reward) -> None:
     cases = list(reward.cases())
     if not cases:
         return
-    scores = validated(name, reward.score([_rollout(case) for case in cases]), [_rollout(case) for case in cases])
+    rollouts = [case_rollout(case) for case in cases]
+    scores = validated(name, reward.score(rollouts), rollouts)
     for case, score in zip(cases, scores, strict=True):
         if (score.value, score.parsed) != (case.value, case.parsed):
             raise PluginError(
@@ -173,9 +174,11 @@ def prove(name: str, reward: Reward) -> None:
             )
 
 
-def _rollout(case: Case) -> Rollout:
+def case_rollout(case: Case) -> Rollout:
+    """Return the completion of a case."""
     prompt = Prompt("case", [{"role": "user", "content": ""}], case.columns)
-    return Rollout(prompt, [], [], [], [], case.text, Finish.stop)
+    turns = None if case.turns is None else list(case.turns)
+    return Rollout(prompt, [], [], [], [], case.text, Finish.stop, turns=turns)
 
 
 def summary(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -1,23 +1,15 @@
 """The guarded process in which math-verify runs: a line of JSON in, a line of JSON out.
 
 {"reference": …, "text": …, "seconds": …}  →  {"reference": can it be read?, "parsed": …, "equal": …}, or
-{"late": true} after so many seconds of processor time, which no other load on the machine shortens.
+{"late": true} after so many seconds of processor time.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import os
 import re
-import signal
-import sys
 from typing import Any
 
-MEMORY = 4 * 2**30
-"""Bytes of address space that the process may take."""
-
+from rlpipe.rewards.worker import in_time, serve
 
 SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'?(?:\([^()=]*\))?|\\(?:text|mathrm)\{[^{}=]*\}")
 """What an answer may be the value of: `x`, `x_1`, `\\theta`, `f(2)`, `\\text{area}`."""
@@ -71,45 +63,15 @@ def _is_list(answer: str) -> bool:
     return re.search(r";|,(?![0-9]{3}(?![0-9]))", answer) is not None
 
 
-class Late(BaseException):
-    """The time is over; no library catches it as an error of its own."""
-
-
-def in_time(reference: str, text: str, seconds: float) -> dict[str, bool]:
+def answer(reference: str, text: str, seconds: float) -> dict[str, bool]:
     """Compare, but for no longer than some seconds of processor time."""
-
-    def late(*_: object) -> None:
-        raise Late
-
-    signal.signal(signal.SIGVTALRM, late)
-    try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 0.1)
-        try:
-            return compare(reference, text)
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    except Late:
-        return {"late": True}
+    return in_time(lambda: compare(reference, text), seconds)
 
 
 def main() -> None:
-    """Answer lines until there are no more; says `{}` once it is ready."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not every system can limit memory
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    sys.stdout = sys.stderr  # what libraries print must not get between the answers
-    logging.disable(logging.CRITICAL)
-    compare("x^2+2x+1", "$(x+1)^2$")  # its first simplification imports for a second
-
-    def answer(content: dict[str, Any]) -> None:
-        answers.write(json.dumps(content) + "\n")
-        answers.flush()
-
-    answer({})
-    for line in sys.stdin:
-        answer(in_time(**json.loads(line)))
+    """Answer lines until there are no more."""
+    # The library's first simplification imports for a second.
+    serve(lambda: compare("x^2+2x+1", "$(x+1)^2$"), answer)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def show_checked(resolved: Resolved) -> None:
     for name, group in (("reward", config.reward), ("tool", config.tool), ("evaluation", config.evaluation)):
         if group:
             table.add_row(name, ", ".join(group))
+    if config.environment is not None:
+        table.add_row("environment", config.environment.name)
     table.add_row("engine", config.engine.name)
     table.add_row("tracker", config.tracker.name)
     if distributed.is_main():
@@ -143,7 +145,7 @@ def next_commands(run_dir: Path, result: Mapping[str, Any], manifest: Mapping[st
     start = ("model=hf", f"model.source={model}")
     return [
         ("talk to it", command("chat", folder)),
-        ("evaluate", command("method=none", *start, *_same_rows(manifest))),
+        ("evaluate", command("method=none", *start, *_same_rows(manifest), *_played(manifest))),
         ("train on", command("method=dpo", *start, *_preferences(manifest))),
     ]
 
@@ -156,6 +158,15 @@ def _same_rows(manifest: Mapping[str, Any]) -> Iterator[str]:
     given = [one for one in manifest["overrides"] if one.lstrip("+").startswith("dataset.")]
     kept = [one for one in given if key_of(one) not in ("dataset.source", "dataset.stage")]
     yield from (f"dataset={node['name']}", *kept, f"dataset.source={source}")
+
+
+def _played(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the overrides that name a run's environment and what measures it; none without one."""
+    node = manifest["config"].get("environment")
+    if node is not None:
+        yield f"environment={node['name']}"
+        yield from (one for one in manifest["overrides"] if one.startswith("environment."))
+        yield "evaluation=accuracy"
 
 
 def _preferences(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -82,6 +82,8 @@ def relevant(config: RunConfig) -> dict[str, Any]:
     """Return the plain config without what does not change the result, or counts by what it leads to."""
     plain, whole = to_plain(config), to_plain(config)
     _prune(plain, whole)
+    if config.environment is None:  # as in stages that are older than environments
+        del plain["environment"]
     if _held_out_counts(resolve(config)):
         plain["dataset"]["test_limit"] = config.dataset.test_limit
     del plain["watch"]  # without a say in the weights it is none of their inputs

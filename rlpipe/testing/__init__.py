@@ -1,7 +1,7 @@
 """Conformance checks for plugins: what rlpipe asks of each kind, as a package's own tests run it.
 
-    from rlpipe.testing import check_dataset, check_engine, check_evaluation, check_launcher, check_method
-    from rlpipe.testing import check_reward, check_tool
+    from rlpipe.testing import check_dataset, check_engine, check_environment, check_evaluation, check_launcher
+    from rlpipe.testing import check_method, check_reward, check_tool
 
     def test_my_dataset():
         check_dataset(MyDataset)
@@ -14,6 +14,9 @@
 
     def test_my_tool():
         check_tool(MyTool, {"word": "straw"})     # a call that must succeed
+
+    def test_my_environment():
+        check_environment(MyEnvironment, ["left", "right"])  # what is said in it, over and over
 
     def test_my_evaluation(tmp_path):
         check_evaluation(MyEvaluation, tmp_path)  # measures a small random model before and after two steps
@@ -29,6 +32,7 @@ Each raises AssertionError with what is wrong and where. rlpipe's own plugins pa
 
 from rlpipe.testing.config import HEAVY, check_config, check_light, explains_itself, unstated
 from rlpipe.testing.engines import check_engine
+from rlpipe.testing.environments import check_environment
 from rlpipe.testing.launchers import check_launcher
 from rlpipe.testing.plugins import check_dataset, check_evaluation, check_method, check_reward, check_tool
 
@@ -37,6 +41,7 @@ __all__ = [
     "check_config",
     "check_dataset",
     "check_engine",
+    "check_environment",
     "check_evaluation",
     "check_launcher",
     "check_light",

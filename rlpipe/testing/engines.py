@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlpipe.config.kinds import EngineConfig, Head, LoraConfig, ModelConfig, ToolConfig
+from rlpipe.config.kinds import EngineConfig, EnvironmentConfig, Head, LoraConfig, ModelConfig, ToolConfig
 from rlpipe.core.errors import TrainingError
 from rlpipe.datasets.forms import Message, Prompt
 from rlpipe.engines.base import Engine, SeparateEngine, drawn_by
@@ -15,6 +15,7 @@ from rlpipe.engines.freshness import fresh
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
 from rlpipe.engines.rows import Endings, Row
 from rlpipe.engines.sampler import Sampler
+from rlpipe.environments.base import Environment, Step
 from rlpipe.models.base import Loaded
 from rlpipe.testing.config import check_config, check_light
 from rlpipe.tools.base import Tool
@@ -38,8 +39,9 @@ def check_engine(
     `tied` gives it a head that is tied to its embeddings, `rank` adapters to train; `gap` is the largest distance
     between log-probabilities, in float32, that counts as rounding. `settings` are fields of the engine's Config.
     Greedy draws must be those of a plain forward pass, log-probabilities its own, with and without top-k; draws must
-    depend on seed, prompt and number alone; stop strings, end tokens and tools end or interrupt a completion where they
-    should. An engine with weights of its own must follow the policy's, and be refused where it does not.
+    depend on seed, prompt and number alone; stop strings, end tokens, tools and environments end or interrupt a
+    completion where they should. An engine with weights of its own must follow the policy's, and be refused where it
+    does not.
     """
     assert issubclass(cls, Engine), f"{cls.__name__} is no subclass of rlpipe.engines.base.Engine"
     check_light([cls.__module__])
@@ -49,6 +51,7 @@ def check_engine(
         _check_seeds(loaded)
         _check_ends(loaded)
         _check_tools(loaded, gap)
+        _check_turns(loaded, gap)
         if rank:
             import peft
 
@@ -226,6 +229,33 @@ def _check_tools(loaded: Loaded, gap: float) -> None:
     assert any(row.written[at:]), f"{name}: nothing is drawn behind an answer"
     rollout = Rollout(PROMPTS[0], row.prompt_ids, row.ids, row.logps, row.written, "", row.finish)
     _check_logps(loaded, rollout, DRAWN, gap)
+
+
+class _GoesOn(Environment):
+    """Answers every turn alike, without an end."""
+
+    def reset(self, row: Mapping[str, Any], seed: int) -> Sequence[Message]:
+        return []
+
+    def step(self, text: str) -> Step:
+        return Step([{"role": "user", "content": "Go on."}], 0.0, False, {})
+
+
+def _check_turns(loaded: Loaded, gap: float) -> None:
+    """The end of a turn interrupts an episode; the environment's answer is taken as a tool's is, and is read."""
+    name = loaded.engine.config.name
+    [[free]] = Sampler(loaded, DRAWN).sample(PROMPTS[:1], 1, seed=0)
+    text = str(loaded.tokenizer.decode(free.ids[:6], skip_special_tokens=False))[-3:]
+    sampling = SamplingConfig(temperature=0.8, max_tokens=64, stop=[text])
+    sampler = Sampler(loaded, sampling, environments=lambda: _GoesOn(EnvironmentConfig(name="checked")))
+    [[rollout]] = sampler.sample(PROMPTS[:1], 1, seed=0)
+    assert rollout.turns, f"{name}: the end of a turn is not answered"
+    at = rollout.turns[0].at
+    assert rollout.ids[:at] == free.ids[:at], f"{name}: a first turn is drawn otherwise than without an environment"
+    assert rollout.written[at - 1], f"{name}: the end of a turn does not count as written by the model"
+    assert not rollout.written[at], f"{name}: what an environment says counts as written by the model"
+    assert any(rollout.written[at:]), f"{name}: nothing is drawn behind what an environment says"
+    _check_logps(loaded, rollout, sampling, gap)
 
 
 def _check_refusal(loaded: Loaded) -> None:

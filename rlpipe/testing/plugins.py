@@ -17,13 +17,12 @@ from rlpipe.config.kinds import DatasetConfig, EvaluationConfig, Head, MethodCon
 from rlpipe.config.overrides import key_of
 from rlpipe.core.errors import PluginError
 from rlpipe.datasets.base import Dataset
-from rlpipe.datasets.forms import Example, Prompt, form_name, route
-from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.datasets.forms import Example, form_name, route
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.methods.base import Method
 from rlpipe.methods.sft import SFT
 from rlpipe.rewards.base import Reward, RewardContext
-from rlpipe.rewards.combine import prove, validated
+from rlpipe.rewards.combine import case_rollout, prove, validated
 from rlpipe.testing.config import check_config, check_light, name_of
 from rlpipe.tools.base import Tool
 from rlpipe.tools.run import Call, Runner
@@ -188,10 +187,7 @@ def check_reward(cls: type[Reward], context: RewardContext | None = None, **sett
         assert not missing, f"{cls.__name__}: its case {case.text!r:.60} lacks the columns {missing} that it reads"
     try:
         prove(cls.__name__, reward)
-        rollouts = [
-            Rollout(Prompt(f"case/{number}", [], case.columns), [], [], [], [], case.text, Finish.stop)
-            for number, case in enumerate(cases)
-        ]
+        rollouts = list(map(case_rollout, cases))
         before = copy.deepcopy(rollouts)
         together = validated(cls.__name__, reward.score(rollouts), rollouts)
         alone = [validated(cls.__name__, reward.score([one]), [one])[0] for one in rollouts]

@@ -49,7 +49,7 @@ PROMPTS, COMPLETIONS = 2, 4
 
 
 def sample_rows(batch: Batch) -> list[dict[str, Any]]:
-    """Return a few prompts of a batch, one row a completion: text, rewards with parts, tool calls, advantage."""
+    """Return a few prompts of a batch, one row a completion: text, rewards with parts, tool calls, turns, advantage."""
     rows = []
     for group in range(min(PROMPTS, len(batch.rollouts) // batch.group_size)):
         for place in range(min(COMPLETIONS, batch.group_size)):
@@ -68,6 +68,7 @@ def sample_rows(batch: Batch) -> list[dict[str, Any]]:
                     "finish": rollout.finish.value,
                     "tokens": len(rollout.ids),
                     "calls": [vars(call) for call in rollout.calls],
+                    **({} if rollout.turns is None else {"episode": [vars(turn) for turn in rollout.turns]}),
                 }
             )
     return rows

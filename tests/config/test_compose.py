@@ -61,6 +61,7 @@ def test_plain_holds_every_value_resolved():
         ["method=kto", "model.lora.rank=4", "after=sft", "seed=3"],
         ["method=grpo", "dataset=countdown", "reward=[countdown,length]", "tool=calculator", "until=train"],
         ["evaluation=[preference,perplexity]", "tracker=wandb", "tracker.tags=[a,b]", "+method.extra.optim=sgd"],
+        ["method=rloo", "dataset=episodes", "environment=guessing", "environment.guesses=2", "reward=environment"],
         ["experiment=chat_dpo", "method.beta=0.3", "hardware.device=cpu"],
     ],
 )

@@ -41,7 +41,7 @@ class Script:
         self.greedy, self.drawn, self.without_tools = greedy, drawn, without_tools
         self.asked: list[tuple[float, int, int, int, int]] = []
 
-    def __call__(self, loaded, prompts, sampling, tools=(), count=1, seed=0):
+    def __call__(self, loaded, prompts, sampling, tools=(), count=1, seed=0, environments=None):
         self.asked.append((sampling.temperature, sampling.max_tokens, len(tools), count, seed))
         if sampling.temperature == 0:
             said = [[text] for text in (self.greedy if tools or not self.without_tools else self.without_tools)]
@@ -179,3 +179,34 @@ def test_shares_of_the_examples_give_the_rows_of_all(tmp_path, blank_loaded):
     assert [row["completion"] for row in whole[0::2]] == [row["completion"] for row in shares[0]]
     assert [row["samples"] for row in whole[1::2]] == [row["samples"] for row in shares[1]]
     assert len({sample["completion"] for row in whole for sample in row["samples"]}) > 6
+
+
+def test_episodes_are_played_and_counted(tmp_path, blank_loaded):
+    overrides = ["dataset=episodes", "environment=guessing", "evaluation=accuracy"]
+    drawn = [
+        "evaluation.accuracy={samples: 3, greedy: false}",
+        "evaluation.accuracy.sampling={stop: [a,e,i,o], max_tokens: 90}",
+    ]
+    config = compose("method=none", *overrides, *drawn)
+    one = Accuracy(config.evaluation["accuracy"])
+    one.start(EvaluationContext(config, tmp_path, "accuracy"))
+    prompts = [Prompt(f"test/{row}", [{"role": "user", "content": "Play."}], {"episode": row}) for row in range(2)]
+    rows = one.rows(blank_loaded, prompts)
+    assert rows[0]["prompt"] == "Play.\n\nGuess my number from 1 to 7 in 3 guesses."
+    episodes = [sample["episode"] for row in rows for sample in row["samples"]]
+    assert max(map(len, episodes)) > 1
+    assert episodes[0][0]["messages"][0]["role"] == "user"
+    numbers = one.summary(rows, None)
+    assert {"accuracy", "pass@3", "won", "guesses", "turns", "finished"} <= set(numbers)
+    assert one.protocol(blank_loaded)["environment"]["name"] == "guessing"
+
+
+def test_a_prompt_that_fills_the_context_is_an_episode_of_no_turns(tmp_path, blank_loaded):
+    from rlpipe.engines.rollout import SamplingConfig
+    from rlpipe.evaluations.completions import complete
+
+    config = compose("method=none", "dataset=episodes", "environment=guessing", "evaluation=accuracy")
+    long = Prompt("test/0", [{"role": "user", "content": "play " * 2000}])
+    environments = resolve(config).environments
+    [[one]] = complete(blank_loaded, [long], SamplingConfig(temperature=0), environments=environments)
+    assert (one.turns, one.finish) == ([], Finish.length)

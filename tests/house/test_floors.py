@@ -20,7 +20,7 @@ FLOORS = (  # from the ground up; a file imports from its own room and from lowe
     ("hub",),
     ("config",),
     ("datasets", "records", "trackers"),
-    ("models", "tools", "stages", "report", "launchers"),
+    ("models", "tools", "environments", "stages", "report", "launchers"),
     ("engines",),
     ("methods", "rewards"),
     ("training", "evaluations"),

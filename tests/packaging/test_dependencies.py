@@ -23,7 +23,7 @@ NEVER_IMPORTED = {  # declared because another library looks for them
     "hydra-optuna-sweeper": "Hydra finds it as a plugin",
     "tensorboard": "torch.utils.tensorboard writes with it",
 }
-MODULES = {"lm-eval": "lm_eval", "math-verify": "math_verify"}
+MODULES = {"lm-eval": "lm_eval", "math-verify": "math_verify", "gem-llm": "gem"}
 """What an extra's distribution is imported as: it may be missing here."""
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from rlpipe.config import plugins
 from rlpipe.config.compose import compose
+from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import conf_dir
 from rlpipe.methods.online import OnlineMethod
@@ -29,7 +30,7 @@ FULL_SCALE = "model=qwen2.5-0.5b"
 
 
 def test_the_experiments_are_counted():
-    assert len(NAMES) == 22
+    assert len(NAMES) == 23
     assert len(STUDIES) == 4
 
 
@@ -50,7 +51,7 @@ def test_an_experiment_passes_the_checks(name, scale, monkeypatch):
     fatal = [str(problem) for problem in problems(config, overrides) if problem.fatal]
     # whether this machine could hold half a billion weights is not the experiment's business
     assert [problem for problem in fatal if not problem.startswith(("model:", "after: model:"))] == []
-    assert config.dataset.source == ("hub" if scale else "sample")
+    assert config.dataset.source == ("hub" if scale and not resolve(config).dataset.made else "sample")
 
 
 @pytest.mark.parametrize("name", STUDIES)

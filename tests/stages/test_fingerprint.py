@@ -20,13 +20,13 @@ from rlpipe.stages.fingerprint import describe, relevant
 from tests.composed import compose
 
 CHANGES = {
-    "run": "model dataset method reward tool seed",
+    "run": "model dataset method reward tool environment seed",
     "model": """
         name precision quantize lora.rank lora.alpha lora.dropout lora.target_modules chat_template attention
         gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
     "dataset": """
         name hub subset revision columns system train_split test_split test_fraction train_limit deduplicate sample_size
-        form instruction parts prompt""",
+        form instruction parts prompt numbers guesses task options""",
     "method": """
         name learning_rate epochs max_steps batch_size max_length schedule warmup weight_decay max_grad_norm extra
         micro_batch_size micro_batch_tokens overlong group_by_length packing padding_free train_on curriculum
@@ -42,6 +42,7 @@ CHANGES = {
         name weight attribute column comparison cue format_score high low max_tokens mode opened precision rubric tags
         url verifier verifier_weight words""",
     "tool": "name max_calls protocol timeout",
+    "environment": "name max_turns turn_tokens seed numbers guesses id options",
 }
 """The fields of each kind's plugins that determine the result."""
 
@@ -53,6 +54,7 @@ CHANGES_NOT = {
         teacher.stage samples_every chunk""",
     "reward": "model revision stage batch_tokens budget cache concurrency key_env on_failure retries timeout",
     "tool": "",
+    "environment": "",
 }
 """Those that do not, or that count by content: rows by their hash, models by their files' or their stage's."""
 
@@ -85,7 +87,7 @@ def of(kind: str):
             yield name, plugin.cls.Config(name=name)
 
 
-@pytest.mark.parametrize("kind", ["model", "dataset", "method", "reward", "tool"])
+@pytest.mark.parametrize("kind", ["model", "dataset", "method", "reward", "tool", "environment"])
 def test_every_field_of_every_plugin_is_in_one_list(composed, kind):
     changes, not_changes = set(CHANGES[kind].split()), set(CHANGES_NOT[kind].split())
     assert not changes & not_changes
@@ -105,7 +107,9 @@ def test_every_field_of_every_plugin_is_in_one_list(composed, kind):
 def test_every_part_of_a_run_is_in_one_list(composed):
     parts = {field.name for field in dataclasses.fields(RunConfig)}
     assert parts == set(CHANGES["run"].split()) | set(CHANGES_NOT["run"].split())
-    assert set(relevant(composed)) == set(CHANGES["run"].split())
+    assert set(relevant(composed)) == set(CHANGES["run"].split()) - {"environment"}, "none: as before there were some"
+    node = plugins.load("environment", "guessing").Config(name="guessing")
+    assert "environment" in relevant(dataclasses.replace(composed, environment=node))
 
 
 def test_held_out_rows_count_for_runs_that_make_rows(composed):

@@ -12,7 +12,20 @@ from collections.abc import Iterator, Sequence
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
-from rlpipe.run.check import capacity, choices, extra, fitting, models, places, ranges, rewards, rows, stages, watching
+from rlpipe.run.check import (
+    capacity,
+    choices,
+    environments,
+    extra,
+    fitting,
+    models,
+    places,
+    ranges,
+    rewards,
+    rows,
+    stages,
+    watching,
+)
 from rlpipe.run.check.stages import Chain
 from rlpipe.run.check.subject import Rule, Subject
 
@@ -31,6 +44,11 @@ RULES: tuple[Rule, ...] = (
     rewards.columns,
     rewards.curriculum,
     fitting.tool,
+    environments.settings,
+    environments.players,
+    environments.rewards,
+    environments.columns,
+    environments.budgets,
     fitting.engine,
     fitting.evaluation,
     choices.objective,

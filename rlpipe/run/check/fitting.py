@@ -106,7 +106,7 @@ def evaluation(subject: Subject) -> Iterator[Problem]:
 def rows(subject: Subject) -> Iterator[Problem]:
     """A real model never meets made-up rows by accident, nor a toy real ones without a word."""
     model, dataset = subject.config.model, subject.config.dataset
-    if not subject.reads_data:
+    if not subject.reads_data or (subject.dataset is not None and subject.dataset.made):
         return
     if model.dataset_source == "hub" and dataset.source == "sample":
         if "dataset.source=sample" not in subject.overrides:

@@ -13,6 +13,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import PluginError, Problem, RlpipeError
 from rlpipe.datasets.base import Dataset
 from rlpipe.engines.base import Engine
+from rlpipe.environments.base import Environment
 from rlpipe.evaluations.base import Evaluation
 from rlpipe.hub.facts import Facts
 from rlpipe.methods.base import Method
@@ -57,6 +58,11 @@ class Subject:
     def engine(self) -> Engine | None:
         """The engine, or None where its plugin cannot be used."""
         return _usable(lambda: self.resolved.engine)
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        """The environment, or None without one, or where its plugin cannot be used."""
+        return _usable(lambda: self.resolved.environment)
 
     @cached_property
     def rewards(self) -> dict[str, Reward]:

@@ -85,12 +85,12 @@ def _blind(rewards: Mapping[str, Reward], rollouts: list[Rollout], tokenizer: An
     """Say which rewards give a prompt's completions all the same, whatever is written.
 
     Each completion, and its first half, is scored as an answer to each prompt. Not asked is what proves by its own
-    cases that it tells completions apart, and what is paid by the call.
+    cases that it tells completions apart, what is paid by the call, and what reads an episode that has been played.
     """
     texts = list({one.text: one for one in (*rollouts, *(_half(rollout, tokenizer) for rollout in rollouts))}.values())
     prompts = list({rollout.prompt.id: rollout for rollout in rollouts}.values())
     weighed = {name: reward for name, reward in rewards.items() if reward.config.weight}
-    unproven = {name: reward for name, reward in weighed.items() if not _proven(reward)}
+    unproven = {name: reward for name, reward in weighed.items() if not (_proven(reward) or reward.reads_episode)}
     if len(texts) < DISTINCT or not unproven:
         return
     given = [[replace(one, prompt=to.prompt, prompt_ids=to.prompt_ids) for one in texts] for to in prompts]
@@ -143,6 +143,9 @@ def _judge(found: OnlineAudit, trainer: OnlineTrainer, rollouts: list[Rollout]) 
                 found.errors.append(
                     Problem("audit.mask", what, "report it: the sampler must mark results as not written")
                 )
+        if any(rollout.written[turn.at] for turn in (rollout.turns or ())[:-1]):
+            what = f"what the environment says to {rollout.prompt.id} would be trained as the model's own"
+            found.errors.append(Problem("audit.mask", what, "report it: the sampler must mark it as not written"))
     if not found.stop_tokens and not sampling.stop:
         what = "no token ends a completion, so each runs to method.sampling.max_tokens"
         fix = "give the tokenizer an end-of-sequence token, or method.sampling.stop"

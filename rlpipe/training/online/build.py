@@ -37,9 +37,10 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     set_seed(config.seed)
     loaded = _adapted(parts.loaded)
-    sampler = Sampler(loaded, settings.sampling, parts.resolved.make_tools())
+    tools, environments = parts.resolved.make_tools(), parts.resolved.environments
+    sampler = Sampler(loaded, settings.sampling, tools, environments=environments)
     examples = cast("list[Prompt]", parts.data.train.examples)
-    texts = [lay_out(example, loaded.tokenizer, sampler.protocol) for example in examples]
+    texts = [lay_out(prompt, loaded.tokenizer, sampler.protocol) for prompt in sampler.opened(examples)]
     lengths = [len(ids) for ids in encode(texts, loaded.tokenizer)]
     prompts = fit(examples, lengths, settings, config.seed, settings.curriculum)
     rewards = Rewards(parts.resolved.make_rewards())

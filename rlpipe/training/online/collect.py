@@ -180,6 +180,10 @@ class Collector:
             calls = [call for rollout in rollouts for call in rollout.calls]
             numbers["tool_calls"] = len(calls) / count
             numbers["tool_errors"] = sum(call.failed for call in calls) / max(1, len(calls))
+        if self.sampler.environments is not None:
+            episodes = [rollout.turns or [] for rollout in rollouts]
+            numbers["turns"] = sum(map(len, episodes)) / count
+            numbers["episodes_finished"] = sum(bool(turns) and turns[-1].done for turns in episodes) / count
         if batch.returns is not None and batch.values is not None:
             left = (batch.returns - batch.values)[written].var(unbiased=False)
             numbers["explained_variance"] = float(1 - left / batch.returns[written].var(unbiased=False).clamp(min=1e-8))

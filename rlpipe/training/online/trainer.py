@@ -227,7 +227,7 @@ class OnlineTrainer(Trainer):
         state = json.loads((folder / STATE).read_text())
         self.tokens = state["tokens"]
         self.collector.drawing.restore(state)
-        prompts = {prompt.id: prompt for prompt in self.collector.prompts.kept}
+        prompts = {prompt.id: prompt for prompt in self.collector.sampler.opened(self.collector.prompts.kept)}
         self.batch = Batch.load(folder, prompts) if state["batch"] else None
         if self.values is not None:
             self.values.load(folder)

@@ -128,6 +128,7 @@ SUGGESTING = [
             "method=orpo dataset=piqa",
             "method=grpo dataset=gsm8k reward=gsm8k",
             "method=rloo dataset=countdown reward=countdown tool=calculator",
+            "method=rloo dataset=episodes environment=guessing environment.guesses=2 reward=environment",
             "method=sft dataset=files dataset.form=chat dataset.source={rows}",
         )
     ),

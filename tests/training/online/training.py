@@ -83,9 +83,11 @@ def method(name: str, **settings: Any) -> Method:
 
 
 def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
-    """Build a trainer; `lora_rank`, `count`, `every`, `callbacks`, `reward`, `seed`, `engine` are not the method's."""
+    """Build a trainer; `lora_rank`, `count`, `every`, `callbacks`, `reward`, `seed`, `engine` and `environment` are not
+    the method's.
+    """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 16), options.pop("every", 1)
-    engine = options.pop("engine", None)
+    engine, environment = options.pop("engine", None), options.pop("environment", None)
     callbacks, seed, device = options.pop("callbacks", []), options.pop("seed", 1), Device.cpu
     reward = options.pop("reward", {"letters": LettersConfig(name="letters")})
     plugins.table()["reward"]["letters"] = plugins.Plugin("reward", "letters", "tests", cls=Letters)
@@ -95,6 +97,7 @@ def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
         dataset=DatasetConfig(name="files"),
         method=plugin.config,
         reward=reward,
+        environment=environment,
         tracker=TrackerConfig(name="none"),
         seed=seed,
         hardware=HardwareConfig(device=device),
