@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rlpipe.config.kinds import Head, LoraConfig
+from rlpipe.core.errors import RecordError
 from rlpipe.models import export
 from rlpipe.models.export import save
 
@@ -82,7 +83,7 @@ def test_a_failed_save_leaves_the_older_model(make, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(loaded.tokenizer, "save_pretrained", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RecordError, match="No space"):
         save(loaded, tmp_path / "model", "second")
     assert (tmp_path / "model" / "README.md").read_text() == "first"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "start"]

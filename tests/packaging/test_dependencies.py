@@ -23,7 +23,7 @@ NEVER_IMPORTED = {  # declared because another library looks for them
     "hydra-optuna-sweeper": "Hydra finds it as a plugin",
     "tensorboard": "torch.utils.tensorboard writes with it",
 }
-MODULES = {"lm-eval": "lm_eval", "math-verify": "math_verify", "gem-llm": "gem"}
+MODULES = {"lm-eval": "lm_eval", "math-verify": "math_verify", "gem-llm": "gem", "mlflow-skinny": "mlflow"}
 """What an extra's distribution is imported as: it may be missing here."""
 
 
@@ -37,14 +37,15 @@ OPTIONAL = {plain(one) for extra, names in PROJECT["optional-dependencies"].item
 
 
 def imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield the top module of each import below a node, and whether a function holds it."""
+    """Yield the top module of each import below a node, and whether it is done late: in a function, or for types."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from ((one.name.split(".")[0], lazy) for one in child.names)
         elif isinstance(child, ast.ImportFrom) and child.module is not None:
             yield child.module.split(".")[0], lazy
         else:
-            yield from imports(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+            for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            yield from imports(child, lazy or for_types or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 @cache
