@@ -136,7 +136,8 @@ def _parse(where: str, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise DataError(where, f"malformed JSON: {error.msg} at {place}", "fix or delete this row") from error
+        what = error.msg.removesuffix(" at")  # some of Python's messages end so
+        raise DataError(where, f"malformed JSON: {what} at {place}", "fix or delete this row") from error
     except (ValueError, RecursionError) as error:
         raise DataError(where, f"JSON that cannot be read: {error}", "fix or delete this row") from error
 
