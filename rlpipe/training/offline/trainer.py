@@ -17,6 +17,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
 from rlpipe.core.files import explained
+from rlpipe.statistics import intervals
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.tokenized import TokenizedExamples
@@ -152,14 +153,22 @@ class OfflineTrainer(Base):
     # Watching
 
     def validate(self) -> dict[str, float]:
-        """Return the mean loss over the rows that are watched."""
+        """Return the mean loss over the rows that are watched, with its 95 % interval from one batch to the next."""
+        self.batch_losses: list[float] = []
         found = self.evaluation_loop(
             self.get_eval_dataloader(), "watching", prediction_loss_only=True, metric_key_prefix="watch"
         )
         for noted in (getattr(self, "_metrics", {}), getattr(self, "_stored_metrics", {})):
             if "eval" in noted:
                 noted["eval"].clear()  # the library keeps them for a log of its own, which never comes
-        return {"loss": float(found.metrics["watch_loss"])}
+        batches = [loss for part in distributed.gather(self.batch_losses) for loss in part]
+        return {"loss": float(found.metrics["watch_loss"]), **intervals.mean(batches).ends("loss_")}
+
+    def prediction_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Note the loss of a batch: the library keeps only the mean of all."""
+        loss, *others = super().prediction_step(*args, **kwargs)
+        self.batch_losses.append(float(loss))
+        return (loss, *others)
 
     # Checkpoints that hold all state
 

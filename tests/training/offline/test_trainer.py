@@ -118,3 +118,15 @@ def test_no_library_says_anything_while_building(build, tmp_path, capfd):
 def test_folder_of_checkpoints_is_the_runs(build, tmp_path):
     build(tmp_path, "sft", max_steps=1).train()
     assert (Path(tmp_path) / "checkpoints" / "checkpoint-1" / "offline_state.json").exists()
+
+
+@pytest.mark.slow
+def test_the_watched_loss_has_an_interval(build, tmp_path):
+    """24 rows in three batches of 8: the mean is the library's, the interval is that of the three."""
+    trainer = build(tmp_path, "sft")
+    trainer.eval_dataset = trainer.train_dataset
+    for _ in range(2):  # the second time counts nothing of the first
+        found = trainer.validate()
+        assert len(trainer.batch_losses) == 3
+    assert found["loss"] == pytest.approx(sum(trainer.batch_losses) / 3)
+    assert found["loss_low"] < found["loss"] < found["loss_high"]
