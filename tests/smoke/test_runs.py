@@ -45,7 +45,7 @@ def check(result, steps=2):
 
 def test_every_method_is_served():
     assert set(FIRST) == set(METHODS) >= {"sft", "reward_model", "dpo", "kto", "orpo", "simpo"}
-    assert len(PAIRS) == 15
+    assert len(PAIRS) == 16
 
 
 @pytest.mark.parametrize(("method", "dataset"), sorted({*FIRST.items(), *WAYS.values()}))
