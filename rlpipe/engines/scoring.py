@@ -67,7 +67,7 @@ def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int) -
         ids, mask = _padded([spans[i].ids for i in batch], loaded, left=True)
         counts = [min(spans[i].scored, ids.shape[1] - 1) for i in batch]
         keep = max(counts) + 1
-        with torch.inference_mode(), autocast(loaded):
+        with without_gradients(loaded), autocast(loaded):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)
             logits = loaded.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep, use_cache=False
@@ -95,11 +95,19 @@ def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens
     loaded.model.eval()
     for batch in _batches(spans, batch_tokens, cost=lambda span: 1):
         ids, mask = _padded([spans[i].ids for i in batch], loaded, left=False)
-        with torch.inference_mode(), autocast(loaded):
+        with without_gradients(loaded), autocast(loaded):
             scores = loaded.model(input_ids=ids, attention_mask=mask).logits[:, 0].float()
         for row, index in enumerate(batch):
             found[index] = scores[row].item()
     return found
+
+
+def without_gradients(loaded: Loaded) -> AbstractContextManager[Any]:
+    """Return the context in which nothing is kept for gradients."""
+    import torch
+
+    # What is gathered of weights in shards is used again in training, which takes nothing made in inference mode.
+    return torch.no_grad() if loaded.sharded else torch.inference_mode()
 
 
 def autocast(loaded: Loaded) -> AbstractContextManager[Any]:
