@@ -179,7 +179,7 @@ class RunConfig:
     objective: str | None = setting(None, Changes.nothing)
     """The metric that a sweeper optimises, for example `after/preference/accuracy`."""
     hardware: HardwareConfig = setting(HardwareConfig, Changes.run)
-    """Device and threads."""
+    """Device, threads, and what several processes share."""
     checkpoint: CheckpointConfig = setting(CheckpointConfig, Changes.nothing)
     """How often the state is saved."""
     log: LogConfig = setting(LogConfig, Changes.nothing)

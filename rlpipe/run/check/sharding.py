@@ -31,7 +31,7 @@ def sharding(subject: Subject) -> Iterator[Problem]:
         what = "this is one process, which holds the whole model"
         yield Problem(WHERE, what, "start one for each GPU: torchrun --nproc-per-node=GPUS -m rlpipe …", fatal=False)
     yield from _model(subject, method)
-    yield from _training(subject)
+    yield from _optimizer(subject)
     yield from _evaluations(subject)
 
 
@@ -47,12 +47,8 @@ def _model(subject: Subject, method: OfflineMethod) -> Iterator[Problem]:
         yield Problem("method.reference", what, f"{fix}; or {WHOLE}")
 
 
-def _training(subject: Subject) -> Iterator[Problem]:
-    config = subject.config.method
-    if config.freeze:
-        what = "shards are cut once, when training begins, and exchange the gradients of all weights"
-        yield Problem("method.freeze", what, f"leave it out, or {WHOLE}")
-    optimizer = getattr(config, "extra", {}).get("optim")
+def _optimizer(subject: Subject) -> Iterator[Problem]:
+    optimizer = getattr(subject.config.method, "extra", {}).get("optim")
     if optimizer is not None and optimizer not in OPTIMIZERS:
         what = f"{optimizer} is not known to work on weights in shards"
         yield Problem("method.extra.optim", what, f"leave it out ({OPTIMIZERS[-1]} is then used), or {WHOLE}")
@@ -68,4 +64,3 @@ def _evaluations(subject: Subject) -> Iterator[Problem]:
         if why is not None:
             fix = "leave it out, and measure the run's model/ afterwards (method=none model.source=…)"
             yield Problem(where, why, f"{fix}, or {WHOLE}")
-
