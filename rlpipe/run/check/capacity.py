@@ -161,7 +161,7 @@ def drawing(subject: Subject) -> Iterator[Problem]:
 
 
 def needed(subject: Subject) -> Memory | None:
-    """Estimate what a training step takes in each process; None where nothing is trained or the model's size is not known."""
+    """Estimate what a training step takes in each process; None where nothing is trained or the size is not known."""
     model, method = subject.config.model, subject.config.method
     if subject.parameters is None or subject.method is None or not subject.trains:
         return None

@@ -1,4 +1,4 @@
-"""Weights in shards: what two processes train is what one trains, exactly again after an interruption, and saved whole."""
+"""Weights in shards: two processes train what one trains, exactly again after an interruption, and save it whole."""
 
 from __future__ import annotations
 
@@ -48,7 +48,5 @@ def test_two_processes_with_their_weights_in_shards_train_and_save_what_one_does
     assert json.loads((two / "sft" / "model" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
     whole, broken = (hashes(two / name / "model") for name in ("run", "broken"))
     assert {name for name in whole if whole[name] != broken[name]} <= {"README.md"}, "the same weights again"
-    checkpoint = two / "broken" / "checkpoints" / "checkpoint-2"
-    assert {"shards/__0_0.distcp", "shards/__1_0.distcp"} <= set(
-        json.loads((checkpoint / "whole.json").read_text())["files"]
-    )
+    sealed = json.loads((two / "broken" / "checkpoints" / "checkpoint-2" / "whole.json").read_text())["files"]
+    assert {"shards/__0_0.distcp", "shards/__1_0.distcp", "shards/.metadata"} <= set(sealed)
