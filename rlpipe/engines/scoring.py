@@ -58,7 +58,6 @@ def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int) -
     the model's context are cut at the front, as the model would see them; of an answer that alone is
     longer, only the tokens that have one before them in the context count.
     """
-
     found = [Likelihood(0.0, 1)] * len(spans)
     vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
     loaded.model.eval()
@@ -87,7 +86,6 @@ def rewards(loaded: Loaded, examples: Sequence[Preference], batch_tokens: int) -
 
 def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens: int) -> list[float]:
     """Return the reward head's number for each sequence of tokens, in order; rows are batched by length."""
-
     spans = [Span(ids) for ids in sequences]
     found = [0.0] * len(spans)
     loaded.model.eval()
