@@ -87,13 +87,15 @@ class Sampler:
             for episode in filter(None, (one for group in episodes for one in group)):
                 episode.close()
 
-    def brought_up_to_date(self) -> bool:
-        """Have an engine that draws beside the training take over the model's weights; return whether it is one."""
-        engine = self.engine
-        if not (isinstance(engine, SeparateEngine) and engine.draws_beside_training):
-            return False
-        with fresh(engine, self.loaded, ()):
-            return True
+    @property
+    def draws_beside_training(self) -> bool:
+        """Whether `sample` may run in another thread while the model is trained, once `synchronise` has returned."""
+        return isinstance(self.engine, SeparateEngine) and self.engine.draws_beside_training
+
+    def synchronise(self) -> None:
+        """Have the engine take over the model's weights of now, where it may have others. Raises TrainingError."""
+        with fresh(self.engine, self.loaded, ()):
+            pass
 
     def _begin(self, prompts: Sequence[Prompt], count: int) -> list[list[Episode | None]]:
         if self.environments is None:

@@ -182,7 +182,10 @@ class Drawing:
             groups = self.sampler.sample(mine, size, seed, ended=scoring.add if scoring.beside else None)
             return [one for group in groups for one in group]
 
-        return Flight(draw, scoring, after, beside=self.settings.lag > 0 and self.sampler.brought_up_to_date())
+        beside = self.settings.lag > 0 and self.sampler.draws_beside_training
+        if beside:
+            self.sampler.synchronise()
+        return Flight(draw, scoring, after, beside)
 
     def _landed(self, flight: Flight, numbers: dict[str, float]) -> list[list[Rollout]]:
         """Return the scored groups of a flight, all processes' together; adds up the seconds spent in `numbers`."""
