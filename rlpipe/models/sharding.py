@@ -105,17 +105,12 @@ def shard(model: nn.Module, device: torch.device, autocast: bool, values: nn.Mod
         model.to_empty(device=device)
         _plain(model).tie_weights()
     for name, tensor in _tensors(model):
-        _receive(tensor, source.pop(name, None), device)
-
-
-def _receive(tensor: Tensor, value: Tensor | None, device: torch.device) -> None:
-    """Fill a weight, or a buffer that all processes hold whole, with the main process's value."""
-    if value is not None:
-        whole_value = value.to(device)
-    else:
-        whole_value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-    dist.broadcast(whole_value, src=0)
-    put(tensor, whole_value)
+        if distributed.is_main():
+            value = source.pop(name).to(device)
+        else:
+            value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+        dist.broadcast(value, src=0)
+        put(tensor, value)
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.tensor import DTensor
 from transformers.trainer import SCHEDULER_NAME
 
@@ -26,7 +22,8 @@ from rlpipe.models import sharding
 
 FOLDER = "shards"
 """Where a checkpoint has what each process held: weights and optimiser, as torch.distributed.checkpoint writes them."""
-FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+GROUPS = "groups.pt"
+"""The settings of the optimiser's groups."""
 
 if TYPE_CHECKING:
     # mypy cannot know which of TRL's classes comes below.
@@ -61,21 +58,22 @@ class Sharded(Base):
         """Write nothing: a checkpoint has the weights in `shards/`, and the run's record saves the trained model."""
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        state = {**self._weights_by_name(), "optimizer": self._moments()}
-        dcp.save(state, checkpoint_id=Path(output_dir) / FOLDER)
+        dcp.save({**self._trained_weights(), "optimizer": self._moments()}, checkpoint_id=Path(output_dir) / FOLDER)
         if self.args.should_save:
+            groups = [{key: value for key, value in one.items() if key != "params"} for one in self._groups()]
+            torch.save(groups, Path(output_dir) / GROUPS)
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        dcp.load(self._weights_by_name(), checkpoint_id=Path(resume_from_checkpoint) / FOLDER)
+        dcp.load(self._trained_weights(), checkpoint_id=Path(resume_from_checkpoint) / FOLDER)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        moments = self._moments()
-        dcp.load({"optimizer": moments}, checkpoint_id=Path(checkpoint) / FOLDER)
-        set_optimizer_state_dict(self.model, self.optimizer.optimizer, moments, options=FLAT)
+        dcp.load({"optimizer": self._moments()}, checkpoint_id=Path(checkpoint) / FOLDER)
+        for group, saved in zip(self._groups(), torch.load(Path(checkpoint) / GROUPS, weights_only=True), strict=True):
+            group.update(saved)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
     def _save_reference(self, folder: Path) -> None:
@@ -84,15 +82,19 @@ class Sharded(Base):
     def _load_reference(self, folder: Path) -> None:
         """Read nothing more."""
 
-    def _weights_by_name(self) -> dict[str, dict[str, torch.Tensor]]:
+    def _trained_weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Return what training changes, in the memory where it is: the model's trained weights, and a reference's."""
         found = {"model": {name: one.detach() for name, one in self.model.named_parameters() if one.requires_grad}}
         if getattr(self, "ref_model", None) is not None:
             found["reference"] = {name: one.detach() for name, one in self.ref_model.named_parameters()}
         return found
 
-    def _moments(self) -> dict[str, Any]:
-        return get_optimizer_state_dict(self.model, self.optimizer.optimizer, options=FLAT)
+    def _moments(self) -> Any:
+        """Return the optimiser's tensors by the names of the weights, in the memory where they are."""
+        return get_optimizer_state_dict(self.model, self.optimizer.optimizer)["state"]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
 
 
 @contextmanager
