@@ -139,6 +139,13 @@ def trainer(
     return built
 
 
+def in_shards(loaded: Loaded, trainer: Trainer | None) -> Loaded:
+    """Return the model as the trainer has cut it, with its adapters; one that is not in shards stays as it is."""
+    if trainer is None or not loaded.sharded:
+        return loaded
+    return dataclasses.replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
+
+
 def watch(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, trainer: Trainer | None) -> Watch | None:
     """Have the training watched, where it is to be. Raises ConfigError for an evaluation that cannot be."""
     from rlpipe.run import evaluate

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,8 +102,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"
         trainer = build.trainer(resolved, loaded, splits, record, callbacks)
-        if trainer is not None and loaded.sharded:  # in shards since then, with its adapters
-            loaded = replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
+        loaded = build.in_shards(loaded, trainer)
         watch = build.watch(resolved, loaded, splits, record, trainer)
         judged = build.judged(watch, record, trainer) if stage is None else None
         generator = build.generator(resolved, loaded, splits, record)
