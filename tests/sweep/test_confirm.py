@@ -12,7 +12,8 @@ import yaml
 from rlpipe.core.errors import LaunchError
 from rlpipe.records.sweep import Confirmation, Job, Kind, Sweep, setting_of
 from rlpipe.sweep import code
-from rlpipe.sweep.confirm import KEPT, confirm
+from rlpipe.sweep.confirm import confirm
+from rlpipe.sweep.criterion import KEPT
 from rlpipe.sweep.states import Standing, State
 from tests.report.recorded import recorded
 
