@@ -1,10 +1,14 @@
-"""The number by which the best setting of a sweep is chosen: what was watched, else the sweep's objective."""
+"""The number by which the best setting of a sweep is chosen: what was watched, else the sweep's objective.
+
+And what a setting came to by it, all its seeds together.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from rlpipe.records.record import read_result
 from rlpipe.records.sweep import Job
 from rlpipe.sweep import asha
 from rlpipe.sweep.arms import Arm
+from rlpipe.sweep.states import Standing, State
 
 KEPT = "watch/kept"
 """The result's name of the watched number that the kept weights have."""
@@ -42,6 +47,45 @@ class Criterion:
         metrics: Mapping[str, Any] = (read_result(Path(arm.run_dir)) or {}).get("metrics", {})
         value = metrics.get(self.metric)
         return float(value) if is_number(value) else math.nan
+
+
+class Result(Enum):
+    """What became of a setting."""
+
+    value = "value"
+    failed = "failed"
+    pruned = "pruned"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a setting came to."""
+
+    result: Result
+    value: float = math.nan
+    """The number that it is judged by, where it has one."""
+    rungs: Mapping[int, float] = field(default_factory=dict)
+    """What was measured at rungs, by steps."""
+    reason: str = ""
+    """Why it failed, where no run says so."""
+
+
+def measured(criterion: Criterion, arms: Sequence[Standing], rungs: Mapping[int, float]) -> Measured | None:
+    """Return what the arms of a setting, its seeds, came to by their mean; None while some are not over.
+
+    Where a seed was pruned or failed the others say nothing of the setting: they would be its luckier ones.
+    """
+    if not all(one.state.over for one in arms):
+        return None
+    states = {one.state for one in arms}
+    if State.pruned in states:
+        return Measured(Result.pruned, rungs=rungs)
+    if states != {State.done}:
+        return Measured(Result.failed, rungs=rungs)
+    value = sum(criterion.of(one.job) for one in arms) / len(arms)
+    if not math.isfinite(value):
+        return Measured(Result.failed, rungs=rungs, reason=f"it has no finite {criterion.metric}")
+    return Measured(Result.value, value, rungs)
 
 
 def criterion_of(configs: Sequence[Row], objective: str | None) -> Criterion | None:

@@ -182,6 +182,10 @@ def read(overrides: Sequence[Override]) -> tuple[Space, list[Problem]]:
     return space, problems
 
 
+_TRUTH = {"True": "true", "False": "false"}
+"""How truth is typed, by how Hydra lists it."""
+
+
 class _Unfit(Exception):
     """What is wrong with a field's values, and what to do."""
 
@@ -197,7 +201,7 @@ def _dimension(key: str, override: Override) -> Dimension:
     if isinstance(swept, IntervalSweep):
         whole = isinstance(swept.start, int)
         return _checked(Interval(key, swept.start or 0, swept.end or 0, log, whole, conditions=conditions))
-    values = tuple(dict.fromkeys(override.sweep_string_iterator()))
+    values = tuple(dict.fromkeys(_TRUTH.get(value, value) for value in override.sweep_string_iterator()))
     if isinstance(swept, RangeSweep) and len(values) > 1:
         ends = sorted((float(values[0]), float(values[-1])))
         step = abs(swept.step or 1)

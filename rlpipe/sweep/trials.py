@@ -13,10 +13,9 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -27,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import cut_torn
+from rlpipe.sweep.criterion import Measured, Result
 from rlpipe.sweep.space import Choice, Dimension, Setting, Space
 
 STUDY = "search"
@@ -37,25 +37,7 @@ REASON = "reason"
 """The attribute that says why a trial failed of which no run says it."""
 
 
-class Result(Enum):
-    """What became of a setting."""
-
-    value = TrialState.COMPLETE
-    failed = TrialState.FAIL
-    pruned = TrialState.PRUNED
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a setting came to."""
-
-    result: Result
-    value: float = math.nan
-    """The number that it is judged by, where it has one."""
-    rungs: Mapping[int, float] = field(default_factory=dict)
-    """What was measured at rungs, by steps."""
-    reason: str = ""
-    """Why it failed, where no run says so."""
+_STATES = {Result.value: TrialState.COMPLETE, Result.failed: TrialState.FAIL, Result.pruned: TrialState.PRUNED}
 
 
 @dataclass(frozen=True)
@@ -99,7 +81,7 @@ class Trials:
 
     def told(self, result: Result) -> int:
         """How many trials came to this, as far as is told."""
-        return sum(one.state is result.value for one in self._all())
+        return sum(one.state is _STATES[result] for one in self._all())
 
     def best(self) -> tuple[Trial, float] | None:
         """Return the trial with the best value; None while none has one."""
@@ -134,7 +116,7 @@ class Trials:
             if measured.reason:
                 handle.set_user_attr(REASON, measured.reason)
             value = measured.value if measured.result is Result.value else None
-            self._study.tell(trial.number, value, measured.result.value)
+            self._study.tell(trial.number, value, _STATES[measured.result])
 
     def tell_anew(self, trial: Trial, value: float) -> None:
         """Tell the value that a trial has got after it was told as failed or pruned, as a trial of its own."""
