@@ -203,12 +203,12 @@ def _dimension(key: str, override: Override) -> Dimension:
         return _checked(Interval(key, swept.start or 0, swept.end or 0, log, whole, conditions=conditions))
     values = tuple(dict.fromkeys(_TRUTH.get(value, value) for value in override.sweep_string_iterator()))
     if isinstance(swept, RangeSweep) and len(values) > 1:
-        ends = sorted((float(values[0]), float(values[-1])))
+        low, high = sorted((float(values[0]), float(values[-1])))
         step = abs(swept.step or 1)
         if log and step != 1:
-            raise _Unfit("a logarithmic range has no steps", f"{key}=tag({LOG},int(interval({ends[0]:g},{ends[1]:g})))")
+            raise _Unfit("a logarithmic range has no steps", f"{key}=tag({LOG},int(interval({low:g},{high:g})))")
         whole = all(isinstance(one, int) for one in (swept.start, step))
-        return _checked(Interval(key, *ends, log, whole, None if log else step, conditions))
+        return _checked(Interval(key, low, high, log, whole, None if log else step, conditions))
     if log:
         raise _Unfit("only intervals and ranges can be logarithmic", f"{key}=tag({LOG},interval(LOW,HIGH))")
     if not values:

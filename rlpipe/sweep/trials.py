@@ -115,8 +115,8 @@ class Trials:
                     handle.report(value, step)
             if measured.reason:
                 handle.set_user_attr(REASON, measured.reason)
-            value = measured.value if measured.result is Result.value else None
-            self._study.tell(trial.number, value, _STATES[measured.result])
+            told = measured.value if measured.result is Result.value else None
+            self._study.tell(trial.number, told, _STATES[measured.result])
 
     def tell_anew(self, trial: Trial, value: float) -> None:
         """Tell the value that a trial has got after it was told as failed or pruned, as a trial of its own."""

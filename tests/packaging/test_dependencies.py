@@ -20,7 +20,6 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="
 
 NEVER_IMPORTED = {  # declared because another library looks for them
     "bitsandbytes": "transformers loads quantized models with it",
-    "hydra-optuna-sweeper": "Hydra finds it as a plugin",
     "tensorboard": "torch.utils.tensorboard writes with it",
 }
 MODULES = {"lm-eval": "lm_eval", "math-verify": "math_verify", "gem-llm": "gem", "mlflow-skinny": "mlflow"}
