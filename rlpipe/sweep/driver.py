@@ -1,4 +1,4 @@
-"""Driving a search: settings are asked for, run as arms of the sweep, and told what they came to. Imports Optuna.
+"""Driving a search: settings are asked for, run as arms of the sweep, and told what they came to.
 
 Three files say how far it is, each written before what follows from it is done:
 
@@ -29,11 +29,11 @@ from rlpipe.sweep.criterion import Criterion, Measured, Result, measured
 from rlpipe.sweep.rehearse import Rehearsal, rehearse
 from rlpipe.sweep.space import Space
 from rlpipe.sweep.states import Standing
-from rlpipe.sweep.trials import Trial, Trials
 from rlpipe.sweep.watch import Patience, look, shown
 
 if TYPE_CHECKING:
     from rlpipe.sweep.launching import Launching
+    from rlpipe.sweep.trials import Trial
 
 JOURNAL = "optuna.jsonl"
 """The file in the sweep's folder that keeps the trials."""
@@ -56,6 +56,8 @@ class Driver:
         criterion: Criterion,
     ):
         """Begin, or go on with what the sweep's folder says."""
+        from rlpipe.sweep.trials import Trials  # Optuna, which is an extra
+
         self.launching, self.sweep, self.launcher = launching, sweep, launcher
         self.space, self.config, self.criterion = space, config, criterion
         self.batch = config.batch or 1

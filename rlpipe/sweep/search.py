@@ -21,6 +21,7 @@ from rlpipe.records import driving
 from rlpipe.records.sweep import Sweep
 from rlpipe.sweep import asha
 from rlpipe.sweep.criterion import Criterion, criterion_of
+from rlpipe.sweep.driver import Driver
 from rlpipe.sweep.extend import Extension, again
 from rlpipe.sweep.plan import Plan, bound
 from rlpipe.sweep.space import Choice, Dimension, Space, read, typed
@@ -64,8 +65,6 @@ def search(launching: Launching, overrides: Sequence[Override]) -> None:
     with driving.driving(sweep) as still_ours:
         if launching.extension is not None:
             _take_up(sweep, launcher, launching.extension)
-        from rlpipe.sweep.driver import Driver
-
         driver = Driver(launching, sweep, launcher, space, replace(config, batch=at_once), criterion)
         driver.drive(still_ours)
     report(sweep, look(sweep, launcher))

@@ -25,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rlpipe.core.errors import RecordError
-from rlpipe.core.files import cut_torn
+from rlpipe.core.files import cut_torn, remove
 from rlpipe.sweep.criterion import Measured, Result
 from rlpipe.sweep.space import Choice, Dimension, Setting, Space
 
@@ -65,7 +65,7 @@ class Trials:
         Raises RecordError for a file that is no journal.
         """
         cut_torn(file)
-        file.with_name(f"{file.name}.lock").unlink(missing_ok=True)  # of a process that was killed as it wrote
+        remove(file.with_name(f"{file.name}.lock"))  # of a process that was killed as it wrote
         try:
             return cls(JournalStorage(JournalFileBackend(str(file))), space, more_is_better, seed, random)
         except (ValueError, KeyError, TypeError) as error:
