@@ -113,13 +113,13 @@ def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> Iterator[Prob
     if not runs:
         return
     criterion = criterion_of([to_plain(run) for run in runs], runs[0].objective)
-    if criterion is None:
+    if criterion is None and not sweeper.prune:  # else rungs have said it
         what = "a search looks for the best by one number, and none is named"
         fix = "name it: watch.every=STEPS watch.metric=…, or objective=after/<evaluation>/<number>"
         yield Problem("watch.metric", what, fix)
-    elif not criterion.held_out:
+    elif criterion is not None and not criterion.held_out:
         yield from dict.fromkeys(problem for run in runs for problem in _unmeasured(criterion.metric, run))
-    elif not sweeper.prune:  # else rungs have said it
+    elif not sweeper.prune:
         yield from asha.unlike(arms)
 
 

@@ -77,11 +77,12 @@ class Driver:
                     now = look(self.sweep, self.launcher)
                     show(now)
                     if driving.is_ended(self.sweep):
+                        self._cancel_latecomers(now)
                         return
                     self.tell(now)
-                    if self.ask():
+                    if self.ask(now):
                         continue
-                    if all(one.state.over for one in now) and not self.trials.pending():
+                    if all(one.state.over for one in now) and self._is_drawn_out and not self.trials.pending():
                         return
                     if patience.is_out(now):
                         return
@@ -102,14 +103,17 @@ class Driver:
             if measured is not None and measured.result is Result.value:
                 self.trials.tell_anew(trial, measured.value)
 
-    def ask(self) -> list[Job]:
+    def ask(self, now: Sequence[Standing]) -> list[Job]:
         """Draw as many settings as there is room for, and launch those that are not there yet; return the jobs.
 
         Trials that were drawn before a kill and never launched come first.
         """
         pending = self.trials.pending()
-        room = 0 if self._is_lost else min(self.batch - len(pending), self.config.trials - self.trials.count)
-        drawn = [*pending, *(self.trials.ask() for _ in range(room))]
+        under_way = {one.job.setting for one in now if one.job.kind is Kind.arm and not one.state.over}
+        room = self.batch - len(under_way | {self.setting(trial) for trial in pending})
+        drawn = pending
+        while room > 0 and not self._is_drawn_out:
+            drawn, room = [*drawn, self.trials.ask()], room - 1
         there = {arm.setting for arm in self.sweep.arms}
         missing = {self.setting(trial): trial for trial in drawn if self.setting(trial) not in there}
         number = max((int(arm.key) + 1 for arm in self.sweep.arms), default=0)
@@ -144,10 +148,16 @@ class Driver:
         say(advice(f"measure it again on fresh seeds: {again} confirm"))
 
     @property
-    def _is_lost(self) -> bool:
-        """Whether so many settings have failed, and none has a value, that the next ones would fail too."""
+    def _is_drawn_out(self) -> bool:
+        """Whether nothing more is to be drawn: all is, or so many have failed that the next ones would fail too."""
         failed = self.trials.told(Result.failed)
-        return failed >= max(ENOUGH, self.batch) and not self.trials.told(Result.value)
+        is_lost = failed >= max(ENOUGH, self.batch) and not self.trials.told(Result.value)
+        return is_lost or self.trials.count >= self.config.trials
+
+    def _cancel_latecomers(self, now: Sequence[Standing]) -> None:
+        """Cancel what this process handed over while somebody ended the search."""
+        if alive := [one.job for one in now if not one.state.over]:
+            self.launcher.cancel(alive)
 
     def _rehearsed(self, trial: Trial, first: int) -> list[Arm]:
         """Rehearse the arms of a trial, numbered from `first`; a setting that cannot run has failed."""

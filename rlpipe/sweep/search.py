@@ -48,15 +48,16 @@ def search(launching: Launching, overrides: Sequence[Override]) -> None:
     space, faults = read(overrides)
     config = _config(launching.app.config.hydra.sweeper)
     sweep, launcher = launching.begin()
-    faults += _problems(config, launcher)
+    room = _room(launcher, space)
+    faults += _problems(config, room)
     corners = [space.arms(corner)[0] for corner in space.corners()]
     rehearsal = launching.rehearsed(launcher, corners, 0, faults)
     runs = [arm.run for arm in rehearsal.arms if arm.run is not None]
     criterion = criterion_of([to_plain(run) for run in runs], runs[0].objective)
     assert criterion is not None, "the rehearsal refuses a search without one"
     plan = launching.planned(launcher, rehearsal)
-    at_once = config.batch or max(1, (launcher.at_once or 1) // max(1, len(space.seeds)))
-    for line in _plan(config, space, criterion, plan, at_once):
+    config = replace(config, batch=config.batch or room)
+    for line in _plan(config, space, criterion, plan):
         say(line)
     if rehearsal.only_checks:
         say("all checks passed; nothing was started (until=check)")
@@ -65,7 +66,7 @@ def search(launching: Launching, overrides: Sequence[Override]) -> None:
     with driving.driving(sweep) as still_ours:
         if launching.extension is not None:
             _take_up(sweep, launcher, launching.extension)
-        driver = Driver(launching, sweep, launcher, space, replace(config, batch=at_once), criterion)
+        driver = Driver(launching, sweep, launcher, space, config, criterion)
         driver.drive(still_ours)
     report(sweep, look(sweep, launcher))
     driver.conclude()
@@ -98,14 +99,23 @@ def _config(sweeper: DictConfig) -> TpeConfig:
     return TpeConfig(**{key: value for key, value in plain.items() if key != "_target_"})
 
 
-def _problems(config: TpeConfig, launcher: Launcher) -> Iterator[Problem]:
-    """Yield what is wrong with a search's settings here."""
+def _room(launcher: Launcher, space: Space) -> int | None:
+    """Return how many settings can be under way at once, each with all its seeds; None where nobody here knows."""
+    return None if launcher.at_once is None else max(1, launcher.at_once // max(1, len(space.seeds)))
+
+
+def _problems(config: TpeConfig, room: int | None) -> Iterator[Problem]:
+    """Yield what is wrong with a search's settings in a place that has room for so many settings at once."""
     yield from _optuna()
     judged = {f"hydra.sweeper.{one.name}" for one in fields(RungsConfig)}
     yield from (one for one in out_of_range(config, "hydra.sweeper.") if not (config.prune and one.where in judged))
-    if config.batch is None and launcher.at_once is None:
+    if config.batch is None and room is None:
         what = "nothing says how many settings may be under way at once"
         yield Problem("hydra.sweeper.batch", what, "say it: hydra.sweeper.batch=8; or set hydra.launcher.throttle")
+    elif config.batch is not None and room is not None and config.batch > room:
+        what = f"the launcher has room for {room} settings at once, with all their seeds"
+        fix = "lower it, or leave it out; or let more jobs run at once (hydra.launcher.jobs, hydra.launcher.throttle)"
+        yield Problem(f"hydra.sweeper.batch={config.batch}", what, fix)
     usual = RungsConfig()
     for name in () if config.prune else ("rungs", "reduction"):
         if getattr(config, name) != getattr(usual, name):
@@ -135,13 +145,14 @@ def _described(one: Dimension) -> str:
     return f"  {one.key}: {drawn}" + (f"  (where {where})" if where else "")
 
 
-def _plan(config: TpeConfig, space: Space, criterion: Criterion, plan: Plan, batch: int) -> list[str]:
+def _plan(config: TpeConfig, space: Space, criterion: Criterion, plan: Plan) -> list[str]:
     """Say what a search will do and take."""
     seeds = f", each with the seeds {', '.join(space.seeds)}" if space.seeds else ""
     better = "more" if criterion.more_is_better else "less"
     runs = config.trials * max(1, len(space.seeds))
+    best = f"the best {criterion.name} ({better} is better)"
     return [
-        f"search: {config.trials} settings{seeds}, {batch} at once, for the best {criterion.name} ({better} is better)",
+        f"search: {config.trials} settings{seeds}, {config.batch} at once, for {best}",
         *map(_described, space.dimensions),
         f"checked: {len(plan.rehearsal.arms)} settings in which every choice and both ends of every interval occur",
         *bound(plan, runs),

@@ -197,8 +197,9 @@ def test_whoever_ends_first_makes_room_for_the_next(tmp_path: Path, place, monke
     from rlpipe.sweep.watch import look
 
     def tick() -> list[str]:
-        driver.tell(look(driver.sweep, driver.launcher))
-        return [job.key for job in driver.ask()]
+        now = look(driver.sweep, driver.launcher)
+        driver.tell(now)
+        return [job.key for job in driver.ask(now)]
 
     assert [tick(), tick(), tick()] == [["0", "1"], ["2"], []]
     driver.launcher.finish(driver.sweep.jobs[2])
@@ -251,10 +252,11 @@ def test_nothing_more_is_drawn_where_everything_fails(tmp_path: Path, place, mon
 def test_a_search_that_was_ended_tells_nothing_and_goes_on_later(tmp_path: Path, place, monkeypatch) -> None:
     place.held |= {"0", "1"}
     driver = driver_of(tmp_path)
-    driver.ask()
+    driver.ask([])
     driving.end(driver.sweep)
-    driver.launcher.cancel(driver.sweep.jobs)
+    driver.launcher.cancel(driver.sweep.jobs[:1])
     driver.drive(lambda: None)
+    assert [driver.sweep.outcome(job).ended for job in driver.sweep.jobs] == [Ended.cancelled] * 2
     assert len(driver.trials.pending()) == 2
     driving.go_on(driver.sweep)
     place.held.clear()
@@ -266,13 +268,13 @@ def test_a_setting_that_cannot_run_has_failed(tmp_path: Path, monkeypatch, capsy
     from rlpipe.sweep import driver as module
 
     def refuse(app: Any, batch: Sequence[Sequence[str]], first: int, *more: Any, **named: Any) -> Rehearsal:
-        if first == 1:
+        if first == 0:
             monkeypatch.setattr(module, "rehearse", rehearsed)
             raise ConfigError([Problem("rate", "is odd", "make it even")])
         return rehearsed(app, batch, first)
 
     monkeypatch.setattr(module, "rehearse", refuse)
-    driver = drive(tmp_path)
+    driver = drive(tmp_path, batch=1)
     assert (driver.trials.told(Result.value), driver.trials.told(Result.failed)) == (3, 1)
     assert "cannot run: rate: is odd" in capsys.readouterr().err
 
@@ -284,7 +286,7 @@ def test_what_pruned_arms_measured_at_rungs_is_told(tmp_path: Path, place, monke
 
     place.held.add("0")
     driver = driver_of(tmp_path, batch=1, trials=1)
-    [job] = driver.ask()
+    [job] = driver.ask([])
     rungs = Rungs(tmp_path / ".launch" / "rungs", job.key, job.setting, 3)
     rungs.judge(2, 0.5, True)
     rungs.judge(6, 0.25, True)

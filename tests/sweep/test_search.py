@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,13 @@ import pytest
 from rlpipe.cli import exits
 from rlpipe.cli import main as cli
 from rlpipe.cli import sweep as commands
+from rlpipe.config.launchers import TpeConfig
 from rlpipe.config.plugins import Plugin, table
 from rlpipe.records.sweep import Ended, Job, Sweep
 from rlpipe.sweep import launching, search
 from rlpipe.sweep.criterion import KEPT
 from rlpipe.sweep.job import execute
 from tests.sweep.test_launcher import Pretending, launch
-
-pytestmark = pytest.mark.slow
 
 WATCHED = ("watch.every=1", "watch.metric=preference/score", "evaluation=preference")
 SEARCH = (
@@ -56,6 +56,7 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Measuring]:
     return Measuring
 
 
+@pytest.mark.slow
 def test_all_that_is_wrong_is_said_before_anything_starts(place, capsys, tmp_path: Path) -> None:
     wrong = ("method.learning_rate=interval(-1,1e-3)", "method.beta=tag(odd,interval(0,1))", "method=dpo")
     assert launch("hydra/sweeper=tpe", *wrong, "hydra.sweeper.rungs=[2]", "hydra.launcher.wait=false") == exits.FIXABLE
@@ -69,6 +70,7 @@ def test_all_that_is_wrong_is_said_before_anything_starts(place, capsys, tmp_pat
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_search_runs_is_killed_goes_on_and_is_confirmed(place, capsys, monkeypatch, tmp_path: Path) -> None:
     from rlpipe.sweep.trials import Trials
 
@@ -98,6 +100,36 @@ def test_a_search_runs_is_killed_goes_on_and_is_confirmed(place, capsys, monkeyp
     assert again.confirmation.setting == again.arms[-1].setting
 
 
+@pytest.mark.parametrize(
+    ("settings", "room", "where"),
+    [
+        ({}, 4, []),
+        ({}, None, ["hydra.sweeper.batch"]),
+        ({"batch": 8}, None, []),
+        ({"batch": 8}, 4, ["hydra.sweeper.batch=8"]),
+        ({"trials": 0}, 4, ["hydra.sweeper.trials"]),
+        ({"rungs": [3], "reduction": 2}, 4, ["hydra.sweeper.rungs", "hydra.sweeper.reduction"]),
+        ({"rungs": [0], "prune": True}, 4, []),  # what rungs say themselves is said once
+    ],
+)
+def test_what_is_wrong_with_its_settings(settings: dict, room: int | None, where: list[str]) -> None:
+    pytest.importorskip("optuna", "5")
+    assert [one.where for one in search._problems(TpeConfig(**settings), room)] == where
+
+
+@pytest.mark.parametrize(
+    ("found", "what"), [(None, "Optuna is not installed"), ("2.10.1", "Optuna 2.10.1 is older than 5"), ("5.1.0", None)]
+)
+def test_an_optuna_that_will_not_do_is_said(found: str | None, what: str | None, monkeypatch) -> None:
+    def version(name: str) -> str:
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(search, "version", version)
+    assert [one.what for one in search._optuna()] == ([what] if what else [])
+
+
 class Here(Pretending):
     """Arms really run, in the test's own process."""
 
@@ -107,6 +139,7 @@ class Here(Pretending):
             assert execute(self.sweep.job_folder(job)).ended is Ended.ok
 
 
+@pytest.mark.slow
 def test_runs_are_told_by_their_objective(place, monkeypatch) -> None:
     monkeypatch.setattr(launching, "launcher_of", Here)
     small = ("model=blank", "method=sft", "dataset=warmstart", "dataset.sample_size=64", "dataset.test_limit=8")
