@@ -89,14 +89,20 @@ def _of_arm(run: RunConfig, settings: Mapping[str, Any], choice: str) -> Iterato
     if watch.metric is None:
         known = ", ".join(["loss", *(f"{name}/score" for name in run.evaluation)])
         yield Problem("watch.metric", f"{choice} judges arms by a number, and none is named", f"name one: {known} …")
-    elif {watch.mode, usual(watch.metric)} == {Better.min, Better.max}:
-        what = f"{choice} would keep the arms with the worst {watch.metric}"
-        yield Problem("watch.mode", what, f"watch.mode={usual(watch.metric).name}, or leave it out")
+    yield from misdirected(run, choice)
     if watch.every is None:
         what = f"{choice} judges arms by what is watched, and nothing is"
         yield Problem("watch.every", what, "set watch.every=STEPS: by default that is the first rung")
         return
     yield from _rungs(subject, watch.every, settings)
+
+
+def misdirected(run: RunConfig, choice: str) -> Iterator[Problem]:
+    """Yield a problem where `choice` would look for what is worst."""
+    watch = run.watch
+    if watch.metric is not None and {watch.mode, usual(watch.metric)} == {Better.min, Better.max}:
+        what = f"{choice} would keep the arms with the worst {watch.metric}"
+        yield Problem("watch.mode", what, f"watch.mode={usual(watch.metric).name}, or leave it out")
 
 
 def _rungs(subject: Subject, every: int, settings: Mapping[str, Any]) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ from rlpipe.sweep import asha
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.states import Standing, State
 
+CHOICE = "hydra/sweeper=tpe"
 KEPT = "watch/kept"
 """The result's name of the watched number that the kept weights have."""
 
@@ -109,7 +110,7 @@ def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> Iterator[Prob
     runs = [arm.run for arm in arms if arm.run is not None]
     if len(runs) < len(arms):
         what = "only runs of rlpipe measure what a search learns from, and this application's are none"
-        yield Problem("hydra/sweeper=tpe", what, "sweep it as a grid: hydra/sweeper=grid")
+        yield Problem(CHOICE, what, "sweep it as a grid: hydra/sweeper=grid")
     if not runs:
         return
     criterion = criterion_of([to_plain(run) for run in runs], runs[0].objective)
@@ -121,6 +122,7 @@ def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> Iterator[Prob
         yield from dict.fromkeys(problem for run in runs for problem in _unmeasured(criterion.metric, run))
     elif not sweeper.prune:
         yield from asha.unlike(arms)
+        yield from dict.fromkeys(problem for run in runs for problem in asha.misdirected(run, CHOICE))
 
 
 def _unmeasured(objective: str, run: RunConfig) -> Iterator[Problem]:

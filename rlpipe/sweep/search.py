@@ -20,7 +20,7 @@ from rlpipe.launchers.base import Launcher
 from rlpipe.records import driving
 from rlpipe.records.sweep import Sweep
 from rlpipe.sweep import asha
-from rlpipe.sweep.criterion import Criterion, criterion_of
+from rlpipe.sweep.criterion import CHOICE, Criterion, criterion_of
 from rlpipe.sweep.driver import Driver
 from rlpipe.sweep.extend import Extension, again
 from rlpipe.sweep.plan import Plan, bound
@@ -31,7 +31,6 @@ from rlpipe.sweep.watch import look, report
 if TYPE_CHECKING:
     from rlpipe.sweep.launching import Launching
 
-CHOICE = "hydra/sweeper=tpe"
 TRIALS = "hydra.sweeper.trials"
 OPTUNA = 5
 """The oldest version of Optuna that will do."""

@@ -1,9 +1,9 @@
 """What a search may choose from, in Hydra's own syntax: intervals, ranges and choices, some only under a condition.
 
-    method.learning_rate=tag(log,interval(1e-6,1e-3))       a number, drawn on a logarithmic scale
-    method.lora.rank=int(interval(4,64))                    a whole number
-    method=dpo,simpo                                        one of several, options of groups too
-    method.gamma_ratio=tag("method=simpo",interval(0.3,1.5))      only where another field has one of some values
+    method.learning_rate=tag(log,interval(1e-6,1e-3))         a number, drawn on a logarithmic scale
+    model.lora.rank=int(interval(4,64))                       a whole number
+    method=dpo,simpo                                          one of several, options of groups too
+    method.gamma_ratio=tag("method=simpo",interval(0.3,0.8))  only where another field has one of some values
 
 A condition is a tag: `"KEY=VALUE"` or `"KEY=VALUE,VALUE"`, of a field that is chosen from values itself.
 """

@@ -67,7 +67,7 @@ class TpeSweeper(GridSweeper):
         super().__init__(params=params)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
-        """Search; or run a setting that won on fresh seeds. Raises ConfigError, and SweepFailed where nothing ran."""
+        """Search, or run fresh seeds of the setting that won. Raises what `search` raises."""
         from rlpipe.sweep.extend import extending
         from rlpipe.sweep.hydra_launcher import HydraLauncher
         from rlpipe.sweep.search import search
