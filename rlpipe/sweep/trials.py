@@ -22,6 +22,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from rlpipe.core.errors import RecordError
@@ -55,7 +56,7 @@ class Trials:
         """Begin a search in a storage, or go on with the one that is there; `random` draws learn from nothing."""
         self.space, self.seed, self.random = space, seed, random
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        direction = "maximize" if more_is_better else "minimize"
+        direction = StudyDirection.MAXIMIZE if more_is_better else StudyDirection.MINIMIZE
         self._study = optuna.create_study(storage=storage, study_name=STUDY, direction=direction, load_if_exists=True)
 
     @classmethod
