@@ -109,6 +109,23 @@ def test_missing_stages_are_jobs_that_arms_need_once(place) -> None:
     assert stage.run_dir.endswith(f"/store/{stage.key}")
 
 
+def test_a_stage_that_is_being_built_is_not_built_twice(place, monkeypatch) -> None:
+    class Building(Pretending):
+        def submit(self, jobs: Sequence[Job]) -> None:
+            self.submitted.append([job.key for job in jobs])
+            self.sweep.submitted("local", [job.key for job in jobs])
+
+        def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
+            return {key: JobStatus(Phase.queued) for keys in self.submitted for key in keys}
+
+    monkeypatch.setattr(launching, "launcher_of", Building)
+    assert launch("method=dpo", "after=[method=sft]", "hydra.launcher.wait=false") == exits.DONE
+    extending.extend(Sweep.load("sweep"), ["method=orpo"], cli.command)
+    [[stage, *first], second] = place.submitted
+    assert (first, second) == (["0"], ["1"])
+    assert Sweep.load("sweep").arms[1].needs == (stage,)
+
+
 def test_any_problem_stops_everything(place, capsys, tmp_path: Path) -> None:
     place.found.append(Problem("hydra.launcher.jobs", "is odd", "make it even"))
     assert launch("method=dpo,kti,orpo", "seed=0,x") == exits.FIXABLE
