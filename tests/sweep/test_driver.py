@@ -294,12 +294,3 @@ def test_what_pruned_arms_measured_at_rungs_is_told(tmp_path: Path, place, monke
     assert measured(driver.sweep, job.setting) == {2: 0.5, 6: 0.25}
     driver.tell(look(driver.sweep, driver.launcher))
     assert driver.trials.told(Result.pruned) == 1
-
-
-def test_one_process_at_a_time_drives(tmp_path: Path) -> None:
-    sweep = sweep_in(tmp_path)
-    with driving.driving(sweep):
-        assert driving.is_driven(sweep)
-        with pytest.raises(Exception, match="is driving the search"), driving.driving(sweep):
-            pass
-    assert not driving.is_driven(sweep)

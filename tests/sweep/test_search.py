@@ -15,8 +15,9 @@ from rlpipe.cli import main as cli
 from rlpipe.cli import sweep as commands
 from rlpipe.config.launchers import TpeConfig
 from rlpipe.config.plugins import Plugin, table
+from rlpipe.core.errors import LaunchError
 from rlpipe.records.sweep import Ended, Job, Sweep
-from rlpipe.sweep import launching, search
+from rlpipe.sweep import code, launching, search
 from rlpipe.sweep.criterion import KEPT
 from rlpipe.sweep.job import execute
 from tests.sweep.test_launcher import Pretending, launch
@@ -128,6 +129,13 @@ def test_an_optuna_that_will_not_do_is_said(found: str | None, what: str | None,
 
     monkeypatch.setattr(search, "version", version)
     assert [one.what for one in search._optuna()] == ([what] if what else [])
+
+
+def test_a_secret_that_is_not_kept_ends_the_drawing(tmp_path: Path) -> None:
+    secret = "reward.judge.api_key=<hidden>"
+    study = {"overrides": ["a=1,2", secret], "cwd": str(tmp_path), "code": code.state(tmp_path), "hydra_overrides": []}
+    with pytest.raises(LaunchError, match="nothing more can be drawn"):
+        search.go_on(Sweep(tmp_path, study), None, False, lambda line: None)
 
 
 class Here(Pretending):
