@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from rlpipe.core.errors import ConfigError, Problem, SweepFailed
+from rlpipe.records.sweep import setting_of
 
 
 class GridSweeper(Sweeper):
@@ -43,12 +45,19 @@ class GridSweeper(Sweeper):
         overrides = self.overrides(arguments)
         assert self.launcher is not None
         returns: list[Sequence[JobReturn]] = []
-        for batch in BasicSweeper.split_arguments(overrides, self.max_batch_size):
-            returns.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returns))))
+        arms = self.arranged(arm for batch in BasicSweeper.split_arguments(overrides, None) for arm in batch)
+        size = self.max_batch_size or len(arms)
+        for first in range(0, len(arms), size):
+            returns.append(self.launcher.launch(arms[first : first + size], initial_job_idx=first))
         failed = [one for batch in returns for one in batch if one.status is JobStatus.FAILED]
         if failed:
             raise SweepFailed("", f"{len(failed)} of {sum(map(len, returns))} arms failed", "")
         return returns
+
+
+    def arranged(self, arms: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+        """Return the arms in the order in which they start, and are numbered."""
+        return list(arms)
 
 
 class AshaSweeper(GridSweeper):
@@ -57,6 +66,18 @@ class AshaSweeper(GridSweeper):
     def __init__(self, rungs: Sequence[int] | None = None, reduction: int = 3, **grid: Any):
         """Leave the rungs to the sweep's config, which holds them too."""
         super().__init__(**grid)
+
+    def arranged(self, arms: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+        """Return the arms in a random order, which is the same each time, with the seeds of a setting side by side.
+
+        Whoever comes first to a rung goes on: in the grid's order those would be neighbours, all good or all bad.
+        """
+        settings: dict[str, list[Sequence[str]]] = {}
+        for arm in arms:
+            settings.setdefault(setting_of(arm), []).append(arm)
+        order = list(settings)
+        random.Random(0).shuffle(order)
+        return [arm for setting in order for arm in settings[setting]]
 
 
 class TpeSweeper(GridSweeper):
