@@ -63,7 +63,7 @@ def train(case: str, folder: Path, run: Path, from_step: int | None = None) -> A
     from rlpipe.config.schema import Sharding
     from rlpipe.core import distributed
 
-    options = {"micro_batch_size": 2, "max_steps": 4, "every": 2, **CASES[case]}
+    options = {"micro_batch_size": 2, "max_steps": 3, "every": 2, **CASES[case]}
     if "precision" in (model := options.get("model", {})):
         options["model"] = {**model, "precision": Precision(model["precision"])}
     options["sharding"] = Sharding.fsdp2 if distributed.world_size() > 1 else Sharding.none
