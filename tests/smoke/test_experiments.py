@@ -30,8 +30,8 @@ FULL_SCALE = "model=qwen2.5-0.5b"
 
 
 def test_the_experiments_are_counted():
-    assert len(NAMES) == 26
-    assert len(STUDIES) == 5
+    assert len(NAMES) == 28
+    assert len(STUDIES) == 6
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
