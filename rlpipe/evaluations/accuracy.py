@@ -24,7 +24,7 @@ from rlpipe.evaluations.completions import DrawConfig, complete, completion_row,
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import described
-from rlpipe.rewards.combine import Rewards, prove, validated
+from rlpipe.rewards.combine import Rewards, validated
 
 if TYPE_CHECKING:
     from rlpipe.records.record import When
@@ -113,7 +113,7 @@ class Accuracy(Evaluation):
         """Take the verifier, the tools and the lengths of the run."""
         self.context, self.resolved = context, resolve(context.config)
         self.verifier: tuple[str, Rewards] | None = None
-        self.exact = exact_beside(verifier(self.config.reward, self.resolved), self.resolved)
+        self.exact: Reward | None = None
         self.tools = self.resolved.make_tools() if self.config.tool else []
         self.environments = self.resolved.environments
 
@@ -126,8 +126,9 @@ class Accuracy(Evaluation):
         chosen = verifier(self.config.reward, self.resolved)
         drawn_by = drawing(run, drawn, self.tools, self.config.seed, played=True)
         judge = {"verifier": None if chosen is None else described(chosen.config, run, loaded.path)}
-        exact = {} if self.exact is None else {"exact": described(self.exact.config, run, loaded.path)}
-        return {**super().protocol(loaded), **judge, **exact, **drawn_by}
+        if (exact := exact_beside(chosen, self.resolved)) is not None:
+            judge["exact"] = described(exact.config, run, loaded.path)
+        return {**super().protocol(loaded), **judge, **drawn_by}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a task.
@@ -178,16 +179,18 @@ class Accuracy(Evaluation):
 
     def _exactly(self, rollouts: Sequence[Rollout]) -> list[bool | None]:
         """Return whether the exact verifier finds each completion right; None for what it cannot read the answer of."""
-        if self.exact is None:
+        exact = self.exact
+        if exact is None:
             return [None] * len(rollouts)
-        readable = [self.exact.unscorable(rollout.prompt.columns) is None for rollout in rollouts]
+        given = [rollout.prompt.columns for rollout in rollouts]
+        readable = [exact.unscorable(row) is None and row.keys() >= set(exact.columns) for row in given]
         held = [rollout for rollout, can in zip(rollouts, readable, strict=True) if can]
-        scores = iter(validated(self.exact.config.name, self.exact.score(held), held))
+        scores = iter(validated(exact.config.name, exact.score(held), held) if held else ())
         return [next(scores).value >= 1 if can else None for can in readable]
 
     def finish(self, rows: Sequence[Row], when: When) -> None:
         """Let go of what the verifier holds: a model, a file of replies."""
-        self.verifier = None
+        self.verifier = self.exact = None
 
     def _rewards(self, loaded: Loaded) -> tuple[str, Rewards]:
         """Return the verifier, proved by its own cases before the first use."""
@@ -197,9 +200,9 @@ class Accuracy(Evaluation):
             if chosen is None:
                 raise PluginError("evaluation", _no_verifier(around.config), "name one: evaluation.NAME.reward=…")
             rewards = Rewards({chosen.config.name: chosen})
-            rewards.start(around.config, loaded.path, loaded.model.device.type, around.run_dir)
-            if self.exact is not None:
-                prove(self.exact.config.name, self.exact)
+            self.exact = exact_beside(chosen, self.resolved)
+            for one in (rewards, Rewards({} if self.exact is None else {self.exact.config.name: self.exact})):
+                one.start(around.config, loaded.path, loaded.model.device.type, around.run_dir)
             self.verifier = (chosen.config.name, rewards)
         return self.verifier
 
