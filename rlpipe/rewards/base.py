@@ -66,7 +66,7 @@ class Reward(ABC):
     verifies_if: ClassVar[str] = ""
     """The setting of its own with which it verifies, where that depends on one."""
     fallible: ClassVar[bool] = False
-    """Whether it may err about what is right, so that an exact verifier is counted beside it, where there is one."""
+    """Whether it goes by a model where it verifies, so that an exact verifier is counted beside it, if there is one."""
     reads_episode: ClassVar[bool] = False
     """Whether it reads what an environment gave (`rollout.turns`), so that there has to be one."""
     scores_beside: ClassVar[bool] = False

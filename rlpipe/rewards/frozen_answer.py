@@ -51,6 +51,7 @@ class FrozenAnswer(Reward):
     Config = FrozenAnswerConfig
     config: FrozenAnswerConfig
     verifies = True
+    fallible = True
     model_head = Head.causal_lm
     loaded: Loaded
 

@@ -158,6 +158,8 @@ def test_a_judge_verifies_with_reasons_and_its_agreement_with_the_exact_verifier
         (["dataset=gsm8k", *JUDGED], "gsm8k"),
         (["dataset=gsm8k", *JUDGED, "reward=[judge,math]"], "math"),
         (["dataset=ultrafeedback", *JUDGED], None),
+        (["dataset=gsm8k", *JUDGED, "reward=[frozen_answer,judge]"], "gsm8k"),
+        (["dataset=gsm8k", "reward=frozen_answer"], "gsm8k"),
         (["dataset=gsm8k", "reward=gsm8k"], None),
     ],
 )
