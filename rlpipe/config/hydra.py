@@ -23,6 +23,7 @@ from rlpipe.config import resolvers
 from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig
 from rlpipe.config.overrides import as_options
 from rlpipe.config.plugins import GROUPS, SEVERAL, Plugin, table
+from rlpipe.config.quick import compose_quickly
 from rlpipe.core.paths import conf_dir
 
 VERSION_BASE = "1.3"
@@ -48,7 +49,7 @@ def register() -> None:
     store.store(group="schema/sweeper", name="asha", node=_targeted(AshaConfig, "AshaSweeper"))
     Plugins.instance().register(ConfigFolders)
     _let_trials_fail()
-    _keep_the_store()
+    compose_quickly()
     resolvers.register()
 
 
@@ -91,14 +92,6 @@ def _let_trials_fail() -> None:
         node = store.load("hydra/sweeper/optuna.yaml").node
         node.max_failure_rate = 1.0
         store.store(group="hydra/sweeper", name="optuna", node=node, provider="rlpipe")
-
-
-def _keep_the_store() -> None:
-    """Let Hydra share its store of nodes between compositions: it copies all of it for each, a third of their time.
-
-    Nothing in it can change that way, since whatever is loaded from the store is copied too.
-    """
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 @functools.cache
