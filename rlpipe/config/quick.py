@@ -1,7 +1,7 @@
 """Hydra's composing, in half of its time: what it does again and again for nothing is done once, or not at all.
 
-A rehearsal composes many arms, and every run that another needs is composed too. What is composed stays the same, errors
-included (tests compare them).
+A rehearsal composes many arms, and every run that another needs is composed too. What is composed stays the
+same, errors included (tests compare them).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Kept:
 
 
 def _keep_what_is_loaded() -> None:
-    """Let a config be read once, as long as its file or node stays the same. Each composition gets a copy of its own."""
+    """Let a config be read once, as long as its file or node stays the same. Each composition gets its own copy."""
     load: Callable[[ConfigRepository, str], ConfigResult | None] = ConfigRepository.load_config
     kept: dict[tuple[str, str], _Kept] = {}
 

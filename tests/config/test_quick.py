@@ -33,13 +33,13 @@ def hydras_own(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def types(node: DictConfig) -> dict[str, object]:
+def types(node: DictConfig, path: str = "") -> dict[str, object]:
     """Return the dataclasses behind a config, by their places."""
-    found: dict[str, object] = {}
+    found: dict[str, object] = {path: OmegaConf.get_type(node)}
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing()):
-            found |= {str(key): OmegaConf.get_type(child)} | {f"{key}.{rest}": one for rest, one in types(child).items()}
+            found |= types(child, f"{path}.{key}")
     return found
 
 
