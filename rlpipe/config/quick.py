@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+import omegaconf._utils
+import omegaconf.base
 from hydra._internal import defaults_list as composing
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
@@ -31,6 +33,7 @@ def compose_quickly() -> None:
     _keep_what_is_loaded()
     _embed_without_copying()
     _collect_choices_where_needed()
+    _parse_texts_once()
 
 
 def _share_the_store() -> None:
@@ -119,3 +122,10 @@ def _collect_choices_where_needed() -> None:
         return collect(overrides, defaults_list, self_added) if needed else OmegaConf.create()
 
     composing._create_interpolation_map = collected
+
+
+def _parse_texts_once() -> None:
+    """Let OmegaConf parse a text with a `${…}` once: its trees are only read."""
+    parse = functools.lru_cache(maxsize=4096)(omegaconf.base.parse)
+    omegaconf.base.parse = parse  # type: ignore[attr-defined,assignment]
+    omegaconf._utils.parse = parse  # type: ignore[attr-defined,assignment]

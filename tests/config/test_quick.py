@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import omegaconf.base
 import pytest
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -19,6 +20,7 @@ PATCHED = [
     (ConfigRepository, "load_config"),
     (ConfigLoaderImpl, "_embed_result_config"),
     (defaults_list, "_create_interpolation_map"),
+    (omegaconf.base, "parse"),
 ]
 
 
