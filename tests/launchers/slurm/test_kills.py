@@ -16,7 +16,7 @@ from tests.launchers.slurm.runs import Watched, manifest, steps, submit, tracked
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-STEPS = 120
+STEPS = 150
 """So many that some arm is still at work when the last kill comes."""
 ARMS = ("seed=0,1", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
 KILLS = [*["KILL"] * 2, *["TERM"] * 2, *["USR2"] * 2, "node"]
@@ -31,7 +31,7 @@ def test_kills_of_every_kind_change_nothing(cluster: Cluster, tmp_path: Path, mo
     kinds = draw.sample(KILLS, len(KILLS))
     struck: dict[str, int] = {}
     for kind in kinds:
-        time.sleep(draw.uniform(0.5, 4))
+        time.sleep(draw.uniform(0.5, 7))
         _kill(kind, draw, killed, cluster, struck)
     killed.until(lambda: _resume_what_failed(killed) or killed.done(), 900)
     attempts = [len(manifest(arm.run_dir)["attempts"]) for arm in killed.sweep.arms]
