@@ -127,5 +127,5 @@ def _collect_choices_where_needed() -> None:
 def _parse_texts_once() -> None:
     """Let OmegaConf parse a text with a `${…}` once: its trees are only read."""
     parse = functools.lru_cache(maxsize=4096)(omegaconf.base.parse)
-    omegaconf.base.parse = parse  # type: ignore[attr-defined,assignment]
-    omegaconf._utils.parse = parse  # type: ignore[attr-defined,assignment]
+    omegaconf.base.parse = parse
+    omegaconf._utils.parse = parse
