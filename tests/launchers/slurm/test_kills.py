@@ -16,10 +16,10 @@ from tests.launchers.slurm.runs import Watched, manifest, steps, submit, tracked
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-STEPS = 150
+STEPS = 120
 """So many that some arm is still at work when the last kill comes."""
-ARMS = ("seed=0,1", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
-KILLS = [*["KILL"] * 2, *["TERM"] * 2, *["USR2"] * 2, "node"]
+ARMS = ("seed=0,1,2", f"method.max_steps={STEPS}", "checkpoint.every=7", "tracker=tensorboard")
+KILLS = [*["KILL"] * 2, *["TERM"] * 3, *["USR2"] * 3, "node"]
 
 
 def test_kills_of_every_kind_change_nothing(cluster: Cluster, tmp_path: Path, monkeypatch):
