@@ -22,7 +22,7 @@ from pathlib import Path
 from rlpipe.core.errors import LaunchError
 from rlpipe.records.record import read_result
 from rlpipe.records.sweep import Job, Sweep
-from rlpipe.sweep.confirm import KEPT
+from rlpipe.sweep.criterion import KEPT
 from tests.launchers.slurm.cluster import Cluster
 
 FIELDS = ("method.learning_rate", "method.beta", "method.loss")
