@@ -76,11 +76,9 @@ def show(grid: Sweep, asha: Sweep) -> None:
         fields = " | ".join(place(ours))
         print(f"| {fields} | {kept(ours):.3f} | {ended} | {steps(other)} |")
     whole, taken = (sum(map(steps, one.arms)) for one in (grid, asha))
-    reached = winner(asha.arms) == winner(grid.arms)
     print(f"asha took {taken} of the grid's {whole} steps ({taken / whole:.0%})")
-    print(
-        f"it {'reached' if reached else 'missed'} the grid's best score: {winner(asha.arms):.3f}, {winner(grid.arms):.3f}"
-    )
+    found, best = winner(asha.arms), winner(grid.arms)
+    print(f"it {'reached' if found == best else 'missed'} the grid's best score: {found:.3f}, {best:.3f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
