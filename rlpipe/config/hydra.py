@@ -23,6 +23,7 @@ from rlpipe.config import resolvers
 from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig, TpeConfig
 from rlpipe.config.overrides import as_options
 from rlpipe.config.plugins import GROUPS, SEVERAL, Plugin, table
+from rlpipe.config.quick import compose_quickly
 from rlpipe.core.paths import conf_dir
 
 VERSION_BASE = "1.3"
@@ -47,7 +48,7 @@ def register() -> None:
     for name, config in (("grid", GridConfig), ("asha", AshaConfig), ("tpe", TpeConfig)):
         store.store(group="schema/sweeper", name=name, node=_targeted(config, f"{name.capitalize()}Sweeper"))
     Plugins.instance().register(ConfigFolders)
-    _keep_the_store()
+    compose_quickly()
     resolvers.register()
 
 
@@ -81,14 +82,6 @@ def _targeted(config: type, cls: str) -> Any:
     with open_dict(node):
         node._target_ = f"hydra_plugins.rlpipe_launch.{cls}"
     return node
-
-
-def _keep_the_store() -> None:
-    """Let Hydra share its store of nodes between compositions: it copies all of it for each, a third of their time.
-
-    Nothing in it can change that way, since whatever is loaded from the store is copied too.
-    """
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 @functools.cache

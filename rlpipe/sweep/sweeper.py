@@ -54,7 +54,6 @@ class GridSweeper(Sweeper):
             raise SweepFailed("", f"{len(failed)} of {sum(map(len, returns))} arms failed", "")
         return returns
 
-
     def arranged(self, arms: Iterable[Sequence[str]]) -> list[Sequence[str]]:
         """Return the arms in the order in which they start, and are numbered."""
         return list(arms)

@@ -172,8 +172,11 @@ def test_an_asha_sweep_is_launched_extended_and_confirmed(tmp_path, monkeypatch,
     assert launch(*asha, *judged) == exits.DONE
     sweep = Sweep.load("sweep")
     assert sweep.data["asha"] == {"rungs": None, "reduction": 2}
-    for arm, value in zip(sweep.arms, (0.1, 0.2), strict=True):
-        file = Path(arm.run_dir, "result.json")
+    for arm in sweep.arms:
+        file, value = (
+            Path(arm.run_dir, "result.json"),
+            {"0.0001": 0.1, "0.001": 0.2}[arm.fields["method.learning_rate"]],
+        )
         file.write_text(json.dumps(json.loads(file.read_text()) | {"metrics": {KEPT: value}}))
     now = standings(sweep, Pretending(sweep).statuses(sweep.jobs))
     fresh = confirm(sweep, now, 2, cli.command)

@@ -43,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     fitting.reward,
     rewards.settings,
     rewards.columns,
+    rewards.answers,
     rewards.curriculum,
     fitting.tool,
     environments.settings,
