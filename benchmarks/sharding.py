@@ -4,8 +4,9 @@
     python benchmarks/sharding.py --processes 1,8 model.hidden_size=1024
 
 The whole run counts: loading, two steps of SFT, a checkpoint, saving the model. Rows are short and activations are
-recomputed, so that weights dominate; a file of the saved model is a small part of it, as 2 GB are of 28. glibc is told to
-give memory back (`MALLOC_MMAP_THRESHOLD_`): its slack is not the run's. Processes run on the CPU, so that the main one's memory has the whole model too while it hands out the parts.
+recomputed, so that weights dominate; a file of the saved model is a small part of it, as 2 GB are of 28. glibc is told
+to give memory back (`MALLOC_MMAP_THRESHOLD_`): its slack is not the run's. Processes run on the CPU, so that the main
+one's memory has the whole model too while it hands out the parts.
 """
 
 from __future__ import annotations
