@@ -70,6 +70,16 @@ def support(model: nn.Module) -> Support:
     return _checked[inner]
 
 
+def maskless(model: Any) -> str | None:
+    """Say, from its config alone, why a model's attention takes no mask of its own; None where it may."""
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
+    if implementation not in SLOWER_PAIRS:
+        return f"attention {implementation!r} takes no mask of its own: {' or '.join(SLOWER_PAIRS)} does"
+    strange = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    return f"layers of kind {', '.join(sorted(strange))} take no such mask" if strange else None
+
+
 def costs(model: nn.Module) -> Costs:
     """Derive a model's cost of rows from its sizes.
 
@@ -182,13 +192,8 @@ def _check_headless(model: Any, row: SharedRow, alone: list[Tensor], scored: lis
 def _check_shared(
     model: Any, row: SharedRow, plain: list[Tensor], outcome: Callable[[Tensor], Tensor]
 ) -> tuple[bool, str]:
-    config = model.config.get_text_config()
-    implementation = config._attn_implementation
-    if implementation not in SLOWER_PAIRS:
-        return False, f"attention {implementation!r} takes no mask of its own: {' or '.join(SLOWER_PAIRS)} does"
-    strange = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
-    if strange:
-        return False, f"layers of kind {', '.join(sorted(strange))} take no such mask"
+    if reason := maskless(model):
+        return False, reason
     laid = lay_out([row], model.device)
     try:
         states = hidden_states(model, laid.ids, laid.positions, block_masks(model, laid))[0]

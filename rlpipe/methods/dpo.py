@@ -11,7 +11,7 @@ from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.methods.columns import Columns, pair
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 
 @changing(Changes.result)
 @dataclass
-class DPOConfig(OfflineConfig):
+class DPOConfig(SharedPromptConfig):
     """The loss and the reference that it compares with."""
 
     learning_rate: float = 1e-6

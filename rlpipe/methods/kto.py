@@ -11,7 +11,7 @@ from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Labelled
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.methods.columns import Columns, labelled
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @changing(Changes.result)
 @dataclass
-class KTOConfig(OfflineConfig):
+class KTOConfig(SharedPromptConfig):
     """How good and bad completions weigh."""
 
     learning_rate: float = 1e-6

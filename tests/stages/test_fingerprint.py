@@ -51,7 +51,7 @@ CHANGES_NOT = {
     "model": "source revision stage dataset_source learning_rate_scale parameters context",
     "dataset": "source stage test_limit",
     "method": """reference.model reference.revision reference.stage teacher.model teacher.revision
-        teacher.stage samples_every chunk""",
+        teacher.stage samples_every chunk share_prompt""",
     "reward": "model revision stage batch_tokens budget cache concurrency key_env on_failure retries timeout",
     "tool": "",
     "environment": "",
