@@ -5,6 +5,7 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from rlpipe.statistics import intervals
 from rlpipe.training.offline import likelihoods
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
+from rlpipe.training.offline.references import References
 from rlpipe.training.offline.shared_prompts import refusal, shared
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
@@ -62,8 +64,10 @@ else:
 class OfflineTrainer(Base):
     """The layer over a TRL trainer class; see `resumable`."""
 
-    def __init__(self, *args: Any, method: OfflineMethod, tokenized: TokenizedExamples, **kwargs: Any):
-        self.method, self.tokenized = method, tokenized
+    def __init__(
+        self, *args: Any, method: OfflineMethod, tokenized: TokenizedExamples, references: References, **kwargs: Any
+    ):
+        self.method, self.tokenized, self.references = method, tokenized, references
         self.shares = method.shares_prompt and self._may_share(kwargs["model"], kwargs["args"])
         super().__init__(*args, **kwargs)
         self.counts = not hasattr(self, "_total_train_tokens")  # ORPO's and CPO's trainers do not
@@ -168,11 +172,12 @@ class OfflineTrainer(Base):
         with self._no_needless_work(model):
             return super().compute_ref_log_probs(model, *args, **kwargs)
 
-    def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         if "ref_chosen_logps" in dataset.column_names:
             return dataset
+        compute = functools.partial(super()._precompute_ref_logps, dataset, name, batch_size)
         with explained(folder_of(self.args).with_name("data")):
-            return super()._precompute_ref_logps(dataset, *args, **kwargs)
+            return self.references.add(self, dataset, batch_size, compute)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write nothing: the run's record writes the card."""
