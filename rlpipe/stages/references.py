@@ -60,7 +60,7 @@ class Reference(Stage):
         """Whether the entry is there, or can be put there."""
         store = self.folder.parent
         above = next(folder for folder in (store, *store.parents) if folder.exists())
-        return self.folder.is_dir() or os.access(above, os.W_OK)
+        return self.folder.is_dir() or (above.is_dir() and os.access(above, os.W_OK))
 
 
 def reference(config: RunConfig, inputs: Mapping[str, Any]) -> Reference:

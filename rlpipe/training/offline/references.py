@@ -19,7 +19,7 @@ from rlpipe.core import distributed
 from rlpipe.core.files import write_atomic
 from rlpipe.engines.decoder import causal_lm
 from rlpipe.stages.references import Reference, lent, reference
-from rlpipe.training.offline.store import identity_of
+from rlpipe.training.offline.store import folder_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,11 +39,11 @@ class References:
     def add(self, trainer: Any, rows: Dataset, batch_size: int, compute: Callable[[], Dataset]) -> Dataset:
         """Return the rows with the columns that `compute`, TRL's own pass over them, would add.
 
-        The run keeps a copy in its `data/`, so that a resume goes on with the same numbers.
+        The run keeps a copy beside its rows, so that a resume goes on with the same numbers.
         """
         inputs = _inputs(trainer, rows, batch_size) if distributed.is_main() else {}
         entry = reference(self.config, distributed.broadcast(inputs))
-        kept = self.run_dir / "data" / f"{entry.name}.safetensors"
+        kept = folder_of(rows) / f"{entry.name}.safetensors"
 
         def write(path: Path) -> None:
             columns = _new_columns(rows, compute())
@@ -78,7 +78,7 @@ def _inputs(trainer: Any, rows: Dataset, batch_size: int) -> dict[str, Any]:
         "architecture": hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest(),
         "attention": config.get_text_config()._attn_implementation,
         "autocast": "bfloat16" if arguments.bf16 else "none",
-        "rows": identity_of(rows),
+        "rows": folder_of(rows).name,
         "batch": [batch_size, distributed.world_size(), arguments.pad_to_multiple_of or 1],
         "share_prompt": trainer.shares,
         "ld_alpha": getattr(trainer, "ld_alpha", None),

@@ -38,9 +38,9 @@ def materialise(columns: Columns, run_dir: Path) -> Dataset:
         return Dataset.load_from_disk(str(folder), keep_in_memory=False)
 
 
-def identity_of(rows: Dataset) -> str:
-    """Return the identity of rows that `materialise` has opened: it names their folder."""
-    return Path(rows.cache_files[0]["filename"]).parent.name
+def folder_of(rows: Dataset) -> Path:
+    """Return the folder of rows that `materialise` has opened; its name is their identity."""
+    return Path(rows.cache_files[0]["filename"]).parent
 
 
 def identity(columns: Columns) -> str:

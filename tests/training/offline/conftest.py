@@ -77,7 +77,9 @@ def method(name: str, **settings: Any) -> Method:
     return plugin(plugin.Config(name=name, **{**small, **settings}))
 
 
-def run_config(plugin: Method, lora_rank: int = 0, every: int = 3, seed: int = 1) -> RunConfig:
+def run_config(
+    plugin: Method, lora_rank: int = 0, every: int = 3, seed: int = 1, store: Path | None = None
+) -> RunConfig:
     """Make the config around a method."""
     model = ModelConfig(name="pretrained", lora=LoraConfig(rank=lora_rank))
     return RunConfig(
@@ -89,6 +91,7 @@ def run_config(plugin: Method, lora_rank: int = 0, every: int = 3, seed: int = 1
         hardware=HardwareConfig(device=Device.cpu),
         checkpoint=CheckpointConfig(every=every),
         log=LogConfig(every=1, progress=False),
+        store=None if store is None else str(store),
     )
 
 
@@ -103,10 +106,12 @@ Build = Callable[..., Any]
 def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | None = None, **options: Any) -> Any:
     """Build the trainer of a method.
 
-    `lora_rank`, `count`, `every`, `callbacks` and `template` are no settings of the method.
+    `lora_rank`, `count`, `every`, `callbacks`, `template` and `store` (default: one of the run's own) are no settings of
+    the method.
     """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 24), options.pop("every", 3)
     callbacks, template = options.pop("callbacks", []), options.pop("template", None)
+    store = options.pop("store", run_dir / "store")
     plugin = method(name, **options)
     peft = None
     if rank:
@@ -117,7 +122,7 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
     loaded = load(folder, plugin.head, peft)
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
     return trainer_module(plugin).build(
-        plugin, Parts(resolve(run_config(plugin, rank, every)), loaded, splits(rows), run_dir, callbacks)
+        plugin, Parts(resolve(run_config(plugin, rank, every, store=store)), loaded, splits(rows), run_dir, callbacks)
     )
 
 
