@@ -3,9 +3,9 @@
     python benchmarks/pairs.py                            # three shapes, five rounds
     python benchmarks/pairs.py --shapes 400,64 --rounds 3
 
-The forward and backward pass of one micro-batch of `--pairs` pairs, prompts of P tokens and answers of L (each varies by
-a quarter), in turns in one process on one CPU thread, on a random Llama of five million weights. The optimiser, and what
-rlpipe adds around a step (see `training_overhead.py`), are the same for all and left out.
+The forward and backward pass of one micro-batch of `--pairs` pairs, prompts of P tokens and answers of L (each varies
+by a quarter), in turns in one process on one CPU thread, on a random Llama of five million weights. The optimiser, and
+what rlpipe adds around a step (see `training_overhead.py`), are the same for all and left out.
 
 defaults  TRL's defaults: activations are computed again, and the reference is asked in the step
 flags     no gradient checkpointing, the reference's log-probabilities computed before
