@@ -60,8 +60,8 @@ class DPOConfig(SharedPromptConfig):
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = setting(True, unused_if="reference_free=true", timed=True)
-    """Compute the reference's log-probabilities once, before training, and keep them in the store for all runs that need
-    the same. No second model is then in memory. False computes them at every step."""
+    """Compute the reference's log-probabilities once, before training, and keep them in the store for all runs that
+    need the same. No second model is then in memory. False computes them at every step."""
     sync_reference: bool = False
     """Move the reference towards the policy while training (TR-DPO, arXiv:2404.09656); needs precompute_reference=false
     and all weights trained. `extra` sets ref_model_mixup_alpha and ref_model_sync_steps."""

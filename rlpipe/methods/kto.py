@@ -37,8 +37,8 @@ class KTOConfig(SharedPromptConfig):
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = setting(True, timed=True)
-    """Compute the reference's log-probabilities once, before training, and keep them in the store for all runs that need
-    the same. No second model is then in memory."""
+    """Compute the reference's log-probabilities once, before training, and keep them in the store for all runs that
+    need the same. No second model is then in memory."""
 
 
 class KTO(OfflineMethod):

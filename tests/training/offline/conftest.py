@@ -106,8 +106,8 @@ Build = Callable[..., Any]
 def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | None = None, **options: Any) -> Any:
     """Build the trainer of a method.
 
-    `lora_rank`, `count`, `every`, `callbacks`, `template` and `store` (default: one of the run's own) are no settings of
-    the method.
+    `lora_rank`, `count`, `every`, `callbacks`, `template` and `store` (default: one of the run's own) are no settings
+    of the method.
     """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 24), options.pop("every", 3)
     callbacks, template = options.pop("callbacks", []), options.pop("template", None)
