@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +63,7 @@ class References:
         with lent(entry, self.run_dir, write) as (path, notes):
             self.notes += notes
             if distributed.is_main():
-                shutil.copyfile(path, kept)
+                write_atomic(kept, path.read_bytes())
 
 
 def _inputs(trainer: Any, rows: Dataset, batch_size: int) -> dict[str, Any]:
