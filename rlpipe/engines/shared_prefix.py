@@ -155,11 +155,11 @@ def _small_window(model: Any) -> Iterator[None]:
 def _check(model: Any) -> Support:
     row, name = _tiny(model), type(model).__name__
     alone = [torch.tensor([[*row.beginning, *end]], device=model.device) for end in row.ends]
-    scored = [slice(len(row.beginning) - 1, None)] * len(alone)  # the shared tokens but the last are in both
+    part = slice(len(row.beginning) - 1, None)  # what an end is predicted from
     if model.get_output_embeddings() is None:
-        return _check_headless(model, row, alone, scored)
+        return _check_headless(model, row, alone, part)
     try:
-        plain = [model(input_ids=ids, use_cache=False).logits[0, part] for ids, part in zip(alone, scored, strict=True)]
+        plain = [model(input_ids=ids, use_cache=False).logits[0, part] for ids in alone]
     except FAILURES as error:
         what = f"failed on a few tokens: {type(error).__name__}: {error}"
         raise ModelError(name, what, "check model.attention and the weights") from error
@@ -167,7 +167,7 @@ def _check(model: Any) -> Support:
     if not torch.isfinite(plain[0]).all():
         raise ModelError(name, "the logits of a few tokens are not finite", "check the weights")
     try:
-        ours = [logits(model, hidden_states(model, ids)[0, part]) for ids, part in zip(alone, scored, strict=True)]
+        ours = [logits(model, hidden_states(model, ids)[0, part]) for ids in alone]
         far = _difference(plain, ours)
     except FAILURES as error:
         far = f"{type(error).__name__}: {error}"
@@ -178,10 +178,10 @@ def _check(model: Any) -> Support:
     return Support(head=True, shared=shared, reason=reason, vocabulary=vocabulary)
 
 
-def _check_headless(model: Any, row: SharedRow, alone: list[Tensor], scored: list[slice]) -> Support:
+def _check_headless(model: Any, row: SharedRow, alone: list[Tensor], part: slice) -> Support:
     """Compare hidden states: a reward model's head makes one number of a whole sequence."""
     try:
-        plain = [hidden_states(model, ids)[0, part] for ids, part in zip(alone, scored, strict=True)]
+        plain = [hidden_states(model, ids)[0, part] for ids in alone]
     except FAILURES as error:
         reason = f"{type(model).__name__} has no decoder that can be called apart: {type(error).__name__}: {error}"
         return Support(head=False, shared=False, reason=reason, vocabulary=0)
