@@ -74,10 +74,11 @@ class OfflineAudit(Audit):
             lines.append(
                 f"{self.data['kept']} of {self.data['seen']} examples kept; dropped: {dropped}; cut: {self.data['cut']}"
             )
+        lines += [f"reference log-probabilities: {note}" for note in self.references]
         last = self.data.get("last_batch")
         if last is not None:
             lines.append(_last_batch_line(**last))
-        return [*lines, *(f"reference log-probabilities: {note}" for note in self.references)]
+        return lines
 
 
 def _counts(dropped: dict[str, int]) -> str:
