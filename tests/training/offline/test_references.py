@@ -12,7 +12,7 @@ import pytest
 from rlpipe.stages.stored import State, Stored, all_stored
 from tests.training.offline.conftest import Build
 
-SAME = [{"beta": 0.3}, {"loss": "ipo"}, {"learning_rate": 1e-4}]
+SAME = {"beta": 0.3, "loss": "ipo", "learning_rate": 1e-4}
 OTHER = [{"share_prompt": False}, {"micro_batch_size": 2}, {"count": 23}]
 
 
@@ -37,10 +37,9 @@ def test_arms_of_other_beta_loss_or_rate_share_an_entry_and_what_it_depends_on_m
     [entry] = all_stored(store)
     assert (entry.makes, entry.state()) == ("reference", State.ok)
     assert first.references.notes == [f"computed, and kept in the store ({entry.name})"]
-    for number, options in enumerate(SAME):
-        again = build(tmp_path / f"same{number}", "dpo", **options)
-        assert again.references.notes == [f"taken from the store ({entry.name})"]
-        assert columns(again) == columns(first)
+    again = build(tmp_path / "same", "dpo", **SAME)
+    assert again.references.notes == [f"taken from the store ({entry.name})"]
+    assert columns(again) == columns(first)
     for number, options in enumerate(OTHER, 2):
         build(tmp_path / f"other{number}", "dpo", **options)
         assert len(list(all_stored(store))) == number
@@ -82,6 +81,7 @@ def test_a_damaged_entry_is_made_again_and_named(build, tmp_path, store, damage)
     assert len(list((store / ".damaged").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_half_way_is_gone_on_with(build, tmp_path, store):
     """A kill leaves a folder with a lease that nobody holds, and perhaps the numbers without a record."""
     build(tmp_path / "first", "dpo")
@@ -93,6 +93,7 @@ def test_one_that_was_killed_half_way_is_gone_on_with(build, tmp_path, store):
     assert Stored(entry.folder).state() is State.ok
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_copy(build, tmp_path, store):
     first = build(tmp_path / "run", "dpo")
     [entry] = all_stored(store)
