@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.fields import Field, declarations, fields, values
-from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig
+from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig, SweeperConfig, TpeConfig
 from rlpipe.config.options import Option, options
 from rlpipe.config.plugins import BUILT_IN, SEVERAL
 from rlpipe.config.schema import RunConfig
@@ -82,6 +82,11 @@ def _built_in_options() -> dict[str, dict[str, Option]]:
     }
 
 
+def _shown(field: Field) -> str:
+    """Return a default on one line."""
+    return field.shown.replace("\n", "\\n") or "''"
+
+
 def _group(group: str, known: dict[str, Option]) -> Iterator[str]:
     yield from (f"# {group}", "", NOTE, "", INTRODUCTIONS[group], "", f"## Options of `{group}=`", "")
     yield from _table(("option", "what it is"), [(f"`{option.name}`", option.description) for option in known.values()])
@@ -144,7 +149,7 @@ def _leaves(config: type, prefix: str) -> Iterator[Field]:
 
 
 def _field(field: Field) -> Iterator[str]:
-    default = "must be given" if field.shown == "???" else f"`{field.shown or chr(39) * 2}`"
+    default = "must be given" if field.shown == "???" else f"`{_shown(field)}`"
     yield f"- **`{field.path}`** (`{field.type}`, {default}): {_line(field.doc)}"
     if isinstance(field.value, Enum):
         for name, doc in values(type(field.value)).items():
@@ -198,10 +203,15 @@ def _launcher() -> Iterator[str]:
     for name, cls in _classes("launcher").items():
         yield from ("", f"## hydra/launcher={name}", "", _line(cls.Config.__doc__ or ""), "")
         yield from _own_fields(cls.Config, base, prefix)
-    yield from ("", "## hydra/sweeper=grid", "", _line(GridConfig.__doc__ or ""), "")
-    yield from _own_fields(GridConfig, object, "hydra.sweeper.")
-    yield from ("", "## hydra/sweeper=asha", "", _line(AshaConfig.__doc__ or ""), "")
-    yield from _own_fields(AshaConfig, GridConfig, "hydra.sweeper.")
+    prefix = "hydra.sweeper."
+    yield from ("", "## Fields of every sweeper", "", *_own_fields(SweeperConfig, object, prefix))
+    for name, config, parent in (
+        ("grid", GridConfig, SweeperConfig),
+        ("asha", AshaConfig, GridConfig),
+        ("tpe", TpeConfig, SweeperConfig),
+    ):
+        yield from ("", f"## hydra/sweeper={name}", "", _line(config.__doc__ or ""), "")
+        yield from _own_fields(config, parent, prefix)
 
 
 def _run() -> Iterator[str]:
