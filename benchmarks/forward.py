@@ -118,7 +118,7 @@ def peak(run: Callable[[], float], net: Any) -> float:
 
 
 def ways(net: Any, shape: tuple[int, int, int], arguments: argparse.Namespace) -> dict[str, Callable[[], float]]:
-    from rlpipe.training.online.shared_prefix import costs
+    from rlpipe.engines.shared_prefix import costs
 
     rows, most, chosen = rollouts(*shape, arguments.groups), arguments.max_tokens, costs(net)
     found = {
@@ -133,8 +133,8 @@ def ways(net: Any, shape: tuple[int, int, int], arguments: argparse.Namespace) -
 
 
 def compare(net: Any, shape: tuple[int, int, int], arguments: argparse.Namespace, memory: dict[str, float]) -> None:
+    from rlpipe.engines.shared_prefix import costs
     from rlpipe.training.online.packing import micro_batches
-    from rlpipe.training.online.shared_prefix import costs
 
     runs = ways(net, shape, arguments)
     seconds: dict[str, list[float]] = {name: [] for name in runs}

@@ -119,7 +119,7 @@ def _losses(trainer: Any) -> list[float]:
 
 def _rows(trainer: Any, in_order: bool) -> list[dict[str, Any]]:
     """The examples that rlpipe trained on as TRL reads conversations, in the order of its batches if asked for."""
-    examples = trainer.fitted.examples
+    examples = trainer.tokenized.examples
     trainer.order.set_epoch(0)
     chosen = [examples[place] for place in trainer.order] if in_order else examples
     names = ("prompt", "completion") if trainer.method.config.name == "sft" else ("prompt", "chosen", "rejected")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from rlpipe.methods.dpo import DPO, DPOConfig
     from rlpipe.methods.grpo import GRPO, GRPOConfig
     from rlpipe.methods.losses import Loss
-    from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+    from rlpipe.methods.offline import OfflineConfig, OfflineMethod, SharedPromptConfig
     from rlpipe.methods.online import OnlineConfig, OnlineMethod
     from rlpipe.methods.sft import SFT, SFTConfig
     from rlpipe.models.base import Loaded, Model
@@ -107,6 +107,7 @@ _MODULES = {
     "SFTConfig": "rlpipe.methods.sft",
     "SamplingConfig": "rlpipe.engines.rollout",
     "Score": "rlpipe.engines.rollout",
+    "SharedPromptConfig": "rlpipe.methods.offline",
     "Step": "rlpipe.environments.base",
     "StoringTrackerConfig": "rlpipe.config.kinds",
     "Text": "rlpipe.datasets.forms",
@@ -176,6 +177,7 @@ __all__ = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "SharedPromptConfig",
     "Step",
     "StoringTrackerConfig",
     "Text",

@@ -90,6 +90,7 @@ PUBLIC = [
     "SFTConfig",
     "SamplingConfig",
     "Score",
+    "SharedPromptConfig",
     "Step",
     "StoringTrackerConfig",
     "Text",

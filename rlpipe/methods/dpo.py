@@ -11,7 +11,7 @@ from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.methods.columns import Columns, pair
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 
 @changing(Changes.result)
 @dataclass
-class DPOConfig(OfflineConfig):
+class DPOConfig(SharedPromptConfig):
     """The loss and the reference that it compares with."""
 
     learning_rate: float = 1e-6
@@ -60,8 +60,8 @@ class DPOConfig(OfflineConfig):
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = setting(True, unused_if="reference_free=true", timed=True)
-    """Compute the reference's log-probabilities once, before training, and keep them in the run's folder. No second
-    model is then in memory. False computes them at every step."""
+    """Compute the reference's log-probabilities once, before training, and keep them in the store for all runs that
+    need the same. No second model is then in memory. False computes them at every step."""
     sync_reference: bool = False
     """Move the reference towards the policy while training (TR-DPO, arXiv:2404.09656); needs precompute_reference=false
     and all weights trained. `extra` sets ref_model_mixup_alpha and ref_model_sync_steps."""

@@ -11,7 +11,7 @@ from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Example, Labelled
 from rlpipe.engines.frozen import ReferenceConfig, reference_problems
 from rlpipe.methods.columns import Columns, labelled
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @changing(Changes.result)
 @dataclass
-class KTOConfig(OfflineConfig):
+class KTOConfig(SharedPromptConfig):
     """How good and bad completions weigh."""
 
     learning_rate: float = 1e-6
@@ -37,7 +37,8 @@ class KTOConfig(OfflineConfig):
     reference: ReferenceConfig = setting(ReferenceConfig, Changes.indirect)
     """The model that the policy is compared with; by default its own start."""
     precompute_reference: bool = setting(True, timed=True)
-    """Compute the reference's log-probabilities once, before training. No second model is then in memory."""
+    """Compute the reference's log-probabilities once, before training, and keep them in the store for all runs that
+    need the same. No second model is then in memory."""
 
 
 class KTO(OfflineMethod):

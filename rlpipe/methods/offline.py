@@ -43,6 +43,17 @@ class OfflineConfig(MethodConfig):
     """Batch examples of similar length, so that little is padded; order still changes with seed and epoch."""
 
 
+@changing(Changes.result)
+@dataclass
+class SharedPromptConfig(OfflineConfig):
+    """What methods can be told whose examples have prompts in common."""
+
+    share_prompt: bool = setting(True, Changes.run, timed=True)
+    """Let completions of one prompt go through the network in one row, the prompt once: chosen and rejected of a pair,
+    where that is less work and the model takes such rows. Another value changes results by rounding alone, and which
+    random numbers dropout draws."""
+
+
 class OfflineMethod(LibraryMethod):
     """A method whose trainer is one of TRL's, on examples that do not change while it trains."""
 
@@ -75,6 +86,11 @@ class OfflineMethod(LibraryMethod):
     def packs(self) -> bool:
         """Whether several examples share a row, so that the trainer makes rows of its own."""
         return False
+
+    @property
+    def shares_prompt(self) -> bool:
+        """Whether completions of one prompt may share a row."""
+        return isinstance(self.config, SharedPromptConfig) and self.config.share_prompt
 
     @property
     def precomputes(self) -> bool:

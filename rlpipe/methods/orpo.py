@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, concatenated
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 
 @changing(Changes.result)
 @dataclass
-class ORPOConfig(OfflineConfig):
+class ORPOConfig(SharedPromptConfig):
     """How the two terms weigh."""
 
     learning_rate: float = 8e-6

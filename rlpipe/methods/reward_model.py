@@ -9,13 +9,13 @@ from rlpipe.config.kinds import Head
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, sequences
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 
 @changing(Changes.result)
 @dataclass
-class RewardModelConfig(OfflineConfig):
+class RewardModelConfig(SharedPromptConfig):
     """How the reward is fitted."""
 
     learning_rate: float = 1e-5

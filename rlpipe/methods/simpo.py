@@ -9,13 +9,13 @@ from typing import Any
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.datasets.forms import Example, Preference
 from rlpipe.methods.columns import Columns, concatenated
-from rlpipe.methods.offline import OfflineConfig, OfflineMethod
+from rlpipe.methods.offline import OfflineMethod, SharedPromptConfig
 from rlpipe.models.tokens import Tokens
 
 
 @changing(Changes.result)
 @dataclass
-class SimPOConfig(OfflineConfig):
+class SimPOConfig(SharedPromptConfig):
     """The scale and the margin."""
 
     learning_rate: float = 1e-6

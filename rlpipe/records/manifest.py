@@ -43,6 +43,7 @@ SHAPE: Shape = {
     "attempts?": [_ATTEMPT],
     "model?": {str: str},
     "data_files?": {str: str},
+    "reference_files?": {str: str},
     "files?": {str: _SEAL},
     "best_weights?": {str: str},
     "inputs?": {str: {str: _SEAL}},

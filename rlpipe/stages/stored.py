@@ -44,7 +44,7 @@ class Stored:
 
     @property
     def name(self) -> str:
-        """`<method>-<dataset>-<12 hex>`."""
+        """`<method>-<dataset>-<12 hex>`, `reference-…` for reference log-probabilities."""
         return self.folder.name
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Stored:
 
     @property
     def makes(self) -> str:
-        """`model` or `data`."""
+        """`model`, `data` or `reference`."""
         return next((makes for makes, key in RECORDED.items() if self.manifest.get(key)), "model")
 
     @property

@@ -31,8 +31,14 @@ def damaged(stages: Sequence[Stored]) -> dict[str, str]:
 
 def move_aside(stage: Stored) -> Path:
     """Move a damaged stage out of the way, so that it is built anew; returns where to. Raises Taken, RecordError."""
+    with held(stage.folder, "moving it aside"):
+        return put_aside(stage)
+
+
+def put_aside(stage: Stored) -> Path:
+    """Do so with the right to the stage's folder; returns where to. Raises RecordError."""
     aside = stage.folder.parent / ASIDE / f"{stage.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with held(stage.folder, "moving it aside"), explained(aside, "move a stage to"):
+    with explained(aside, "move a stage to"):
         aside.parent.mkdir(exist_ok=True)
         stage.folder.rename(aside)
     return aside

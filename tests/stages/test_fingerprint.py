@@ -39,8 +39,8 @@ CHANGES = {
         value_clip value_rate scale scale_rewards lengths loss_type
         samples mode cut ratio weight""",
     "reward": """
-        name weight attribute column comparison cue format_score high low max_tokens mode opened precision rubric tags
-        url verifier verifier_weight words""",
+        name weight attribute column comparison cue form format_score high low max_tokens mode opened precision rubric
+        tags url verifier verifier_weight words""",
     "tool": "name max_calls protocol timeout",
     "environment": "name max_turns turn_tokens seed numbers guesses id options",
 }
@@ -51,7 +51,7 @@ CHANGES_NOT = {
     "model": "source revision stage dataset_source learning_rate_scale parameters context",
     "dataset": "source stage test_limit",
     "method": """reference.model reference.revision reference.stage teacher.model teacher.revision
-        teacher.stage samples_every chunk""",
+        teacher.stage samples_every chunk share_prompt""",
     "reward": "model revision stage batch_tokens budget cache concurrency key_env on_failure retries timeout",
     "tool": "",
     "environment": "",

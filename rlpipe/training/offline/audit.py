@@ -52,6 +52,8 @@ class OfflineAudit(Audit):
     turns: dict[str, int] = field(default_factory=dict)
     """Of the conversations that were looked at, the assistant's turns: `all` of them, those `trained`, those that make
     `calls` of tools, and those `changed` by the chat template, which leaves something of their text out."""
+    references: list[str] = field(default_factory=list)
+    """How reference log-probabilities came about: computed, or taken from the store; empty where none are kept."""
 
     def lines(self) -> list[str]:
         """Say the numbers, a line each."""
@@ -72,6 +74,7 @@ class OfflineAudit(Audit):
             lines.append(
                 f"{self.data['kept']} of {self.data['seen']} examples kept; dropped: {dropped}; cut: {self.data['cut']}"
             )
+        lines += [f"reference log-probabilities: {note}" for note in self.references]
         last = self.data.get("last_batch")
         if last is not None:
             lines.append(_last_batch_line(**last))
@@ -125,6 +128,7 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = Non
         double_bos=sum(_double_bos(s, loaded.tokenizer) for s in sequences),
         data=_data(trainer, tokenized),
         turns=_turns(sequences, examples, loaded.tokenizer) if _completions_only(method) else {},
+        references=trainer.references.notes if hasattr(trainer, "references") else [],
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)

@@ -17,6 +17,7 @@ from rlpipe.models import sharding
 from rlpipe.tools.protocols import Protocol, choose
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
+from rlpipe.training.offline.references import References
 from rlpipe.training.offline.store import materialise
 from rlpipe.training.offline.tokenized import TokenizedExamples, tokenize_examples
 from rlpipe.training.offline.trainer import resumable
@@ -65,6 +66,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
             callbacks=list(parts.callbacks),
             method=method,
             tokenized=tokenized,
+            references=References(config, parts.run_dir),
             **extra,
         )
 

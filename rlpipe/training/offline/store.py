@@ -1,7 +1,6 @@
 """Training rows as an Arrow file of the run.
 
-TRL keeps reference log-probabilities next to the data, under a name made of the data's fingerprint.
-Only data that lies in a file keeps its fingerprint from one attempt to the next.
+Only data that lies in a file keeps its identity from one attempt to the next, and from one run to another.
 """
 
 from __future__ import annotations
@@ -37,6 +36,11 @@ def materialise(columns: Columns, run_dir: Path) -> Dataset:
             move(half, folder)
     with explained(folder, "read"):
         return Dataset.load_from_disk(str(folder), keep_in_memory=False)
+
+
+def folder_of(rows: Dataset) -> Path:
+    """Return the folder of rows that `materialise` has opened; its name is their identity."""
+    return Path(rows.cache_files[0]["filename"]).parent
 
 
 def identity(columns: Columns) -> str:

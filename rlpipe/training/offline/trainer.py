@@ -5,8 +5,10 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,13 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
 from rlpipe.core.files import explained
+from rlpipe.core.terminal import say
 from rlpipe.statistics import intervals
+from rlpipe.training.offline import likelihoods
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
+from rlpipe.training.offline.references import References
+from rlpipe.training.offline.shared_prompts import refusal, shared
 from rlpipe.training.offline.sharded import Sharded
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
@@ -60,12 +66,18 @@ else:
 class OfflineTrainer(Base):
     """The layer over a TRL trainer class; see `resumable`."""
 
-    def __init__(self, *args: Any, method: OfflineMethod, tokenized: TokenizedExamples, **kwargs: Any):
-        self.method, self.tokenized = method, tokenized
+    def __init__(
+        self, *args: Any, method: OfflineMethod, tokenized: TokenizedExamples, references: References, **kwargs: Any
+    ):
+        self.method, self.tokenized, self.references = method, tokenized, references
+        self.shares = method.shares_prompt and self._may_share(kwargs["model"], kwargs["args"])
         super().__init__(*args, **kwargs)
         self.counts = not hasattr(self, "_total_train_tokens")  # ORPO's and CPO's trainers do not
         if self.counts:
             self._total_train_tokens = 0
+        self.fuses = hasattr(super(), "concatenated_forward")
+        if self.fuses:
+            likelihoods.fuse(self.model)
         if method.precomputes:
             self.ref_model = None  # its log-probabilities stand with the rows
         self.order = self._batch_order()
@@ -124,12 +136,31 @@ class OfflineTrainer(Base):
 
     # Work that the objective does not need
 
+    @staticmethod
+    def _may_share(model: Any, arguments: Any) -> bool:
+        """Whether a pair's prompt may go through the network once; says why not."""
+        reason = refusal(model, arguments)
+        if reason is not None:
+            say(f"prompts go through the network once a completion: {reason}")
+        return reason is None
+
+    @contextmanager
+    def _no_needless_work(self, model: Any) -> Iterator[None]:
+        models = [one for one in (model, getattr(self, "ref_model", None)) if one is not None]
+        with compact(), shared(*models if self.shares else ()):
+            yield
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple[Any, ...]:
+        """Score the pairs of a micro-batch as ORPO's and CPO's trainers ask for."""
+        with self._no_needless_work(model):
+            return likelihoods.concatenated_forward(self, model, batch)
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss without logits of tokens that are not trained."""
+        """Compute the loss with prompts once a pair, and without logits of tokens that are not trained."""
         if self.counts:
             tokens = inputs["chosen_attention_mask"].sum() + inputs["rejected_attention_mask"].sum()
             self._total_train_tokens += int(self.accelerator.gather_for_metrics(tokens).sum())
-        with compact():
+        with nullcontext() if self.fuses else self._no_needless_work(model):
             found = super().compute_loss(model, inputs, *args, **kwargs)
         weight = next(self._weights, 1.0) if model.training else 1.0
         return found if weight == 1.0 else found * weight
@@ -138,16 +169,17 @@ class OfflineTrainer(Base):
         """Log the tokens that were read, as TRL's other trainers do."""
         super().log({**logs, "num_tokens": float(self._total_train_tokens)} if self.counts else logs, *args, **kwargs)
 
-    def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the reference's log-probabilities without logits of prompt tokens."""
-        with compact():
-            return super().compute_ref_log_probs(*args, **kwargs)
+    def compute_ref_log_probs(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """Compute the reference's log-probabilities with prompts once a pair, and without logits of their tokens."""
+        with self._no_needless_work(model):
+            return super().compute_ref_log_probs(model, *args, **kwargs)
 
-    def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         if "ref_chosen_logps" in dataset.column_names:
             return dataset
+        compute = functools.partial(super()._precompute_ref_logps, dataset, name, batch_size)
         with explained(folder_of(self.args).with_name("data")):
-            return super()._precompute_ref_logps(dataset, *args, **kwargs)
+            return self.references.add(self, dataset, batch_size, compute)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Write nothing: the run's record writes the card."""

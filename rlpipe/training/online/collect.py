@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rlpipe.core import distributed
 from rlpipe.engines.base import SeparateEngine
 from rlpipe.engines.rollout import Finish, Rollout
+from rlpipe.engines.shared_prefix import costs, supports_shared_prefix
 from rlpipe.methods import correction
 from rlpipe.methods.batch import Batch
 from rlpipe.methods.losses import kl_estimate
@@ -26,7 +27,6 @@ from rlpipe.rewards.combine import summary
 from rlpipe.training.online.drawing import Drawing
 from rlpipe.training.online.forward import sequence_logps
 from rlpipe.training.online.processes import share, summed
-from rlpipe.training.online.shared_prefix import costs, supports_shared_prefix
 
 if TYPE_CHECKING:
     from rlpipe.engines.sampler import Sampler

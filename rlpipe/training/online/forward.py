@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from rlpipe.core.errors import ModelError, TrainingError
+from rlpipe.engines.decoder import causal_lm, hidden_states, is_wrapper, logits, through
 from rlpipe.engines.rollout import Rollout
-from rlpipe.training.online.decoder import causal_lm, hidden_states, is_wrapper, logits, through
+from rlpipe.engines.row_costs import Costs
+from rlpipe.engines.shared_prefix import block_masks, costs, evaluating, support
 from rlpipe.training.online.logprobs import token_logps
-from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
+from rlpipe.training.online.packing import MicroBatch, micro_batches
 from rlpipe.training.online.rows import Rows, rows
-from rlpipe.training.online.shared_prefix import block_masks, costs, evaluating, support
 
 __all__ = ["Scored", "forward", "sequence_logps"]
 

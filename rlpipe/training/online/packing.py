@@ -1,9 +1,8 @@
 """Rollouts as rows of tokens, and rows as micro-batches. Nothing here imports torch.
 
-A row is one prompt followed by one or more of its completions: `[prompt, c1, c2, …]`. Every completion continues from
-the prompt's last position and sees the prompt and itself, so a prompt that K completions share goes through the network
-once instead of K times. Such a row needs a dense attention mask, which pays for every pair of tokens, the masked ones
-too; `Costs` decides how many completions share a row, and how rows are put together.
+A row is one prompt followed by one or more of its completions: `[prompt, c1, c2, …]` (`engines.shared_rows`). It needs
+a dense attention mask, which pays for every pair of tokens, the masked ones too; `Costs` decides how many completions
+share a row, and how rows are put together.
 """
 
 from __future__ import annotations
@@ -14,28 +13,7 @@ from dataclasses import dataclass
 
 from rlpipe.core.errors import TrainingError
 from rlpipe.engines.rollout import Rollout
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a forward and backward pass costs, in units of one token's way through the linear layers.
-
-    A row of T tokens costs `T + causal · T²` with one completion and `T + masked · T²` with several; R rows padded to T
-    tokens cost `call` more than R times that. `shared_prefix.costs` derives the numbers from a model.
-    """
-
-    share: bool
-    """Whether completions may share a row at all."""
-    causal: float = 0.0
-    """Attention within a row that holds one completion, per squared token."""
-    masked: float = 0.0
-    """Attention within a row that holds several completions (dense mask), per squared token."""
-    call: float = 0.0
-    """What every micro-batch costs, whatever its size, in tokens."""
-
-    def row(self, length: int, completions: int) -> float:
-        """Return the cost of a row of `length` tokens that holds this many completions."""
-        return length + (self.causal if completions == 1 else self.masked) * length**2
+from rlpipe.engines.row_costs import Costs
 
 
 @dataclass(frozen=True)

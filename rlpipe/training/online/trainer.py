@@ -28,6 +28,7 @@ from rlpipe.core import distributed
 from rlpipe.core.errors import Stopped
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import lay_out
+from rlpipe.engines.shared_prefix import costs
 from rlpipe.methods.batch import Batch
 from rlpipe.models.tokens import encode
 from rlpipe.statistics import intervals
@@ -37,7 +38,6 @@ from rlpipe.training.online.objective import STATISTICS, Objective
 from rlpipe.training.online.packing import micro_batches
 from rlpipe.training.online.processes import share, sum_gradients, summed
 from rlpipe.training.online.reference import MoveReference
-from rlpipe.training.online.shared_prefix import costs
 from rlpipe.training.samples import LogSamples, sample_rows
 
 if TYPE_CHECKING:

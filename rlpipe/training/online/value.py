@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlpipe.engines.decoder import causal_lm, hidden_states
 from rlpipe.engines.rollout import Rollout
-from rlpipe.training.online.decoder import causal_lm, hidden_states
+from rlpipe.engines.row_costs import Costs
+from rlpipe.engines.shared_prefix import block_masks, evaluating, support
 from rlpipe.training.online.forward import forward
-from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
+from rlpipe.training.online.packing import MicroBatch, micro_batches
 from rlpipe.training.online.rows import rows
-from rlpipe.training.online.shared_prefix import block_masks, evaluating, support
 
 FILE = "values.safetensors"
 

@@ -83,6 +83,7 @@ def run_config(
     every: int = 3,
     seed: int = 1,
     sharding: Sharding = Sharding.none,
+    store: Path | None = None,
     **model_settings: Any,
 ) -> RunConfig:
     """Make the config around a method."""
@@ -96,6 +97,7 @@ def run_config(
         hardware=HardwareConfig(device=Device.cpu, sharding=sharding),
         checkpoint=CheckpointConfig(every=every),
         log=LogConfig(every=1, progress=False),
+        store=None if store is None else str(store),
     )
 
 
@@ -110,11 +112,13 @@ Build = Callable[..., Any]
 def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | None = None, **options: Any) -> Any:
     """Build the trainer of a method.
 
-    `lora_rank`, `count`, `every`, `callbacks`, `template`, `sharding` and `model` are no settings of the method.
+    `lora_rank`, `count`, `every`, `callbacks`, `template`, `sharding`, `model` and `store` (default: one of the run's
+    own) are no settings of the method.
     """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 24), options.pop("every", 3)
     callbacks, template = options.pop("callbacks", []), options.pop("template", None)
     sharding, model_settings = options.pop("sharding", Sharding.none), options.pop("model", {})
+    store = options.pop("store", run_dir / "store")
     plugin = method(name, **options)
     peft = None
     if rank:
@@ -123,7 +127,7 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
         task = "SEQ_CLS" if plugin.head is Head.reward else "CAUSAL_LM"
         peft = PeftConfig(r=rank, lora_alpha=16, target_modules="all-linear", task_type=task)
     rows = examples(form or plugin.takes[0], count)
-    config = run_config(plugin, rank, every, sharding=sharding, **model_settings)
+    config = run_config(plugin, rank, every, sharding=sharding, store=store, **model_settings)
     loaded = load(folder, plugin.head, peft)
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
     loaded.autocast = config.model.precision is Precision.bfloat16

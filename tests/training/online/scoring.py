@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.training.online.packing import Costs, MicroBatch
+from rlpipe.engines.row_costs import Costs
+from rlpipe.training.online.packing import MicroBatch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rlpipe.core.errors import TrainingError
-from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
+from rlpipe.engines.row_costs import Costs
+from rlpipe.training.online.packing import MicroBatch, micro_batches
 from tests.training.online.scoring import (
     ALL,
     FAMILIES,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def test_values_and_gradients_equal_one_row_per_rollout(family: str) -> None:
     import torch
 
-    from rlpipe.training.online import shared_prefix
+    from rlpipe.engines import shared_prefix
 
     model, rollouts = build(family), some()
     scale, temperature = weights(rollouts), 0.7

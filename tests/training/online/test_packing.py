@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rlpipe.core.errors import TrainingError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.training.online.packing import Costs, MicroBatch, micro_batches
+from rlpipe.engines.row_costs import Costs
+from rlpipe.training.online.packing import MicroBatch, micro_batches
 
 FREE = Costs(share=True)
 

@@ -1,14 +1,15 @@
-"""Whether a model takes rows that several completions share, and what such rows cost on it.
+"""Whether a model takes rows in which several sequences share their beginning, and what such rows cost on it.
 
-Nothing is believed from a model's name: tiny rollouts go through the model's own plain forward and through ours, once
+Nothing is believed from a model's name: a few tokens go through the model's own plain forward and through ours, once
 per model, and only what agrees is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,11 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rlpipe.core.errors import ModelError
-from rlpipe.datasets.forms import Prompt
-from rlpipe.engines.rollout import Finish, Rollout
-from rlpipe.training.online.decoder import causal_lm, hidden_states, logits
-from rlpipe.training.online.packing import Costs, MicroBatch
-from rlpipe.training.online.rows import Rows, rows
+from rlpipe.engines.decoder import causal_lm, hidden_states, logits
+from rlpipe.engines.row_costs import Costs
+from rlpipe.engines.shared_rows import SharedRow, SharedRows, lay_out
 
 CHECKED_WINDOW = 4
 """The sliding window that the self-check sets, so that a few tokens exceed it."""
@@ -38,7 +37,7 @@ class Support:
     head: bool
     """Whether decoder and output head, called apart, give the model's own logits."""
     shared: bool
-    """Whether completions may share a row."""
+    """Whether sequences may share a row."""
     reason: str
     """Why not, or how it was made sure."""
     vocabulary: int
@@ -71,6 +70,16 @@ def support(model: nn.Module) -> Support:
     return _checked[inner]
 
 
+def maskless(model: Any) -> str | None:
+    """Say, from its config alone, why a model's attention takes no mask of its own; None where it may."""
+    config = model.config.get_text_config()
+    implementation = config._attn_implementation
+    if implementation not in SLOWER_PAIRS:
+        return f"attention {implementation!r} takes no mask of its own: {' or '.join(SLOWER_PAIRS)} does"
+    strange = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    return f"layers of kind {', '.join(sorted(strange))} take no such mask" if strange else None
+
+
 def costs(model: nn.Module) -> Costs:
     """Derive a model's cost of rows from its sizes.
 
@@ -100,7 +109,7 @@ def costs(model: nn.Module) -> Costs:
     )
 
 
-def block_masks(model: Any, laid: Rows) -> Any:
+def block_masks(model: Any, laid: SharedRows) -> Any:
     """Return who sees whom in the form that the model's public forward takes: a tensor, or one per kind of layer.
 
     sdpa takes booleans [R, 1, T, T]; eager attention adds the mask to its scores, so it gets 0 and the lowest number.
@@ -144,11 +153,13 @@ def _small_window(model: Any) -> Iterator[None]:
 
 
 def _check(model: Any) -> Support:
-    pair = _tiny(model)
-    alone = [rows(MicroBatch((rollout,), (0,), ((0,),)), model.device) for rollout in pair]
-    name = type(model).__name__
+    row, name = _tiny(model), type(model).__name__
+    alone = [torch.tensor([[*row.beginning, *end]], device=model.device) for end in row.ends]
+    part = slice(len(row.beginning) - 1, None)  # what an end is predicted from
+    if model.get_output_embeddings() is None:
+        return _check_headless(model, row, alone, part)
     try:
-        plain = [model(input_ids=laid.ids, use_cache=False).logits[0, laid.sources] for laid in alone]
+        plain = [model(input_ids=ids, use_cache=False).logits[0, part] for ids in alone]
     except FAILURES as error:
         what = f"failed on a few tokens: {type(error).__name__}: {error}"
         raise ModelError(name, what, "check model.attention and the weights") from error
@@ -156,49 +167,56 @@ def _check(model: Any) -> Support:
     if not torch.isfinite(plain[0]).all():
         raise ModelError(name, "the logits of a few tokens are not finite", "check the weights")
     try:
-        ours = [logits(model, hidden_states(model, laid.ids)[0, laid.sources]) for laid in alone]
+        ours = [logits(model, hidden_states(model, ids)[0, part]) for ids in alone]
         far = _difference(plain, ours)
     except FAILURES as error:
         far = f"{type(error).__name__}: {error}"
     if far:
         reason = f"the output head of {name} cannot be called apart: {far}"
         return Support(head=False, shared=False, reason=reason, vocabulary=vocabulary)
-    shared, reason = _check_shared(model, pair, plain)
+    shared, reason = _check_shared(model, row, plain, partial(logits, model))
     return Support(head=True, shared=shared, reason=reason, vocabulary=vocabulary)
 
 
-def _check_shared(model: Any, pair: tuple[Rollout, Rollout], plain: list[Tensor]) -> tuple[bool, str]:
-    config = model.config.get_text_config()
-    implementation = config._attn_implementation
-    if implementation not in SLOWER_PAIRS:
-        return False, f"attention {implementation!r} takes no mask of its own: {' or '.join(SLOWER_PAIRS)} does"
-    strange = set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
-    if strange:
-        return False, f"layers of kind {', '.join(sorted(strange))} take no such mask"
-    laid = rows(MicroBatch(pair, (0, 1), ((0, 1),)), model.device)
+def _check_headless(model: Any, row: SharedRow, alone: list[Tensor], part: slice) -> Support:
+    """Compare hidden states: a reward model's head makes one number of a whole sequence."""
     try:
-        states = hidden_states(model, laid.ids, laid.positions, block_masks(model, laid))
+        plain = [hidden_states(model, ids)[0, part] for ids in alone]
+    except FAILURES as error:
+        reason = f"{type(model).__name__} has no decoder that can be called apart: {type(error).__name__}: {error}"
+        return Support(head=False, shared=False, reason=reason, vocabulary=0)
+    shared, reason = _check_shared(model, row, plain, nn.Identity())
+    return Support(head=False, shared=shared, reason=reason, vocabulary=0)
+
+
+def _check_shared(
+    model: Any, row: SharedRow, plain: list[Tensor], outcome: Callable[[Tensor], Tensor]
+) -> tuple[bool, str]:
+    if reason := maskless(model):
+        return False, reason
+    laid = lay_out([row], model.device)
+    try:
+        states = hidden_states(model, laid.ids, laid.positions, block_masks(model, laid))[0]
     except FAILURES as error:
         return False, f"{type(model).__name__} failed with such a mask: {type(error).__name__}: {error}"
-    ours = logits(model, states.flatten(0, 1)[laid.sources])
-    if far := _difference(plain, list(ours.split([len(part) for part in plain]))):
+    last = len(row.beginning) - 1
+    ours = [outcome(states[[last, *columns]]) for columns in row.columns()]
+    if far := _difference(plain, ours):
         return False, f"{type(model).__name__} computes something else with such a mask: {far}"
     return True, "equal to one row per rollout on a self-check"
 
 
-def _tiny(model: Any) -> tuple[Rollout, Rollout]:
+def _tiny(model: Any) -> SharedRow:
     size = model.get_input_embeddings().weight.shape[0]
     numbers = [(7 + 31 * place) % size for place in range(17)]
-    prompt = Prompt(id="self-check", prompt=[])
-
-    def rollout(ids: list[int]) -> Rollout:
-        return Rollout(prompt, numbers[:6], ids, [0.0] * len(ids), [True] * len(ids), "", Finish.stop)
-
-    return rollout(numbers[6:10]), rollout(numbers[10:])
+    return SharedRow(numbers[:6], [numbers[6:9], numbers[10:16]])
 
 
 def _difference(plain: list[Tensor], ours: list[Tensor]) -> str:
-    """Describe how far log-probabilities are apart relative to their spread, or nothing where that is rounding."""
+    """Describe how far log-probabilities are apart relative to their spread, or nothing where that is rounding.
+
+    Hidden states are taken for logits, which loses their mean alone.
+    """
     theirs, mine = (torch.cat(parts).float().log_softmax(-1) for parts in (plain, ours))
     if theirs.shape != mine.shape:
         return f"{mine.shape[-1]} logits against {theirs.shape[-1]}"

@@ -13,7 +13,7 @@ def test_recurrent_layers_go_one_row_per_rollout() -> None:
     import torch
     from transformers import MambaConfig, MambaForCausalLM
 
-    from rlpipe.training.online import shared_prefix
+    from rlpipe.engines import shared_prefix
     from rlpipe.training.online.forward import forward, sequence_logps
 
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def test_position_biases_are_found_out() -> None:
     import torch
     from transformers import BloomConfig, BloomForCausalLM
 
-    from rlpipe.training.online import shared_prefix
+    from rlpipe.engines import shared_prefix
 
     torch.manual_seed(0)
     model = BloomForCausalLM(
@@ -47,10 +47,10 @@ def test_position_biases_are_found_out() -> None:
 
 
 def test_a_window_that_is_not_honoured_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlpipe.training.online import shared_prefix
+    from rlpipe.engines import shared_prefix
 
-    model, whole = build("gemma3"), shared_prefix.Rows.mask
-    monkeypatch.setattr(shared_prefix.Rows, "mask", lambda laid, window: whole(laid, None))
+    model, whole = build("gemma3"), shared_prefix.SharedRows.mask
+    monkeypatch.setattr(shared_prefix.SharedRows, "mask", lambda laid, window: whole(laid, None))
     supported, reason = shared_prefix.supports_shared_prefix(model)
     assert not supported
     assert "computes something else" in reason
@@ -60,7 +60,7 @@ def test_a_window_that_is_not_honoured_is_found_out(monkeypatch: pytest.MonkeyPa
 def test_unknown_heads_use_the_models_own_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from rlpipe.training.online import decoder, shared_prefix
+    from rlpipe.engines import decoder, shared_prefix
     from rlpipe.training.online.forward import forward
 
     monkeypatch.setattr(decoder, "CAPS", ())
@@ -76,7 +76,7 @@ def test_unknown_heads_use_the_models_own_logits(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_that_cannot_score_anything_is_named() -> None:
-    from rlpipe.training.online import shared_prefix
+    from rlpipe.engines import shared_prefix
 
     model = build("llama")
     model.get_output_embeddings().weight.data[0, 0] = float("nan")
@@ -89,7 +89,7 @@ def test_a_model_that_cannot_score_anything_is_named() -> None:
 
 
 def test_costs_follow_the_model() -> None:
-    from rlpipe.training.online import shared_prefix
+    from rlpipe.engines import shared_prefix
 
     small, large = shared_prefix.costs(build("llama")), shared_prefix.costs(build("llama", intermediate_size=4800))
     assert small.share
