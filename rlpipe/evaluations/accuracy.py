@@ -20,7 +20,15 @@ from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
 from rlpipe.environments.episode import opened
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import DrawConfig, complete, completion_row, draw_problems, drawing, settings
+from rlpipe.evaluations.completions import (
+    DrawConfig,
+    complete,
+    completion_row,
+    draw_problems,
+    drawing,
+    draws_repeat,
+    settings,
+)
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import described
@@ -118,6 +126,11 @@ class Accuracy(Evaluation):
         drawn_by = drawing(run, drawn, self.tools, self.config.seed, played=True)
         judge = {"verifier": None if chosen is None else described(chosen.config, run, loaded.path)}
         return {**super().protocol(loaded), **judge, **drawn_by}
+
+    def repeatable(self) -> bool:
+        """Return whether completions and their scores repeat."""
+        chosen = verifier(self.config.reward, self.resolved)
+        return chosen is not None and chosen.repeats and draws_repeat(self.context.config)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a task.

@@ -33,6 +33,8 @@ class Loaded:
     """The peft.LoraConfig for the trainer to apply, or None for full fine-tuning."""
     engine: Any = None
     """The `Engine` that draws its completions; None where the model itself does, with default settings."""
+    scored: dict[Any, Any] | None = None
+    """What `engines.scoring` has found under these very weights, for evaluations to share; None keeps nothing."""
 
 
 class Model(ABC):
