@@ -100,4 +100,4 @@ def logits(model: Any, states: Tensor) -> Tensor:
 
 def chunk_length(vocabulary: int, device: torch.device) -> int:
     """Return for how many tokens logits are computed at a time."""
-    return max(SHORTEST_CHUNK, CHUNKS.get(device.type, CHUNKS["cuda"]) // vocabulary)
+    return max(SHORTEST_CHUNK, CHUNKS["cpu" if device.type == "cpu" else "cuda"] // vocabulary)
