@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rlpipe.config import plugins
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import Resolved, default, resolve
 from rlpipe.config.schema import RunConfig
@@ -130,7 +131,8 @@ class Accuracy(Evaluation):
     def repeatable(self) -> bool:
         """Return whether completions and their scores repeat."""
         chosen = verifier(self.config.reward, self.resolved)
-        return chosen is not None and chosen.repeats and draws_repeat(self.context.config)
+        own = chosen is not None and chosen.repeats and chosen.config.name in plugins.BUILT_IN["reward"]
+        return own and draws_repeat(self.context.config)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a task.

@@ -93,7 +93,8 @@ class Evaluation(ABC):
     def repeatable(self) -> bool:
         """Return whether weights, examples and protocol alone decide the rows, bit for bit; asked after `start`.
 
-        Then runs that start from the same model share the rows of before training, through the store.
+        Then runs that start from the same model share the rows of before training, through the store; those of rlpipe's
+        own evaluations alone, for the code of others may change unnoticed.
         """
         return False
 

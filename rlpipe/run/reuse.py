@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from rlpipe.config import plugins
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import Row
@@ -36,7 +37,7 @@ def before(name: str, evaluation: Evaluation, examples: Sequence[Example], loade
 
     What is taken from the store stands in the manifest as `reused`, what could not be taken or kept in its notes.
     """
-    reused = record.may_write() and record.config["reuse_measurements"] and evaluation.repeatable()
+    reused = record.may_write() and record.config["reuse_measurements"] and _repeatable(evaluation, record)
     inputs = _inputs(evaluation, examples, loaded, record) if reused else {}
     kept = measurement(store_dir(record.config["store"]), inputs) if reused else None
     rows: list[Row] | None = distributed.broadcast(None if kept is None else _taken(name, kept, record))
@@ -48,6 +49,12 @@ def before(name: str, evaluation: Evaluation, examples: Sequence[Example], loade
             except RecordError as error:
                 _note(f"evaluation {name} is not kept for other runs: {error.headline}", record)
     return rows
+
+
+def _repeatable(evaluation: Evaluation, record: Record) -> bool:
+    """Whether rows repeat by rlpipe's own code; that of another package may change without another version."""
+    chosen = {"evaluation": evaluation.config.name, "model": record.config["model"]["name"]}
+    return all(name in plugins.BUILT_IN[kind] for kind, name in chosen.items()) and evaluation.repeatable()
 
 
 def _taken(name: str, kept: Measurement, record: Record) -> list[Row] | None:
@@ -77,6 +84,7 @@ def _inputs(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded,
         "examples": hashlib.sha256(rows.encode()).hexdigest(),
         "evaluation": plain(evaluation.config),
         "protocol": plain(evaluation.protocol(loaded)),
+        "engine": record.config["engine"],
         "hardware": {
             **record.config["hardware"],
             "device": loaded.model.device.type,
