@@ -111,7 +111,9 @@ def _logps(
     places = torch.cat([torch.arange(row + end - count, row + end) for row, end, count in ends]).to(ids.device)
     targets = ids.flatten()[places]
     if not known.head:
-        made = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[places - 1]
+        keep = width + 1 - min(end - count for end, count in zip(lengths, counts, strict=True))
+        row, column = (places - 1) // width, (places - 1) % width
+        made = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[row, column - (width - keep)]
         return -torch.nn.functional.cross_entropy(made.float(), targets, reduction="none")
     states = hidden_states(inner, ids).flatten(0, 1)[places - 1]
     length = chunk_length(known.vocabulary, ids.device)
