@@ -78,9 +78,11 @@ def _inputs(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded,
     rows = json.dumps([dataclasses.asdict(example) for example in examples], sort_keys=True, default=repr)
     machine = record.manifest["attempts"][-1]["hardware"]
     model: dict[str, Any] = record.config["model"]
+    touched = model["lora"]["rank"] > 0 or model["quantize"] != "none"  # trainers add adapters, and cast what is beside
     return {
         "weights": identity.weights(loaded.path, None),
         "model": {name: value for name, value in model.items() if name not in ELSEWHERE},
+        "trainer": record.config["method"]["name"] if touched else None,
         "examples": hashlib.sha256(rows.encode()).hexdigest(),
         "evaluation": plain(evaluation.config),
         "protocol": plain(evaluation.protocol(loaded)),
