@@ -164,9 +164,6 @@ class RunConfig:
     """The run's folder. Default: a fresh one under runs/. Name an unfinished run's folder to go on with it."""
     store: str | None = setting(None, Changes.nothing)
     """Where stages are kept and found again. Default: $RLPIPE_STORE, else ~/.cache/rlpipe/stages."""
-    reuse_measurements: bool = setting(True, Changes.nothing)
-    """Whether what was measured before training is kept in the store, and taken from there where a run has measured the
-    same weights, examples and settings on such a machine: the same rows, bit for bit. False measures anew."""
     objective: str | None = setting(None, Changes.nothing)
     """The metric that a sweeper optimises, for example `after/preference/accuracy`."""
     hardware: HardwareConfig = setting(HardwareConfig, Changes.run)

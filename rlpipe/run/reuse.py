@@ -37,7 +37,7 @@ def before(name: str, evaluation: Evaluation, examples: Sequence[Example], loade
 
     What is taken from the store stands in the manifest as `reused`, what could not be taken or kept in its notes.
     """
-    reused = record.may_write() and record.config["reuse_measurements"] and _repeatable(evaluation, record)
+    reused = record.may_write() and evaluation.config.reuse and _repeatable(evaluation, record)
     inputs = _inputs(evaluation, examples, loaded, record) if reused else {}
     kept = measurement(store_dir(record.config["store"]), inputs) if reused else None
     rows: list[Row] | None = distributed.broadcast(None if kept is None else _taken(name, kept, record))
@@ -84,7 +84,7 @@ def _inputs(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded,
         "model": {name: value for name, value in model.items() if name not in ELSEWHERE},
         "trainer": record.config["method"]["name"] if touched else None,
         "examples": hashlib.sha256(rows.encode()).hexdigest(),
-        "evaluation": plain(evaluation.config),
+        "evaluation": plain(dataclasses.replace(evaluation.config, reuse=True, required=True)),
         "protocol": plain(evaluation.protocol(loaded)),
         "engine": record.config["engine"],
         "hardware": {

@@ -92,7 +92,7 @@ def test_logits_never_exceed_a_chunk(blank_loaded, pairs, monkeypatch):
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["head apart", "head unknown"])
-@pytest.mark.parametrize("family", ["gemma2_window", "lfm2_convolutions", "deepseek"])
+@pytest.mark.parametrize("family", ["gemma2_window", "lfm2_convolutions"])
 def test_families_are_scored_by_their_own_logits(pairs, family, apart, monkeypatch):
     """Alone and unpadded, and in batches padded at the right without a mask."""
     import torch

@@ -47,8 +47,7 @@ CHANGES = {
 """The fields of each kind's plugins that determine the result."""
 
 CHANGES_NOT = {
-    "run": """evaluation tracker after until run_dir store objective hardware checkpoint log watch engine
-        reuse_measurements""",
+    "run": "evaluation tracker after until run_dir store objective hardware checkpoint log watch engine",
     "model": "source revision stage dataset_source learning_rate_scale parameters context",
     "dataset": "source stage test_limit",
     "method": """reference.model reference.revision reference.stage teacher.model teacher.revision

@@ -72,9 +72,8 @@ def recorded_config(run: Run) -> RunConfig:
     # Where else numbers were shown, and which one a sweeper wanted, are the first run's own affair.
     until, nowhere = Until(run.result["stage"]), TrackerConfig(name="none")
     # Rows of the store may be the first run's own: they would be compared with themselves.
-    return dataclasses.replace(
-        config, until=until, tracker=nowhere, run_dir=None, objective=None, reuse_measurements=False
-    )
+    anew = {name: dataclasses.replace(node, reuse=False) for name, node in config.evaluation.items()}
+    return dataclasses.replace(config, until=until, tracker=nowhere, run_dir=None, objective=None, evaluation=anew)
 
 
 def rerun(run: Run, config: RunConfig, folder: Path | None) -> Run:
