@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         folder = Path(os.environ.get("RLPIPE_STORE") or tmp_path_factory.mktemp("store"))
         patch.setenv("RLPIPE_STORE", str(folder))
         yield folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Leave what modules hold out of later collections: each training collects, which takes longer than a small one.
+
+    What a test made is gone by now, or is garbage that is collected before.
+    """
+    global _modules
+    if len(sys.modules) > _modules + 20:
+        gc.collect()
+        gc.freeze()
+        _modules = len(sys.modules)
+
+
+_modules = 0
+"""How many modules there were when their objects were set aside."""
 
 
 @pytest.fixture(scope="session")
