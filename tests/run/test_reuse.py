@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 
 from rlpipe.config.compose import to_plain
 from rlpipe.config.kinds import EvaluationConfig
-from rlpipe.datasets.forms import Preference
+from rlpipe.datasets.forms import Example, Preference
+from rlpipe.evaluations.base import Row
 from rlpipe.evaluations.preference import PreferenceAccuracy
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record, Status
@@ -38,7 +39,7 @@ class Counted(PreferenceAccuracy):
         super().__init__(EvaluationConfig(name="preference", **settings))
         self.looked = 0
 
-    def rows(self, loaded, examples):
+    def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         self.looked += 1
         return super().rows(loaded, examples)
 
@@ -51,7 +52,9 @@ def measure(tmp_path: Path, blank_loaded: Loaded) -> Measure:
     """Measure pairs before training in a run of its own; returns its record and the evaluation."""
     numbers = iter(range(10))
 
-    def run(*overrides: str, loaded: Loaded = blank_loaded, examples=PAIRS, **settings: Any):
+    def run(
+        *overrides: str, loaded: Loaded = blank_loaded, examples: Sequence[Example] = PAIRS, **settings: Any
+    ) -> tuple[Record, Counted]:
         config = compose("method=none", "model=blank", f"store={tmp_path / 'store'}", *overrides)
         record, one = Record.open(tmp_path / f"run{next(numbers)}", to_plain(config)), Counted(**settings)
         try:
