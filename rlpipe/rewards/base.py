@@ -61,11 +61,15 @@ class Reward(ABC):
     Config: ClassVar[type[RewardConfig]] = RewardConfig
     columns: tuple[str, ...] = ()
     """The dataset columns that it reads from `rollout.prompt.columns`."""
-    verifies: ClassVar[bool] = False
+    verifies: bool = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
     repeats: ClassVar[bool] = False
     """Whether settings, prompt and completion alone decide a score, in every process: what rlpipe's own code finds out,
     without a model, a time limit or another package."""
+    verifies_if: ClassVar[str] = ""
+    """The setting of its own with which it verifies, where that depends on one."""
+    fallible: ClassVar[bool] = False
+    """Whether it goes by a model where it verifies, so that an exact verifier is counted beside it, if there is one."""
     reads_episode: ClassVar[bool] = False
     """Whether it reads what an environment gave (`rollout.turns`), so that there has to be one."""
     scores_beside: ClassVar[bool] = False
