@@ -82,17 +82,25 @@ def _score(loaded: Loaded, spans: Sequence[Span], batch_tokens: int | None) -> l
     if not spans:
         return found
     loaded.model.eval()
-    known = support(causal_lm(loaded.model))
+    known = _whole(loaded) if loaded.sharded else support(causal_lm(loaded.model))
     logits = 0 if known.head else known.vocabulary
     for batch in _batches(spans, _tokens(loaded, batch_tokens), logits):
         ids, lengths = _padded([spans[i].ids for i in batch], loaded)
         counts = [min(spans[i].scored, length - 1) for i, length in zip(batch, lengths, strict=True)]
-        with torch.inference_mode(), autocast(loaded):
+        with without_gradients(loaded), autocast(loaded):
             logps = _logps(loaded.model, ids, lengths, counts, known)
             sums = torch.stack([part.double().sum() for part in logps.split(counts)]).tolist()
         for index, logp, count in zip(batch, sums, counts, strict=True):
             found[index] = Likelihood(logp, count)
     return found
+
+
+def _whole(loaded: Loaded) -> Support:
+    """Return that a model in shards is called as a whole: its weights are gathered by its own forward alone."""
+    from rlpipe.engines.shared_prefix import Support
+
+    vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
+    return Support(head=False, shared=False, reason="the weights are in shards", vocabulary=vocabulary)
 
 
 def _logps(
@@ -143,11 +151,19 @@ def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens
     for batch in _batches(spans, _tokens(loaded, batch_tokens)):
         ids, lengths = _padded([spans[i].ids for i in batch], loaded)
         mask = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
-        with torch.inference_mode(), autocast(loaded):
+        with without_gradients(loaded), autocast(loaded):
             scores = loaded.model(input_ids=ids, attention_mask=mask.long().to(ids.device)).logits[:, 0].float()
         for index, score in zip(batch, scores.tolist(), strict=True):
             found[index] = score
     return found
+
+
+def without_gradients(loaded: Loaded) -> AbstractContextManager[Any]:
+    """Return the context in which nothing is kept for gradients."""
+    import torch
+
+    # What is gathered of weights in shards is used again in training, which takes nothing made in inference mode.
+    return torch.no_grad() if loaded.sharded else torch.inference_mode()
 
 
 def autocast(loaded: Loaded) -> AbstractContextManager[Any]:
