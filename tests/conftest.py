@@ -27,6 +27,15 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store of these tests' own, unless they are given one: runs keep there what they have measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = Path(os.environ.get("RLPIPE_STORE") or tmp_path_factory.mktemp("store"))
+        patch.setenv("RLPIPE_STORE", str(folder))
+        yield folder
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
     """Leave what modules hold out of later collections: each training collects, which takes longer than a small one.

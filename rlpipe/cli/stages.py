@@ -24,8 +24,8 @@ SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 ABOUT = (
     "A stage is a run that other runs need: the model of after=sft, a reward model, made data. Stages are kept in a "
-    "store under a fingerprint of all that determines them, and reused; so are reference log-probabilities. Without a "
-    "command the store is listed."
+    "store under a fingerprint of all that determines them, and reused; so are reference log-probabilities, and what was "
+    "measured before training. Without a command the store is listed."
 )
 EXAMPLES = [
     ("rlpipe stages", "what is stored, and who uses it"),
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         case "explain":
             return _explain(stages, arguments.overrides, arguments.store)
         case "prune":
-            return _prune(stages, arguments)
+            return _prune(store, stages, arguments)
         case _:
             return _list(store, stages)
 
@@ -63,16 +63,27 @@ def _list(store: Path, stages: list[Stored]) -> int:
     from rich.filesize import decimal
 
     from rlpipe.core.terminal import console
+    from rlpipe.stages import measurements
     from rlpipe.stages.stored import table
 
     console(stderr=False, width=None if sys.stdout.isatty() else 500).print(table(stages))
     print(f"{len(stages)} stages, {decimal(sum(stage.size for stage in stages))}, in {store}")
+    if kept := list(measurements.all_measurements(store)):
+        size = decimal(sum(one.size for one in kept))
+        print(f"{len(kept)} measurements of models before training, {size}, in {store / measurements.FOLDER}")
     return DONE
 
 
 def _verify(store: Path, stages: list[Stored], repair: bool) -> int:
+    from rlpipe.core.files import remove
+    from rlpipe.stages import measurements
     from rlpipe.stages.upkeep import damaged, move_aside
 
+    altered = measurements.damaged(store)
+    for one, what in altered.items():
+        print(visible(f"{one.name}: {what}; the next run that needs it measures anew"))
+        if repair:
+            remove(one.file)
     wrong = damaged(stages)
     for stage in stages:
         if stage.name in wrong:
@@ -83,7 +94,7 @@ def _verify(store: Path, stages: list[Stored], repair: bool) -> int:
     if wrong and not repair:
         print(advice("move damaged ones aside; the next run that needs them builds them anew:"))
         print(f"      rlpipe stages --store {shlex.quote(str(store))} verify --repair")
-    return DONE if repair or not wrong else UNWELL
+    return DONE if repair or not (wrong or altered) else UNWELL
 
 
 def _explain(stages: list[Stored], overrides: list[str], store: str | None) -> int:
@@ -100,14 +111,14 @@ def _explain(stages: list[Stored], overrides: list[str], store: str | None) -> i
     return DONE
 
 
-def _prune(stages: list[Stored], arguments: argparse.Namespace) -> int:
+def _prune(store: Path, stages: list[Stored], arguments: argparse.Namespace) -> int:
     from rich.filesize import decimal
 
     from rlpipe.stages import upkeep
     from rlpipe.stages.stored import age
 
     chosen = upkeep.choose(stages, arguments.older_than, arguments.larger_than)
-    freed = 0
+    freed = _prune_measurements(store, arguments)
     for stage in chosen.delete:
         size, unused = stage.size, age(stage.last_use)
         reason = None if arguments.dry_run else upkeep.delete(stage)
@@ -121,6 +132,21 @@ def _prune(stages: list[Stored], arguments: argparse.Namespace) -> int:
         print(visible(f"kept {name}: {reason}"))
     print(f"{decimal(freed)} {'would be' if arguments.dry_run else 'were'} freed")
     return DONE
+
+
+def _prune_measurements(store: Path, arguments: argparse.Namespace) -> int:
+    """Delete measurements by age alone, for they are small; return the bytes."""
+    from rlpipe.core.files import remove
+    from rlpipe.stages import measurements
+
+    old = [] if arguments.older_than is None else measurements.unused(store, arguments.older_than)
+    size = sum(one.size for one in old)
+    for one in [] if arguments.dry_run else old:
+        remove(one.file)
+    if old:
+        done = "would delete" if arguments.dry_run else "deleted"
+        print(f"{done} {len(old)} measurement{'' if len(old) == 1 else 's'} of models before training")
+    return size
 
 
 def parser() -> argparse.ArgumentParser:

@@ -227,8 +227,11 @@ class EvaluationConfig:
     """The evaluation plugin."""
     limit: int | None = setting(None, Changes.indirect, at_least=1, at_most=10**9)
     """Look at no more than this many of the held-out examples (null: all that `dataset.test_limit` leaves)."""
-    batch_tokens: int = setting(8192, Changes.nothing, at_least=1, at_most=10**9, usual=(64, 2**22))
-    """Tokens per forward pass, padding included."""
+    batch_tokens: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**9, usual=(64, 2**22))
+    """Tokens per forward pass, padding included; null: 2048 on a processor, 8192 on a GPU."""
+    reuse: bool = setting(True, Changes.nothing)
+    """Whether rows of before training are kept in the store, and taken from there where a run has measured the same
+    weights, examples and settings on such a machine: the same rows, bit for bit. False measures anew."""
     required: bool = setting(True, Changes.nothing)
     """False leaves it out, and says so, where dataset or model do not allow it; True makes that an error."""
 

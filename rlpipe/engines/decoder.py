@@ -19,6 +19,11 @@ DIVISORS = ("logits_scaling",)
 """Config fields that logits are divided by (Granite, MiniCPM3)."""
 CAPS = ("final_logit_softcapping", "logits_soft_cap")
 """Config fields c that turn logits into c · tanh(logits / c) (Gemma 2; RecurrentGemma)."""
+CHUNKS = {"cpu": 2**22, "cuda": 2**25}
+"""Logits that are computed at a time, by device (16 and 128 MiB in float32): a GPU wants large products, and
+glibc gives memory above 32 MiB back to the system after each use."""
+SHORTEST_CHUNK = 128
+"""Tokens below which a chunk never falls: the output head's weights are read once for each."""
 
 
 def causal_lm(model: nn.Module) -> Any:
@@ -91,3 +96,8 @@ def logits(model: Any, states: Tensor) -> Tensor:
         if (cap := getattr(config, name, None)) is not None:
             made = torch.tanh(made / cap) * cap
     return made
+
+
+def chunk_length(vocabulary: int, device: torch.device) -> int:
+    """Return for how many tokens logits are computed at a time."""
+    return max(SHORTEST_CHUNK, CHUNKS["cpu" if device.type == "cpu" else "cuda"] // vocabulary)

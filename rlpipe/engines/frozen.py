@@ -66,8 +66,8 @@ class FrozenModelConfig(RewardConfig):
     stage: list[str] = setting(list, Changes.indirect)
     """Instead of `model`: the overrides of the run that makes it; model and dataset are inherited unless named."""
     precision: Precision = Precision.float32
-    batch_tokens: int = setting(8192, Changes.nothing, at_least=1, at_most=10**9, usual=(64, 2**22))
-    """Tokens per forward pass, padding included."""
+    batch_tokens: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**9, usual=(64, 2**22))
+    """Tokens per forward pass, padding included; null: 2048 on a processor, 8192 on a GPU."""
 
 
 def model_problems(config: FrozenModelConfig, required: bool) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,13 @@ from rlpipe.models.tokens import tokenize
 if TYPE_CHECKING:
     import torch
 
+    from rlpipe.engines.shared_prefix import Support
     from rlpipe.models.base import Loaded
 
 LOGITS_PER_BATCH = 2**27
-"""At most this many logits at once (half a gigabyte in float32), whatever the vocabulary."""
+"""At most this many logits at once (half a gigabyte in float32) where the output head cannot be called apart."""
+BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
+"""Tokens of a forward pass where nothing else is said, padding included: on a processor larger ones are slower."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class Span:
     scored: int = 0
 
 
-def likelihoods(loaded: Loaded, examples: Sequence[Example], batch_tokens: int) -> list[tuple[Likelihood, ...]]:
+def likelihoods(
+    loaded: Loaded, examples: Sequence[Example], batch_tokens: int | None = None
+) -> list[tuple[Likelihood, ...]]:
     """Return, for each example in order, the log-likelihood of each of its answers given the prompt.
 
     A completion has one answer; a preference two, chosen and rejected. Text is laid out as in training.
@@ -51,50 +56,105 @@ def likelihoods(loaded: Loaded, examples: Sequence[Example], batch_tokens: int) 
     return [tuple(next(answers) for _ in one.answers) for one in tokens]
 
 
-def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int) -> list[Likelihood]:
+def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int | None = None) -> list[Likelihood]:
     """Return the log-likelihood of each sequence's scored tokens given those before, in order.
 
-    Rows are batched by length, and logits are computed for scored tokens only. Sequences longer than
-    the model's context are cut at the front, as the model would see them; of an answer that alone is
-    longer, only the tokens that have one before them in the context count.
+    What `loaded.scored` knows is not scored again, nor what stands here twice. Rows are batched by length, and logits
+    are computed for scored tokens only, chunk by chunk. Sequences longer than the model's context are cut at the front,
+    as the model would see them; of an answer that alone is longer, only the tokens that have one before them in the
+    context count.
     """
+    known: dict[Any, Likelihood] = {} if loaded.scored is None else loaded.scored
+    keys = [(tuple(span.ids), span.scored) for span in spans]
+    new = {key: span for key, span in zip(keys, spans, strict=True) if key not in known}
+    known.update(zip(new, _score(loaded, list(new.values()), batch_tokens), strict=True))
+    return [known[key] for key in keys]
+
+
+def _score(loaded: Loaded, spans: Sequence[Span], batch_tokens: int | None) -> list[Likelihood]:
+    """Score sequences, whatever is known."""
+    import torch
+
+    from rlpipe.engines.decoder import causal_lm
+    from rlpipe.engines.shared_prefix import support
+
     found = [Likelihood(0.0, 1)] * len(spans)
-    vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
+    if not spans:
+        return found
     loaded.model.eval()
-    for batch in _batches(spans, batch_tokens, cost=lambda span: (span.scored + 1) * vocabulary):
-        ids, mask = _padded([spans[i].ids for i in batch], loaded, left=True)
-        counts = [min(spans[i].scored, ids.shape[1] - 1) for i in batch]
-        keep = max(counts) + 1
+    known = _whole(loaded) if loaded.sharded else support(causal_lm(loaded.model))
+    logits = 0 if known.head else known.vocabulary
+    for batch in _batches(spans, _tokens(loaded, batch_tokens), logits):
+        ids, lengths = _padded([spans[i].ids for i in batch], loaded)
+        counts = [min(spans[i].scored, length - 1) for i, length in zip(batch, lengths, strict=True)]
         with without_gradients(loaded), autocast(loaded):
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)
-            logits = loaded.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep, use_cache=False
-            ).logits
-            logps = logits[:, :-1].float().log_softmax(-1)
-            logps = logps.gather(-1, ids[:, -keep + 1 :].unsqueeze(-1)).squeeze(-1)
-        for row, (index, count) in enumerate(zip(batch, counts, strict=True)):
-            found[index] = Likelihood(logp=logps[row, -count:].double().sum().item(), tokens=count)
+            logps = _logps(loaded.model, ids, lengths, counts, known)
+            sums = torch.stack([part.double().sum() for part in logps.split(counts)]).tolist()
+        for index, logp, count in zip(batch, sums, counts, strict=True):
+            found[index] = Likelihood(logp, count)
     return found
 
 
-def rewards(loaded: Loaded, examples: Sequence[Preference], batch_tokens: int) -> list[tuple[float, float]]:
+def _whole(loaded: Loaded) -> Support:
+    """Return that a model in shards is called as a whole: its weights are gathered by its own forward alone."""
+    from rlpipe.engines.shared_prefix import Support
+
+    vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
+    return Support(head=False, shared=False, reason="the weights are in shards", vocabulary=vocabulary)
+
+
+def _logps(
+    model: Any, ids: torch.Tensor, lengths: Sequence[int], counts: Sequence[int], known: Support
+) -> torch.Tensor:
+    """Return the log-probabilities [n] of the last `counts` tokens of each row of `ids` [B, T], row after row.
+
+    Rows go without a mask: padding stands on the right, where a causal model sees none of it.
+    """
+    import torch
+
+    from rlpipe.engines.decoder import causal_lm, chunk_length, hidden_states, logits
+
+    width, inner = ids.shape[1], causal_lm(model)
+    ends = zip(range(0, ids.numel(), width), lengths, counts, strict=True)
+    places = torch.cat([torch.arange(row + end - count, row + end) for row, end, count in ends]).to(ids.device)
+    targets = ids.flatten()[places]
+    if not known.head:
+        keep = width + 1 - min(end - count for end, count in zip(lengths, counts, strict=True))
+        row, column = (places - 1) // width, (places - 1) % width
+        made = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[row, column - (width - keep)]
+        return -torch.nn.functional.cross_entropy(made.float(), targets, reduction="none")
+    states = hidden_states(inner, ids).flatten(0, 1)[places - 1]
+    length = chunk_length(known.vocabulary, ids.device)
+    parts = [
+        -torch.nn.functional.cross_entropy(logits(inner, chunk).float(), wanted, reduction="none")
+        for chunk, wanted in zip(states.split(length), targets.split(length), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def rewards(
+    loaded: Loaded, examples: Sequence[Preference], batch_tokens: int | None = None
+) -> list[tuple[float, float]]:
     """Return the reward head's numbers for each pair's chosen and rejected conversation, in order."""
     ids = [one.prompt + answer for one in tokenize(examples, loaded.tokenizer) for answer in one.answers]
     found = sequence_scores(loaded, ids, batch_tokens)
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens: int) -> list[float]:
+def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens: int | None = None) -> list[float]:
     """Return the reward head's number for each sequence of tokens, in order; rows are batched by length."""
+    import torch
+
     spans = [Span(ids) for ids in sequences]
     found = [0.0] * len(spans)
     loaded.model.eval()
-    for batch in _batches(spans, batch_tokens, cost=lambda span: 1):
-        ids, mask = _padded([spans[i].ids for i in batch], loaded, left=False)
+    for batch in _batches(spans, _tokens(loaded, batch_tokens)):
+        ids, lengths = _padded([spans[i].ids for i in batch], loaded)
+        mask = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
         with without_gradients(loaded), autocast(loaded):
-            scores = loaded.model(input_ids=ids, attention_mask=mask).logits[:, 0].float()
-        for row, index in enumerate(batch):
-            found[index] = scores[row].item()
+            scores = loaded.model(input_ids=ids, attention_mask=mask.long().to(ids.device)).logits[:, 0].float()
+        for index, score in zip(batch, scores.tolist(), strict=True):
+            found[index] = score
     return found
 
 
@@ -115,37 +175,33 @@ def autocast(loaded: Loaded) -> AbstractContextManager[Any]:
     return torch.autocast(loaded.model.device.type, dtype=torch.bfloat16)
 
 
-def _batches(sequences: Sequence[Span], batch_tokens: int, cost: Callable[[Span], int]) -> Iterator[list[int]]:
-    """Yield indices in batches of similar length, bounded in padded tokens and in logits; longest first."""
+def _tokens(loaded: Loaded, batch_tokens: int | None) -> int:
+    return batch_tokens or BATCH_TOKENS.get(loaded.model.device.type, BATCH_TOKENS["cuda"])
+
+
+def _batches(sequences: Sequence[Span], batch_tokens: int, vocabulary: int = 0) -> Iterator[list[int]]:
+    """Yield indices in batches of similar length, longest first, bounded in padded tokens and in their logits."""
+    if vocabulary:
+        batch_tokens = min(batch_tokens, LOGITS_PER_BATCH // vocabulary)
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].ids))
     batch: list[int] = []
-    widest = 0
     for index in order:
-        widest_now = max(widest, cost(sequences[index]))
-        rows = len(batch) + 1
-        longest = len(sequences[batch[0]].ids) if batch else len(sequences[index].ids)
-        if batch and (rows * longest > batch_tokens or rows * widest_now > LOGITS_PER_BATCH):
+        if batch and (len(batch) + 1) * len(sequences[batch[0]].ids) > batch_tokens:
             yield batch
-            batch, widest_now = [], cost(sequences[index])
+            batch = []
         batch.append(index)
-        widest = widest_now
     if batch:
         yield batch
 
 
-def _padded(rows: list[list[int]], loaded: Loaded, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask [B, T], padded at the left so that answers end together, else at the right."""
+def _padded(rows: list[list[int]], loaded: Loaded) -> tuple[torch.Tensor, list[int]]:
+    """Return ids [B, T], padded at the right and cut at the front to the model's context, and each row's length."""
     import torch
 
-    length = max(map(len, rows))
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-    if context is not None:
-        length = min(length, context)
-    ids = torch.full((len(rows), length), loaded.tokenizer.pad_token_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
+    rows = rows if context is None else [row[-context:] for row in rows]
+    lengths = [len(row) for row in rows]
+    ids = torch.full((len(rows), max(lengths)), loaded.tokenizer.pad_token_id, dtype=torch.long)
     for i, row in enumerate(rows):
-        row = row[-length:]
-        span = slice(length - len(row), length) if left else slice(0, len(row))
-        ids[i, span] = torch.tensor(row)
-        mask[i, span] = 1
-    return ids.to(loaded.model.device), mask.to(loaded.model.device)
+        ids[i, : len(row)] = torch.tensor(row)
+    return ids.to(loaded.model.device), lengths

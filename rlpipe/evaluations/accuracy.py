@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from rlpipe.config import plugins
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import Resolved, default, resolve
 from rlpipe.config.schema import RunConfig
@@ -20,7 +21,15 @@ from rlpipe.datasets.forms import Example, Prompt, text_of
 from rlpipe.engines.rollout import Rollout, SamplingConfig
 from rlpipe.environments.episode import opened
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import DrawConfig, complete, completion_row, draw_problems, drawing, settings
+from rlpipe.evaluations.completions import (
+    DrawConfig,
+    complete,
+    completion_row,
+    draw_problems,
+    drawing,
+    draws_repeat,
+    settings,
+)
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import described
@@ -129,6 +138,12 @@ class Accuracy(Evaluation):
         if (exact := exact_beside(chosen, self.resolved)) is not None:
             judge["exact"] = described(exact.config, run, loaded.path)
         return {**super().protocol(loaded), **judge, **drawn_by}
+
+    def repeatable(self) -> bool:
+        """Return whether completions and their scores repeat."""
+        chosen = verifier(self.config.reward, self.resolved)
+        own = chosen is not None and chosen.repeats and chosen.config.name in plugins.BUILT_IN["reward"]
+        return own and draws_repeat(self.context.config)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a task.

@@ -90,6 +90,14 @@ class Evaluation(ABC):
         """Return how many completions it draws of each example in a run, and the most tokens of each. Cheap."""
         return 0, 0
 
+    def repeatable(self) -> bool:
+        """Return whether weights, examples and protocol alone decide the rows, bit for bit; asked after `start`.
+
+        Then runs that start from the same model share the rows of before training, through the store; those of rlpipe's
+        own evaluations alone, for the code of others may change unnoticed.
+        """
+        return False
+
     def start(self, context: EvaluationContext) -> None:  # noqa: B027
         """Take what it needs of the run, once, before the first `rows`."""
 

@@ -23,6 +23,10 @@ class ChoiceAccuracy(Evaluation):
         """Return both accuracies."""
         return ("accuracy", "accuracy_per_token")
 
+    def repeatable(self) -> bool:
+        """Return that scores repeat."""
+        return True
+
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a question: `score` 1 or 0, and the answers' log-probabilities; `completion` is the pick."""
         from rlpipe.engines import scoring

@@ -84,6 +84,11 @@ def drawing(
     return found
 
 
+def draws_repeat(config: RunConfig) -> bool:
+    """Return whether completions are the same whenever they are drawn: nothing but the model and its seeds is asked."""
+    return config.engine.name == TransformersConfig.name and not config.tool and config.environment is None
+
+
 def draw_problems(draw: DrawConfig) -> list[Problem]:
     """Return what is wrong with a draw beside its numbers, each at its field's name."""
     return stop_problems(draw.stop, "sampling.")

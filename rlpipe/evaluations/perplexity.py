@@ -18,7 +18,7 @@ from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Completion, Example, Prompt, text_of
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_problems, drawing, settings
+from rlpipe.evaluations.completions import LikeliestConfig, complete, draw_problems, drawing, draws_repeat, settings
 from rlpipe.models.base import Loaded
 
 
@@ -77,6 +77,10 @@ class Perplexity(Evaluation):
         if not self.config.reasoning:
             return found
         return {**found, "cue": self.config.cue, **drawing(self.run, self.sampling, [], self.config.seed)}
+
+    def repeatable(self) -> bool:
+        """Return whether scores repeat, and the model's reasoning where there is any."""
+        return not self.config.reasoning or draws_repeat(self.run)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row an example: `score` is the mean log-probability of a token of the reference, in nats.

@@ -26,7 +26,7 @@ def measure(
     name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded, when: When, record: Record
 ) -> list[Row]:
     """Measure examples, each process its share, and record the rows; every process gets all of them, in order."""
-    kept = record.run_dir / "evaluations" / f"{name}.{when}.jsonl.part"
+    kept = _portions_file(name, when, record)
     size = len(examples) if evaluation.whole else evaluation.portion
     rows: list[Row] = distributed.broadcast(_begun(kept, examples, size) if record.may_write() else None)
     shown = bool(record.config["log"]["progress"])
@@ -38,10 +38,19 @@ def measure(
                 append(kept, json_line({**_place(examples, len(rows) - len(new), size), "rows": new}))
             progress.advance(len(rows))
             heed()
+    record_all(name, when, rows, record)
+    return rows
+
+
+def record_all(name: str, when: When, rows: Sequence[Row], record: Record) -> None:
+    """Record all rows of an evaluation in place of portions."""
     record.write_evaluation(name, when, rows)
     if record.may_write():
-        remove(kept)
-    return rows
+        remove(_portions_file(name, when, record))
+
+
+def _portions_file(name: str, when: When, record: Record) -> Path:
+    return record.run_dir / "evaluations" / f"{name}.{when}.jsonl.part"
 
 
 def _begun(kept: Path, examples: Sequence[Example], size: int) -> list[Row]:

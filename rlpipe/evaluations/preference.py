@@ -30,6 +30,10 @@ class PreferenceAccuracy(Evaluation):
         implied = ("reward_accuracy", "reward_margin") if resolve(config).method.head is Head.causal_lm else ()
         return ("accuracy", "margin", *implied)
 
+    def repeatable(self) -> bool:
+        """Return that scores repeat."""
+        return True
+
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a pair: `score` 1, 0, or 0.5 for a tie.
 

@@ -16,7 +16,7 @@ from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.evaluations import prompt_files
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.completions import conversation, converse, drawing
+from rlpipe.evaluations.completions import conversation, converse, drawing, draws_repeat
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class Samples(Evaluation):
             **super().protocol(loaded),
             **drawing(self.run, self.sampling, self.tools, None, played=bool(self.takes)),
         }
+
+    def repeatable(self) -> bool:
+        """Return whether completions repeat."""
+        return draws_repeat(self.run)
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
         """One row a prompt: its text, and the completion with its end and its tool calls. There is no score.

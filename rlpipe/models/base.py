@@ -35,6 +35,8 @@ class Loaded:
     """Whether each process holds a part of the weights (`models.sharding`): then all must call the model alike."""
     engine: Any = None
     """The `Engine` that draws its completions; None where the model itself does, with default settings."""
+    scored: dict[Any, Any] | None = None
+    """What `engines.scoring` has found under these very weights, for evaluations to share; None keeps nothing."""
 
 
 class Model(ABC):

@@ -48,6 +48,7 @@ SHAPE: Shape = {
     "best_weights?": {str: str},
     "inputs?": {str: {str: _SEAL}},
     "data?": {str: dict},
+    "reused?": {str: {str: str}},
 }
 
 

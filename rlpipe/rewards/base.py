@@ -63,6 +63,9 @@ class Reward(ABC):
     """The dataset columns that it reads from `rollout.prompt.columns`."""
     verifies: bool = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    repeats: ClassVar[bool] = False
+    """Whether settings, prompt and completion alone decide a score, in every process: what rlpipe's own code finds out,
+    without a model, a time limit or another package."""
     verifies_if: ClassVar[str] = ""
     """The setting of its own with which it verifies, where that depends on one."""
     fallible: ClassVar[bool] = False

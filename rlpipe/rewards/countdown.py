@@ -44,6 +44,7 @@ class CountdownReward(Reward):
     Config = CountdownRewardConfig
     config: CountdownRewardConfig
     verifies = True
+    repeats = True
     columns = ("nums", "target")
     parts = ()
 

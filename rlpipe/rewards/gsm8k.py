@@ -64,6 +64,7 @@ class Gsm8kReward(Reward):
     Config = Gsm8kRewardConfig
     config: Gsm8kRewardConfig
     verifies = True
+    repeats = True
     columns = ("answer",)
     parts = tuple(one.value for one in Extraction)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlpipe.config import plugins
@@ -20,6 +20,7 @@ from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record, When
+from rlpipe.run import reuse
 from rlpipe.trackers.base import Tracker
 
 TABLE_ROWS = 100
@@ -140,13 +141,14 @@ def measure(
     `change/<evaluation>/score`, `…/low` and `…/high`: the mean change of the examples' scores and its 95 %
     interval. Rows that an earlier attempt of the run has recorded are not measured again.
     """
+    loaded = replace(loaded, scored={})  # by evaluations of the same texts under the same weights
     numbers: dict[str, float] = {}
     unsent = False
     for one in plans:
         with plugins.blame("evaluation", one.evaluation.config.name):
             rows = distributed.broadcast(record.evaluation(one.name, when))
             if new := rows is None:
-                rows = portions.measure(one.name, one.evaluation, one.examples, loaded, when, record)
+                rows = _measured(one, loaded, when, record)
             one.evaluation.finish(rows, when)
             start = distributed.broadcast(record.evaluation(one.name, "before")) if when == "after" else None
             if new:
@@ -162,6 +164,12 @@ def measure(
     if unsent and distributed.is_main():
         tracker.log(numbers, step)
     return numbers
+
+
+def _measured(one: Planned, loaded: Loaded, when: When, record: Record) -> Sequence[Row]:
+    if when == "before":
+        return reuse.before(one.name, one.evaluation, one.examples, loaded, record)
+    return portions.measure(one.name, one.evaluation, one.examples, loaded, when, record)
 
 
 def _track(

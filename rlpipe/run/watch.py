@@ -141,7 +141,8 @@ class Watch(TrainerCallback):
         with undisturbed(self.trainer.model):
             validate = getattr(self.trainer, "validate", None)
             found = dict(validate()) if validate is not None else {}
-            trained = replace(self.loaded, model=self.trainer.accelerator.unwrap_model(self.trainer.model))
+            model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+            trained = replace(self.loaded, model=model, scored={})
             for one in self.plans:
                 found |= self._numbers(one, trained, step)
         numbers = {PREFIX + name: float(value) for name, value in found.items()}

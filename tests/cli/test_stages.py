@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from rlpipe.cli.exits import DONE, FIXABLE, UNWELL
 from rlpipe.stages import store, upkeep
 from rlpipe.stages.fingerprint import describe
 from rlpipe.stages.lineage import parent_config
+from rlpipe.stages.measurements import measurement
 from rlpipe.stages.stored import State, Stored
 from rlpipe.stages.users import users, using
 from tests.composed import compose
@@ -221,3 +223,20 @@ def test_units():
 
 def test_stages_of_one_config_with_another_seed_are_others(config):
     assert describe(config).name != describe(dataclasses.replace(config, seed=1)).name
+
+
+def test_measurements_are_listed_verified_and_deleted_by_age(stages, config):
+    kept = measurement(Path(config.store), {"weights": "a"})
+    kept.write([{"id": "test/0", "score": 1.0}], Path("/runs/a"), {})
+    assert "1 measurements of models before training" in stages("list")[1]
+    kept.file.write_bytes(kept.file.read_bytes() + b"x")
+    code, printed = stages("verify")
+    assert code == UNWELL
+    assert f"{kept.name}: damaged" in printed
+    assert stages("verify", "--repair")[0] == DONE
+    assert stages("verify")[0] == DONE
+    kept.write([], Path("/runs/a"), {})
+    assert "would delete 1 measurement" in stages("prune", "--older-than", "0s", "--dry-run")[1]
+    assert kept.file.exists()
+    stages("prune", "--older-than", "0s")
+    assert not kept.file.exists()

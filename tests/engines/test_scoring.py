@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -72,6 +73,64 @@ def test_likelihoods_do_not_depend_on_the_batch(blank_loaded, pairs):
     small = scoring.likelihoods(blank_loaded, completions(pairs), batch_tokens=1)
     large = scoring.likelihoods(blank_loaded, completions(pairs), batch_tokens=10**6)
     assert [one.logp for (one,) in small] == pytest.approx([one.logp for (one,) in large], rel=1e-4, abs=1e-3)
+
+
+def test_logits_never_exceed_a_chunk(blank_loaded, pairs, monkeypatch):
+    whole = scoring.likelihoods(blank_loaded, completions(pairs))
+    from rlpipe.engines import decoder
+
+    head = blank_loaded.model.get_output_embeddings()
+    monkeypatch.setattr(decoder, "SHORTEST_CHUNK", 1)
+    monkeypatch.setattr(decoder, "CHUNKS", {"cpu": 4 * head.weight.shape[0]})
+    made: list[int] = []
+    watched = head.register_forward_hook(lambda _, inputs, __: made.append(len(inputs[0])))
+    parts = scoring.likelihoods(blank_loaded, completions(pairs))
+    watched.remove()
+    assert max(made) == 4
+    assert sum(made) == sum(one.tokens for (one,) in parts), "prompts and padding have no logits"
+    assert [one.logp for (one,) in parts] == pytest.approx([one.logp for (one,) in whole], rel=1e-5)
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["head apart", "head unknown"])
+@pytest.mark.parametrize("family", ["gemma2_window", "lfm2_convolutions"])
+def test_families_are_scored_by_their_own_logits(pairs, family, apart, monkeypatch):
+    """Alone and unpadded, and in batches padded at the right without a mask."""
+    import torch
+
+    from rlpipe.engines import shared_prefix
+    from tests.engines.families import config_of, loaded
+
+    one = loaded(config_of(family))
+    if not apart:
+        unknown = shared_prefix.Support(head=False, shared=False, reason="", vocabulary=943)
+        monkeypatch.setattr(shared_prefix, "support", lambda model: unknown)
+    for (found,), (prompt, completion) in zip(
+        scoring.likelihoods(one, completions(pairs[:6]), 200), pairs[:6], strict=True
+    ):
+        (tokens,) = scoring.tokenize(completions([(prompt, completion)]), one.tokenizer)
+        ids = torch.tensor([tokens.prompt + tokens.answers[0]])
+        with torch.no_grad():
+            logps = one.model(input_ids=ids).logits.log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
+        wanted = logps[-len(tokens.answers[0]) :].sum().item()
+        assert found.logp == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
+def test_a_text_is_scored_once_under_the_same_weights(blank_loaded, pairs):
+    """Perplexity looks at the chosen answers that preference has scored."""
+    made: list[int] = []
+    decoder = blank_loaded.model.get_decoder()
+    whole = [Preference(str(i), *pair, pairs[i - 1][1]) for i, pair in enumerate(pairs)]
+    sharing = dataclasses.replace(blank_loaded, scored={})
+    watched = decoder.register_forward_hook(lambda *call: made.append(1))
+    PreferenceAccuracy(CONFIG).rows(sharing, whole)
+    assert made
+    made.clear()
+    rows = Perplexity(PerplexityConfig(name="x", batch_tokens=300)).rows(sharing, completions(pairs))
+    assert not made
+    anew = Perplexity(PerplexityConfig(name="x", batch_tokens=300)).rows(blank_loaded, completions(pairs))
+    watched.remove()
+    assert made, "what keeps nothing scores anew"
+    assert [row["score"] for row in rows] == pytest.approx([row["score"] for row in anew], rel=1e-5)
 
 
 def test_rows_keep_the_examples_order_and_ids(blank_loaded, pairs):

@@ -59,6 +59,20 @@ class Script:
         return Rollout(prompt, [1], [2] * len(text), [0.0] * len(text), [True] * len(text), text, finish, calls)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "settings", "repeats"),
+    [
+        ([], {}, True),
+        ([], {"reward": "math"}, False),
+        (["tool=calculator"], {}, False),
+        (["engine=vllm"], {}, False),
+    ],
+    ids=["own code", "a time limit", "a tool", "another program"],
+)
+def test_what_repeats_is_known(tmp_path, overrides, settings, repeats):
+    assert made(tmp_path, *overrides, **settings).repeatable() is repeats
+
+
 def test_greedy_completions_are_counted_by_the_verifier(monkeypatch, tmp_path, blank_loaded):
     script = Script([RIGHT, WRONG, UNREADABLE, RIGHT])
     monkeypatch.setattr(accuracy, "complete", script)

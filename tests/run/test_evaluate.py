@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,16 @@ from rlpipe.datasets.base import LoadReport, Split
 from rlpipe.datasets.forms import Chat
 from rlpipe.datasets.load import load
 from rlpipe.evaluations.base import Evaluation
+from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record, Status
 from rlpipe.records.runs import find
 from rlpipe.report.compare import compare
 from rlpipe.run import evaluate
 from rlpipe.trackers.none import NoTracker
 from tests.composed import compose
+
+NOBODY: Any = Loaded(model=None, tokenizer=None, path="")
+"""What evaluations get that look at no model."""
 
 
 class Fixed(Evaluation):
@@ -74,7 +79,7 @@ def measured(record, tracker, before, after):
     numbers = {}
     for when, scores in (("before", before), ("after", after)):
         plans = [evaluate.Planned("fixed", Fixed(scores), range(len(scores)))]
-        numbers |= evaluate.measure(plans, None, when, record, tracker, step=30 if when == "after" else 0)
+        numbers |= evaluate.measure(plans, NOBODY, when, record, tracker, step=30 if when == "after" else 0)
     return numbers
 
 
@@ -140,9 +145,9 @@ def test_what_rows_depend_on_is_recorded_beside_them(record):
 
 
 def test_measurements_that_differ_otherwise_have_no_change(record, capsys):
-    evaluate.measure([evaluate.Planned("fixed", Fixed([0.0, 0.0]), range(2))], None, "before", record, Notebook())
+    evaluate.measure([evaluate.Planned("fixed", Fixed([0.0, 0.0]), range(2))], NOBODY, "before", record, Notebook())
     other = evaluate.Planned("fixed", Fixed([1.0, 1.0], template="two"), range(2))
-    numbers = evaluate.measure([other], None, "after", record, Notebook())
+    numbers = evaluate.measure([other], NOBODY, "after", record, Notebook())
     assert set(numbers) == {"after/fixed/mean"}
     note = "evaluation fixed: template differed between measurements, so its change means nothing"
     assert note in record.manifest["notes"]

@@ -70,12 +70,12 @@ def test_the_bare_command_tells_the_whole_story(tmp_path, shared_store):
     """Warm start and RLOO on Countdown: the reward rises, and more held-out puzzles are solved.
 
     A hundred held-out puzzles leave an interval of 0.08 on either side of the change, which rounding alone moves by
-    half as much within 150 steps; the thousands of rollouts at the beginning and at the end tell far more.
+    half as much; the thousand rollouts at the beginning and at the end tell far more.
     """
     printed = typed(tmp_path, sys.executable, "-m", "rlpipe", store=shared_store)
     assert "reusing sft-mixture-" in printed, "the toy model is made once"
     metrics = result(tmp_path)["metrics"]
-    assert metrics["before/accuracy/accuracy"] > 0.1
+    assert metrics["before/accuracy/accuracy"] > 0.05
     assert metrics["change/accuracy/score"] > 0
     file = max(tmp_path.glob("runs/*/*/metrics.jsonl"), key=os.path.getmtime)
     rewards = [row["reward"] for row in map(json.loads, file.read_text().splitlines()) if "reward" in row]

@@ -71,7 +71,9 @@ def recorded_config(run: Run) -> RunConfig:
     config = restore(run.config)
     # Where else numbers were shown, and which one a sweeper wanted, are the first run's own affair.
     until, nowhere = Until(run.result["stage"]), TrackerConfig(name="none")
-    return dataclasses.replace(config, until=until, tracker=nowhere, run_dir=None, objective=None)
+    # Rows of the store may be the first run's own: they would be compared with themselves.
+    anew = {name: dataclasses.replace(node, reuse=False) for name, node in config.evaluation.items()}
+    return dataclasses.replace(config, until=until, tracker=nowhere, run_dir=None, objective=None, evaluation=anew)
 
 
 def rerun(run: Run, config: RunConfig, folder: Path | None) -> Run:

@@ -25,8 +25,8 @@ from rlpipe.training.offline import likelihoods
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.references import References
-from rlpipe.training.offline.shared_prompts import refusal, shared
 from rlpipe.training.offline.sharded import Sharded
+from rlpipe.training.offline.shared_prompts import refusal, shared
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
 

@@ -15,12 +15,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-CHUNKS = {"cpu": 2**22, "cuda": 2**25}
-"""Logits that are computed at a time, by device (16 and 128 MiB in float32): a GPU wants large products."""
+from rlpipe.engines.decoder import chunk_length
+
 KEPT = 2**26
 """Probabilities that are kept for the backward pass (256 MiB in float32); above, they are computed again."""
-SHORTEST_CHUNK = 128
-"""Tokens below which a chunk never falls: the output head's weights are read once for each."""
 
 
 def token_logps(
@@ -35,7 +33,7 @@ def token_logps(
     `states` is [n, H], `head` gives logits [n, V], V is `vocabulary`. At most one float32 [n, V] is kept for the
     backward pass; where n · V exceeds `KEPT`, none is, and the head runs again there.
     """
-    size = max(SHORTEST_CHUNK, CHUNKS["cuda" if states.is_cuda else "cpu"] // vocabulary)
+    size = chunk_length(vocabulary, states.device)
 
     def score(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return _TokenLogps.apply(head(states), targets, temperature)

@@ -105,6 +105,7 @@ def test_tool_results_are_scored_too(llama: Any) -> None:
 def test_chunks_that_are_computed_again_change_nothing(
     llama: Any, one_batch: MicroBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from rlpipe.engines import decoder
     from rlpipe.training.online import logprobs
     from rlpipe.training.online.forward import forward
 
@@ -113,8 +114,12 @@ def test_chunks_that_are_computed_again_change_nothing(
     exact = gradient(llama)
     rows: list[int] = []
     watched = llama.lm_head.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
-    for name, value in {"CHUNKS": {"cpu": 4 * VOCABULARY}, "KEPT": 0, "SHORTEST_CHUNK": 1}.items():
-        monkeypatch.setattr(logprobs, name, value)
+    for module, name, value in (
+        (decoder, "CHUNKS", {"cpu": 4 * VOCABULARY}),
+        (decoder, "SHORTEST_CHUNK", 1),
+        (logprobs, "KEPT", 0),
+    ):
+        monkeypatch.setattr(module, name, value)
     parts = forward(llama, one_batch, 1.0)
     parts.logps.square().sum().backward()
     watched.remove()
