@@ -24,8 +24,8 @@ SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 ABOUT = (
     "A stage is a run that other runs need: the model of after=sft, a reward model, made data. Stages are kept in a "
-    "store under a fingerprint of all that determines them, and reused; so are reference log-probabilities, and what was "
-    "measured before training. Without a command the store is listed."
+    "store under a fingerprint of all that determines them, and reused; so are reference log-probabilities, and what "
+    "was measured before training. Without a command the store is listed."
 )
 EXAMPLES = [
     ("rlpipe stages", "what is stored, and who uses it"),
