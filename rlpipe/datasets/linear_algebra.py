@@ -8,11 +8,11 @@ from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
 from rlpipe.config.settings import Changes, changing, setting
-from rlpipe.core.errors import Problem
+from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Completion
 from rlpipe.datasets.samples import linear_algebra as samples
-from rlpipe.datasets.samples.linear_algebra import Task
+from rlpipe.datasets.samples.linear_algebra import TASKS
 
 LARGEST_SIZE = 8
 """Beyond it, worked steps take thousands of lines."""
@@ -26,8 +26,9 @@ class LinearAlgebraConfig(DatasetConfig):
 
     source: str = setting("sample", Changes.indirect, timed=True)
     """`sample`: exercises are made here; or a local folder or file with `question`, `work` and `answer`."""
-    tasks: list[Task] = setting(lambda: list(Task), timed=True)
-    """What is asked, each as often as the others."""
+    tasks: list[str] = setting(lambda: list(TASKS), timed=True)
+    """What is asked, each as often as the others: the `determinant` or `inverse` of a matrix, its reduced row echelon
+    form (`rref`; of a matrix with one column more than rows), or to `solve` A x = b where that has one solution."""
     sizes: list[int] = setting(lambda: [2, 3], timed=True, at_least=2, at_most=LARGEST_SIZE)
     """Rows of the matrices, each as often as the others."""
     entries: list[int] = setting(lambda: [-5, 5], timed=True, at_least=-LARGEST_ENTRY, at_most=LARGEST_ENTRY)
@@ -57,7 +58,7 @@ class LinearAlgebra(Dataset):
         return Completion(id, [{"role": "user", "content": question}], [{"role": "assistant", "content": worked}])
 
     def reward_columns(self, row: Row) -> dict[str, Any]:
-        """Return `answer`, `task` (where it is known), and in how many `steps`, which are lines, the work gets there."""
+        """Return `answer`, `task` where it is known, and in how many `steps`, which are lines, the work gets there."""
         known = {"task": row["task"]} if "task" in row else {}
         return {"answer": row["answer"], **known, "steps": len(row["work"].splitlines())}
 
@@ -70,7 +71,10 @@ class LinearAlgebra(Dataset):
         """Say which settings leave no exercises."""
         config, found = self.config, list[Problem]()
         if not config.tasks:
-            found.append(Problem("dataset.tasks", "names no task", f"name some of {', '.join(Task.__members__)}"))
+            found.append(Problem("dataset.tasks", "names no task", f"name some of {', '.join(TASKS)}"))
+        for task in config.tasks:
+            if task not in TASKS:
+                found.append(Problem("dataset.tasks", f"there is no task '{task}'", guess(task, TASKS)))
         if not config.sizes:
             found.append(Problem("dataset.sizes", "names no size", "write dataset.sizes=[2,3]"))
         if len(config.entries) != 2 or config.entries[0] >= config.entries[1]:

@@ -18,8 +18,10 @@ from fractions import Fraction
 
 Rows = tuple[tuple[Fraction, ...], ...]
 
-LENGTH = 10_000
+LENGTH = 5000
 """Longest text that is read."""
+ENTRIES = 400
+"""Most entries of a matrix."""
 DIGITS = 40
 """Most digits before a decimal point, and after it."""
 
@@ -55,11 +57,12 @@ def read_matrix(text: str) -> Rows | None:
         scale = _entry(found[1])
         if scale is not None:
             factor, text = scale, text[found.end() :]
-    rows = [[_entry(cell) for cell in row] for row in _cells(text)]
-    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
+    cells = _cells(text)
+    if len({len(row) for row in cells}) != 1 or not 0 < len(cells) * len(cells[0]) <= ENTRIES:
         return None
+    rows = [[_entry(cell) for cell in row] for row in cells]
     whole = tuple(tuple(factor * value for value in row if value is not None) for row in rows)
-    return whole if all(len(row) == len(rows[0]) for row in whole) else None
+    return whole if all(len(row) == len(cells[0]) for row in whole) else None
 
 
 def _plain(text: str) -> str:

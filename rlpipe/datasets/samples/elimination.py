@@ -63,9 +63,9 @@ class Elimination:
             left, right = pivot * value, factor * beside
             self.matrix[row][column] = (left - right) // previous
             if column not in self.pivots:
-                work = f"{_signed(pivot)}*{_signed(value)}-{_signed(factor)}*{_signed(beside)}", f"{left}-{_signed(right)}"
-                shown = "=".join(f"({one}){over}" if over else one for one in work)
-                self.lines.append(f"{shown}={self.matrix[row][column]}")
+                products = f"{_signed(pivot)}*{_signed(value)}-{_signed(factor)}*{_signed(beside)}"
+                shown = [f"({one}){over}" if over else one for one in (products, f"{left}-{_signed(right)}")]
+                self.lines.append("=".join([*shown, str(self.matrix[row][column])]))
         self.lines.append(f"{name}={self.matrix[row]}")
 
     def reduced(self) -> list[list[Fraction]]:

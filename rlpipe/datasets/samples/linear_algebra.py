@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from enum import Enum
 from random import Random
 
 from rlpipe.datasets.base import Row
@@ -18,26 +17,14 @@ from rlpipe.datasets.samples.elimination import (
     written,
 )
 
-
-class Task(Enum):
-    """What is asked of a matrix."""
-
-    determinant = "determinant"
-    """Of a square matrix; 0 where it is singular."""
-    inverse = "inverse"
-    """Of a square matrix that has one."""
-    rref = "rref"
-    """The reduced row echelon form of a matrix with a column more than rows, of any rank."""
-    solve = "solve"
-    """The solution x of A x = b, where there is exactly one."""
-
-
+TASKS = ("determinant", "inverse", "rref", "solve")
+"""What can be asked of a matrix: to invert it, or to solve A x = b, only where it is regular."""
 DEFICIENT = 0.25
-"""How often a matrix to reduce has a row that is the sum of two others, or the same as another."""
+"""How often the last row of a matrix to reduce is a multiple of another."""
 
 
 def rows(
-    split: str, count: int, seed: int, tasks: Sequence[Task], sizes: Sequence[int], entries: tuple[int, int]
+    split: str, count: int, seed: int, tasks: Sequence[str], sizes: Sequence[int], entries: tuple[int, int]
 ) -> Iterator[Row]:
     """Yield rows with `question`, `work`, `answer`, `task` and `size`.
 
@@ -47,23 +34,23 @@ def rows(
 
     def make(rng: Random) -> tuple[str, Row]:
         task, size = rng.choice(tasks), rng.choice(sizes)
-        matrix = _matrix(rng, size, entries, regular=task in (Task.inverse, Task.solve))
-        if task is Task.rref and size > 1 and rng.random() < DEFICIENT:
+        matrix = _matrix(rng, size, entries, regular=task in ("inverse", "solve"))
+        if task == "rref" and rng.random() < DEFICIENT:
             matrix[-1] = _dependent(rng, matrix, entries)
         beside = [rng.randint(*entries) for _ in range(size)]
-        return str(matrix), {"task": task.value, "size": size, **exercise(task, matrix, beside)}
+        return str(matrix), {"task": task, "size": size, **exercise(task, matrix, beside)}
 
     return draw("linear_algebra", split, count, seed, make, once=False)
 
 
-def exercise(task: Task, matrix: Matrix, beside: Sequence[int]) -> Row:
+def exercise(task: str, matrix: Matrix, beside: Sequence[int]) -> Row:
     """Return what is asked of a matrix, how it is worked out, and the answer; `beside` is a further column."""
     answer: object
-    if task is Task.determinant:
+    if task == "determinant":
         question, (work, answer) = f"Find the determinant of {matrix}.", determinant(matrix)
-    elif task is Task.inverse:
+    elif task == "inverse":
         question, (work, answer) = f"Find the inverse of {matrix}.", inverse(matrix)
-    elif task is Task.rref:
+    elif task == "rref":
         wide = [[*row, last] for row, last in zip(matrix, beside, strict=True)]
         question, (work, answer) = f"Find the reduced row echelon form of {wide}.", reduced_form(wide)
     else:
@@ -79,7 +66,7 @@ def _matrix(rng: Random, size: int, entries: tuple[int, int], regular: bool) -> 
 
 
 def _dependent(rng: Random, matrix: Matrix, entries: tuple[int, int]) -> list[int]:
-    """Return a row that depends on those above the last: a multiple of one that stays within the entries."""
+    """Return a multiple of a row above the last that stays within the entries."""
     row = rng.choice(matrix[:-1])
     factors = [factor for factor in (-2, -1, 1, 2, 3) if all(entries[0] <= factor * one <= entries[1] for one in row)]
     return [rng.choice(factors) * one for one in row]
