@@ -83,6 +83,11 @@ class SeparateEngine(Engine):
         """A few sequences that were drawn last, prompts included."""
 
     @property
+    def draws_beside_training(self) -> bool:
+        """Whether another thread may draw while the policy is trained: its weights and its device are its own."""
+        return False
+
+    @property
     def takes(self) -> float:
         """The share of the run's own GPU that it takes while it draws."""
         return 0.0

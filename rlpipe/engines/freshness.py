@@ -51,7 +51,7 @@ def fresh(engine: Engine, loaded: Loaded, rows: Sequence[Row]) -> Iterator[None]
             refuse_stale(engine, loaded)
             engine.outdated = False
         yield
-        engine.recent = [row.prompt_ids + row.ids for row in rows[:SEQUENCES]]
+        engine.recent = [row.prompt_ids + row.ids for row in rows[:SEQUENCES]] or engine.recent
     finally:
         engine.sleep()
 

@@ -95,14 +95,14 @@ class Endings:
         self._turns = TurnLoop(loaded.tokenizer, self.protocol.offer([])[1] if self.protocol is not None else ())
         self._call_ends = Ends("".join(one[-1] for one in closings), loaded.tokenizer)
         self._stops = StopStrings(sampling.stop, loaded.tokenizer)
-        self._watch = watch
+        self.watch = watch
 
     def __call__(self, row: Row, token: int, logp: float) -> Finish | None:
         """Let a row take its next token; return why it is done, None where it goes on."""
         row.take(token, logp)
         row.finish = self._finish(row)
-        if self._watch is not None:
-            self._watch(row)
+        if self.watch is not None:
+            self.watch(row)
         return row.finish
 
     def _finish(self, row: Row) -> Finish | None:

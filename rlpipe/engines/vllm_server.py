@@ -95,6 +95,11 @@ class VllmServer(SegmentEngine):
         return [*contradictions(self.config), *unserved(config), *alone(self.config.name)]
 
     @property
+    def draws_beside_training(self) -> bool:
+        """Yes: the server is a process of its own."""
+        return True
+
+    @property
     def takes(self) -> float:
         """Nothing where GPUs are set aside, or the server is another's; a server does not sleep."""
         return self.config.memory if self.config.url is None and self.config.gpus is None else 0.0

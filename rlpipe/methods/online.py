@@ -51,7 +51,8 @@ class KLEstimator(Enum):
 
 
 class Correction(Enum):
-    """What is done about completions that an engine drew, which is the policy but for rounding."""
+    """What is done about completions that another policy drew: an engine's, which differs by rounding, or an earlier
+    one."""
 
     none = "none"
     """Nothing: they count as the policy's own."""
@@ -157,6 +158,10 @@ class OnlineConfig(MethodConfig):
     """Move the reference towards the policy every so many optimiser steps (TR-DPO, arXiv:2404.09656); 0 never does."""
     sync_weight: float = setting(1.0, above=0, at_most=1, unused_if="sync_reference=0")
     """The policy's share when the reference moves: 1 copies it, less averages."""
+    lag: int = setting(0, at_least=0, at_most=1, zero="every batch is drawn by the policy that learns from it")
+    """1 draws each batch of rollouts with the weights before the last batch's steps: rewards are asked, and an engine
+    beside the training draws, while the policy is trained. `correction` makes up for the difference (as in
+    arXiv:2505.24298)."""
     correction: Correction = Correction.none
     correction_level: CorrectionLevel = setting(CorrectionLevel.token, unused_if="correction=none")
     correction_cap: float = setting(2.0, above=1, at_most=1e6, unused_if="correction=none")
@@ -210,6 +215,8 @@ class OnlineMethod(LibraryMethod):
     """Whether the loss takes all completions of a prompt together, so that they stay in one step and micro-batch."""
     has_teacher: ClassVar[bool] = False
     """Whether a frozen model that `teacher` names scores the completions' tokens."""
+    corrects: ClassVar[bool] = True
+    """Whether `correction` makes up for completions that another policy drew; False where any may be learnt from."""
     smallest_group: ClassVar[int] = 1
     """Completions of a prompt that the estimator needs."""
 
@@ -267,10 +274,19 @@ class OnlineMethod(LibraryMethod):
         if settings.sync_reference and not self.needs_reference_model:
             what = "there is no reference to move, for method.kl_coef is 0"
             found.append(Problem("method.sync_reference", what, "set it to 0, or give method.kl_coef"))
+        if settings.correction is not Correction.none and not self.corrects:
+            what = "the loss is no expectation over the engine's draws, so that ratios correct nothing"
+            found.append(Problem("method.correction", what, "set method.correction=none"))
         if settings.correction is not Correction.none and not settings.sampling.whole:
             what = "top-p, top-k and min-p leave tokens out of the draw, so the ratio to the policy would be biased"
             fix = "set method.sampling.top_p=1, top_k=0 and min_p=0, or method.correction=none"
             found.append(Problem("method.correction", what, fix))
+        if settings.lag and self.corrects and settings.correction is Correction.none:
+            what = "completions would count as the policy's own, and an earlier policy draws them"
+            found.append(Problem("method.lag", what, "set method.correction=truncate, or method.lag=0"))
+        if settings.lag and settings.dynamic_sampling:
+            what = "how often to draw is known when all are scored, and the next batch is begun before that"
+            found.append(Problem("method.lag", what, "set it to 0, or method.dynamic_sampling=0"))
         found += training_problems(settings.sampling, "method.sampling.")
         moves = settings.sync_reference > 0
         return found + reference_problems(settings.reference, self.needs_reference_model, moves, config)

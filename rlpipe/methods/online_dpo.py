@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem
 from rlpipe.methods.judging import judge_problems
-from rlpipe.methods.online import Aggregate, Correction, OnlineConfig, OnlineMethod
+from rlpipe.methods.online import Aggregate, OnlineConfig, OnlineMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +60,7 @@ class OnlineDPO(OnlineMethod):
 
     Config = OnlineDPOConfig
     config: OnlineDPOConfig
+    corrects = False
     smallest_group = 2
     whole_groups = True
     needs_reference_model = True
@@ -82,9 +83,6 @@ class OnlineDPO(OnlineMethod):
             if settings.group_size > 2:
                 what = f"a judge compares two completions, and each prompt has {settings.group_size}"
                 found.append(Problem("method.group_size", what, "set 2, or method.pairs=reward"))
-        if settings.correction is not Correction.none:
-            what = "the loss is no expectation over the engine's draws, so that ratios correct nothing"
-            found.append(Problem("method.correction", what, "set method.correction=none"))
         return found
 
     def advantages(self, batch: Batch) -> Tensor:

@@ -65,6 +65,9 @@ class Reward(ABC):
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
     reads_episode: ClassVar[bool] = False
     """Whether it reads what an environment gave (`rollout.turns`), so that there has to be one."""
+    scores_beside: ClassVar[bool] = False
+    """Whether it may score some completions in a thread while others are drawn, or the policy is trained: it needs no
+    model on the run's device, and gives each completion what it would get with any others beside it."""
     parts: ClassVar[tuple[str, ...] | None] = None
     """The names that `Score.parts` may have; None leaves them open."""
     model_head: ClassVar[Head | None] = None

@@ -50,19 +50,25 @@ class Rewards:
                         f"choose a reward that fits the dataset; {guess(column, prompt.columns)}",
                     )
 
-    def score(self, rollouts: Sequence[Rollout]) -> None:
+    def score(self, rollouts: Sequence[Rollout], found: Mapping[str, Sequence[Score]] | None = None) -> None:
         """Fill in what each rollout earned: `scores` by reward, and `reward` = the sum of weight · value.
 
-        Raises PluginError, naming reward and row, for an error, a wrong number of scores, and for
-        anything that is no finite number; then no rollout is changed.
+        What some rewards give them may be `found` already, by the reward's name. Raises PluginError, naming reward and
+        row, for an error, a wrong number of scores, and for anything that is no finite number; then no rollout is
+        changed.
         """
         found = {
-            name: validated(name, self._given(name, reward, reward.score, rollouts), rollouts)
-            for name, reward in self.rewards.items()
+            name: found[name] if found and name in found else self.scores(name, rollouts)
+            for name in self.rewards
             if rollouts
         }
         for number, rollout in enumerate(rollouts):
             self._fill(rollout, {name: scores[number] for name, scores in found.items()})
+
+    def scores(self, name: str, rollouts: Sequence[Rollout]) -> list[Score]:
+        """Return what one reward gives each rollout. Raises PluginError as `score` does."""
+        reward = self.rewards[name]
+        return validated(name, self._given(name, reward, reward.score, rollouts), rollouts)
 
     def try_score(self, rollouts: Sequence[Rollout]) -> list[bool]:
         """Like `score`, for who can do without some: say of each rollout whether every reward has a score for it.

@@ -48,6 +48,7 @@ class MathReward(Reward):
     Config = MathRewardConfig
     config: MathRewardConfig
     verifies = True
+    scores_beside = True
     parts = ()
 
     def __init__(self, config: RewardConfig):

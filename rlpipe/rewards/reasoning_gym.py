@@ -44,6 +44,7 @@ class ReasoningGymReward(Reward):
     Config = ReasoningGymRewardConfig
     config: ReasoningGymRewardConfig
     verifies = True
+    scores_beside = True
     columns = ("entry",)
     parts = ("failed", "timed_out")
 

@@ -19,7 +19,7 @@ class Verdict:
 
     goes_on: bool
     place: int
-    """1 is the best; what is equal shares the better place."""
+    """1 is the best; of equal ones, the one that came first."""
     of: int
     """Settings that had come to the rung."""
     best: int
@@ -30,16 +30,19 @@ def judge(entries: Sequence[tuple[str, float]], reduction: int, more_is_better: 
     """Return the verdict on the last of a rung's entries, (setting, value), in the order in which they came.
 
     A setting counts by the mean of its entries (its seeds) up to here. It goes on among the best 1/`reduction` of the
-    settings, rounded up, so that whoever comes first does; with a value that is no finite number it never does.
+    settings, rounded up, so that whoever comes first does; of equal ones, those that came first. Where all are equal the
+    rung tells nothing, and all go on. With a value that is no finite number a setting never does.
     """
     values: dict[str, list[float]] = {}
     for setting, value in entries:
         values.setdefault(setting, []).append(value if more_is_better else -value)
     means = {setting: _mean(found) for setting, found in values.items()}
     own = means[entries[-1][0]]
-    place = 1 + sum(mean > own for mean in means.values())
+    before = list(means)[: list(means).index(entries[-1][0])]
+    place = 1 + sum(mean > own for mean in means.values()) + sum(means[setting] == own for setting in before)
     best = math.ceil(len(means) / reduction)
-    return Verdict(place <= best and math.isfinite(own), place, len(means), best)
+    alike = len(set(means.values())) == 1
+    return Verdict((place <= best or alike) and math.isfinite(own), place, len(means), best)
 
 
 def rungs(first: int, reduction: int, last: int) -> list[int]:

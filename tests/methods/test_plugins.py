@@ -154,6 +154,8 @@ def test_online_settings_that_do_not_fit_together(name, settings, where):
     [
         ("reinforce", {"dynamic_sampling": 1}, "method.dynamic_sampling"),
         ("ppo", {"dynamic_sampling": 1}, "method.dynamic_sampling"),
+        ("grpo", {"lag": 1}, "method.lag"),
+        ("grpo", {"lag": 1, "correction": Correction.mask, "dynamic_sampling": 1}, "method.lag"),
         ("grpo", {"normalise": Normalise.each, "kl_in": KLIn.reward}, "method.kl_in"),
         ("grpo", {"ratio": Ratio.sequence, "lengths": Aggregate.token}, "method.ratio"),
         ("online_dpo", {"batch_size": 2, "group_size": 4, "minibatches": 2}, "method.batch_size"),
@@ -166,6 +168,10 @@ def test_online_settings_that_do_not_fit_together(name, settings, where):
 )
 def test_settings_of_the_family_that_do_not_fit_together(name, settings, where):
     assert problems(name, **settings) == [where]
+
+
+def test_pairs_may_lag_without_a_correction():
+    assert problems("online_dpo", lag=1) == []
 
 
 def asking(name: str, *rewards: str, **settings) -> list[Problem]:

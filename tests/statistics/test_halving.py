@@ -27,7 +27,11 @@ STEPS, FIRST, REDUCTION = 270, 30, 3
         ([("b", 2.0), ("c", 3.0), ("a", 4.5), ("a", 1.0)], True, False, 2, 3),
         ([("b", math.nan), ("a", 1.0)], True, True, 1, 2),
         ([("a", math.nan)], True, False, 1, 1),
-        ([("b", 1.0), ("a", 1.0)], True, True, 1, 2),
+        ([("b", 1.0), ("a", 1.0)], True, True, 2, 2),
+        ([("c", 0.5), ("b", 1.0), ("a", 1.0)], True, False, 2, 3),
+        ([("c", 0.5), ("b", 1.0), ("d", 0.2), ("a", 1.0)], True, True, 2, 4),
+        ([("a", 1.0), ("b", 1.0), ("c", 0.5), ("a", 1.0)], True, True, 1, 3),
+        ([("a", math.nan), ("b", math.nan)], True, False, 2, 2),
     ],
 )
 def test_the_best_share_of_the_settings_goes_on_by_the_mean_of_their_seeds(entries, more, goes_on, place, of):

@@ -91,6 +91,7 @@ class Judge(Reward):
 
     Config = JudgeConfig
     config: JudgeConfig
+    scores_beside = True
     instead = {  # noqa: RUF012
         "stage": "an endpoint's model cannot be made by a run on the way: serve the model/ folder of a finished run "
         "(transformers serve), and give url and model"

@@ -57,13 +57,19 @@ class Collector:
         self.drawing = Drawing(method, sampler, rewards, prompts)
 
     def collect(
-        self, policy: nn.Module, number: int, autocast: Callable[[], AbstractContextManager] = nullcontext
+        self,
+        policy: nn.Module,
+        number: int,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+        more: bool = False,
     ) -> tuple[Batch, dict[str, float]]:
         """Return batch number `number` under the policy as it is, with its numbers for the log.
 
+        `more` says that another batch comes after it, which is begun already where the method lags.
+
         Raises PluginError where a reward breaks its contract; nothing is trained on its batch.
         """
-        groups, numbers = self.drawing.groups(number)
+        groups, numbers = self.drawing.groups(number, more)
         drawn = time.perf_counter()
         batch = Batch([rollout for group in groups for rollout in group], self.settings.group_size)
         batch.score_weights = self.drawing.weights
@@ -115,12 +121,14 @@ class Collector:
     def sampled_serve(self) -> bool:
         """Whether the sampler's log-probabilities are the policy's own.
 
-        Not when another engine drew, nor when tokens were left out of the draw (top-k, top-p, min-p), nor in bfloat16,
-        where the sampler's rounding differs from the training pass's by more than a clip should see.
+        Not when another engine drew, or an earlier policy, nor when tokens were left out of the draw (top-k, top-p,
+        min-p), nor in bfloat16, where the sampler's rounding differs from the training pass's by more than a clip
+        should see.
         """
         model: Any = self.sampler.loaded.model
         exact = not self.sampler.loaded.autocast and model.dtype == torch.float32
-        return exact and self.settings.sampling.whole and not isinstance(self.sampler.engine, SeparateEngine)
+        itself = self.settings.lag == 0 and not isinstance(self.sampler.engine, SeparateEngine)
+        return exact and self.settings.sampling.whole and itself
 
     @property
     def _compares(self) -> bool:

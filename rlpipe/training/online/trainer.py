@@ -3,8 +3,8 @@
 One step of the Trainer is one optimiser step. When a batch of rollouts is used up, the next is drawn: sampled,
 scored, and given reference log-probabilities, values and advantages, in `collect`; `training_step` then makes
 one optimiser step on a part of it. Which prompts a batch has, and how they are sampled, follows from the seed,
-the batch's number and what `drawing` keeps, so a checkpoint needs the Trainer's files, that and the batch in use, no
-more.
+the batch's number and what `drawing` keeps, so a checkpoint needs the Trainer's files, that and the batch in use (with
+`method.lag` also the completions that were drawn for the next one), no more.
 
 Importing this module imports torch.
 """
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from rlpipe.training.base import Parts
 
 STATE = "online_state.json"
+BEGUN = "begun"
+"""The folder of the completions that were drawn ahead (`method.lag`), in a checkpoint."""
 
 
 class OnlineTrainer(Trainer):
@@ -114,7 +116,8 @@ class OnlineTrainer(Trainer):
 
     def _draw(self, policy: nn.Module, number: int) -> None:
         try:
-            self.batch, metrics = self.collector.collect(policy, number, self.accelerator.autocast)
+            more = (number + 1) * self.settings.steps_per_batch < self.state.max_steps
+            self.batch, metrics = self.collector.collect(policy, number, self.accelerator.autocast, more)
         except Stopped:
             self._save_before_stopping()
             raise
@@ -126,6 +129,15 @@ class OnlineTrainer(Trainer):
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, LogSamples):
                     callback.show(step + 1, rows)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; what was begun for a batch that will not be trained on goes no further, whatever ends the training."""
+        try:
+            done = super().train(*args, **kwargs)
+        finally:
+            self.collector.drawing.abandon()
+        self.collector.drawing.settle()
+        return done
 
     def _save_before_stopping(self) -> None:
         """Save the state between two batches, when a reward pauses the run; in one process, for others may go on."""
@@ -190,6 +202,7 @@ class OnlineTrainer(Trainer):
 
         It is that of the reward, or, where a teacher is all that is followed, of the KL from it (`loss`).
         """
+        self.collector.drawing.settle()
         if not self.watched:
             return {}
         mine = self.watched[distributed.rank() :: distributed.world_size()]
@@ -207,6 +220,7 @@ class OnlineTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        begun = self.collector.drawing.begun()
         if not self.is_world_process_zero():
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -214,6 +228,9 @@ class OnlineTrainer(Trainer):
         (folder / STATE).write_text(json.dumps(state))
         if self.batch is not None:
             self.batch.save(folder)
+        if begun is not None:
+            (folder / BEGUN).mkdir()
+            Batch(begun, self.settings.group_size).save(folder / BEGUN)
         if self.values is not None:
             self.values.save(folder)
         if self.collector.reference is not None:
@@ -226,9 +243,10 @@ class OnlineTrainer(Trainer):
         folder = Path(checkpoint)
         state = json.loads((folder / STATE).read_text())
         self.tokens = state["tokens"]
-        self.collector.drawing.restore(state)
         prompts = {prompt.id: prompt for prompt in self.collector.sampler.opened(self.collector.prompts.kept)}
         self.batch = Batch.load(folder, prompts) if state["batch"] else None
+        begun = Batch.load(folder / BEGUN, prompts).rollouts if "begun" in state else None
+        self.collector.drawing.restore(state, begun)
         if self.values is not None:
             self.values.load(folder)
         if self.collector.reference is not None:

@@ -41,7 +41,8 @@ def test_two_processes_equal_one(small_model, tmp_path, name):
 
 
 def test_two_processes_resume(small_model, tmp_path):
-    settings = ("ppo", "every=3")
+    """Inside the passes over one batch of rollouts, with the next one begun."""
+    settings = ("ppo", "every=3", "lag=1", 'correction="truncate"')
     whole = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
     (tmp_path / "run" / "checkpoints" / "checkpoint-6").rename(tmp_path / "away")
     again = result(start_two(str(small_model), str(tmp_path / "run"), *settings))

@@ -25,6 +25,7 @@ from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
 from rlpipe.methods.base import Method
+from rlpipe.methods.online import Correction
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.training.base import Parts, trainer_module
@@ -76,6 +77,8 @@ def method(name: str, **settings: Any) -> Method:
     plugin = getattr(importlib.import_module(module), attribute)
     sampling = SamplingConfig(**{"max_tokens": 6, **settings.pop("sampling", {})})
     small = {"batch_size": 8, "group_size": 4, "minibatches": 2, "epochs_per_batch": 2, "max_length": 128}
+    if "correction" in settings:
+        settings["correction"] = Correction(settings["correction"])
     rest = {"learning_rate": 1e-3, "max_steps": 6, "sampling": sampling, "warmup": 0.0}
     if not name.startswith("trl_"):
         rest["micro_batch_tokens"] = 128
