@@ -212,6 +212,7 @@ def test_a_folder_of_files_has_a_file_of_responses_each(monkeypatch, blank_loade
     assert _change("leaderboard", rows, rows) == {"score": 0.0}
 
 
+@pytest.mark.slow
 def test_the_report_ranks_runs_by_their_puzzles(monkeypatch, small_model, tmp_path):
     (tmp_path / "p.jsonl").write_text(lines(*PUZZLES))
     for dataset, last in (("gsm8k", "<answer>1</answer>"), ("piqa", "<answer>1 + 2</answer>")):

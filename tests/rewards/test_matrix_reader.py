@@ -118,21 +118,21 @@ STYLES = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(matrices())
 def test_what_is_written_is_read_back(rows):
     for style, write in STYLES.items():
         assert read_matrix(write(rows)) == rows, style
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(some.text(alphabet="[](){}0123456789-+./,; \n\\&$=*^abfr", max_size=60))
 def test_no_text_breaks_the_reader(text):
     rows = read_matrix(text)
     assert rows is None or (len({len(row) for row in rows}) == 1 and all(isinstance(one, Fraction) for one in rows[0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     some.recursive(some.integers(-99, 99) | some.sampled_from(["0.5", "-.25"]), lambda one: some.lists(one, max_size=3))
 )
