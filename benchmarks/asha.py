@@ -22,7 +22,7 @@ from pathlib import Path
 from rlpipe.core.errors import LaunchError
 from rlpipe.records.record import read_result
 from rlpipe.records.sweep import Job, Sweep
-from rlpipe.sweep.confirm import KEPT
+from rlpipe.sweep.criterion import KEPT
 from tests.launchers.slurm.cluster import Cluster
 
 FIELDS = ("method.learning_rate", "method.beta", "method.loss")
@@ -57,6 +57,11 @@ def kept(job: Job) -> float | None:
     return (read_result(Path(job.run_dir)) or {}).get("metrics", {}).get(KEPT)
 
 
+def place(job: Job) -> tuple[str, ...]:
+    """Return where an arm stands in the grid: asha numbers arms in another order."""
+    return tuple(job.fields[field] for field in FIELDS)
+
+
 def winner(jobs: Sequence[Job]) -> float:
     return max(value for job in jobs if (value := kept(job)) is not None)
 
@@ -64,24 +69,23 @@ def winner(jobs: Sequence[Job]) -> float:
 def show(grid: Sweep, asha: Sweep) -> None:
     print(f"| {' | '.join(field.rpartition('.')[2] for field in FIELDS)} | grid: score | asha: score | asha: steps |")
     print("| ---: | ---: | --- | ---: | ---: | ---: |")
-    pairs = sorted(zip(grid.arms, asha.arms, strict=True), key=lambda pair: -(kept(pair[0]) or 0.0))
-    for ours, other in pairs:
+    same = {place(job): job for job in asha.arms}
+    for ours in sorted(grid.arms, key=lambda job: -(kept(job) or 0.0)):
+        other = same[place(ours)]
         ended = "pruned" if (value := kept(other)) is None else f"{value:.3f}"
-        fields = " | ".join(ours.fields[field] for field in FIELDS)
+        fields = " | ".join(place(ours))
         print(f"| {fields} | {kept(ours):.3f} | {ended} | {steps(other)} |")
     whole, taken = (sum(map(steps, one.arms)) for one in (grid, asha))
-    same = winner(asha.arms) == winner(grid.arms)
     print(f"asha took {taken} of the grid's {whole} steps ({taken / whole:.0%})")
-    print(
-        f"it {'reached' if same else 'missed'} the grid's best score: {winner(asha.arms):.3f}, {winner(grid.arms):.3f}"
-    )
+    found, best = winner(asha.arms), winner(grid.arms)
+    print(f"it {'reached' if found == best else 'missed'} the grid's best score: {found:.3f}, {best:.3f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--own", action="store_true", help="start a SLURM for this, as the tests do")
     parser.add_argument("--launcher", choices=tuple(PLACES), default="slurm")
-    parser.add_argument("--steps", type=int, default=72, help="of an arm; rungs are at 1/12, 1/4 and 3/4 of them")
+    parser.add_argument("--steps", type=int, default=96, help="of an arm; rungs are at 1/8 and 3/8 of them")
     parser.add_argument("overrides", nargs="*", help="of every run")
     chosen = parser.parse_args(arguments)
     with ExitStack() as context:
@@ -94,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["RLPIPE_STORE"] = str(folder / "store")
         length = f"method.max_steps={chosen.steps}"
         grid = sweep(folder / "grid", chosen.launcher, length, f"watch.every={chosen.steps}", *chosen.overrides)
-        rungs = ("hydra/sweeper=asha", f"watch.every={chosen.steps // 12}")
+        rungs = ("hydra/sweeper=asha", f"watch.every={chosen.steps // 8}")
         asha = sweep(folder / "asha", chosen.launcher, length, *rungs, *chosen.overrides)
         show(grid, asha)
 

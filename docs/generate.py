@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.fields import Field, declarations, fields, values
-from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig
+from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig, SweeperConfig, TpeConfig
 from rlpipe.config.options import Option, options
 from rlpipe.config.plugins import BUILT_IN, SEVERAL
 from rlpipe.config.schema import RunConfig
@@ -198,10 +198,15 @@ def _launcher() -> Iterator[str]:
     for name, cls in _classes("launcher").items():
         yield from ("", f"## hydra/launcher={name}", "", _line(cls.Config.__doc__ or ""), "")
         yield from _own_fields(cls.Config, base, prefix)
-    yield from ("", "## hydra/sweeper=grid", "", _line(GridConfig.__doc__ or ""), "")
-    yield from _own_fields(GridConfig, object, "hydra.sweeper.")
-    yield from ("", "## hydra/sweeper=asha", "", _line(AshaConfig.__doc__ or ""), "")
-    yield from _own_fields(AshaConfig, GridConfig, "hydra.sweeper.")
+    prefix = "hydra.sweeper."
+    yield from ("", "## Fields of every sweeper", "", *_own_fields(SweeperConfig, object, prefix))
+    for name, config, parent in (
+        ("grid", GridConfig, SweeperConfig),
+        ("asha", AshaConfig, GridConfig),
+        ("tpe", TpeConfig, SweeperConfig),
+    ):
+        yield from ("", f"## hydra/sweeper={name}", "", _line(config.__doc__ or ""), "")
+        yield from _own_fields(config, parent, prefix)
 
 
 def _run() -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # a worker ends with its parent; its tests send what `nohup pytest` ignores
         for number in (signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Leave what modules hold out of later collections: each training collects, which takes longer than a small one.
+
+    What a test made is gone by now, or is garbage that is collected before.
+    """
+    global _modules
+    if len(sys.modules) > _modules + 20:
+        gc.collect()
+        gc.freeze()
+        _modules = len(sys.modules)
+
+
+_modules = 0
+"""How many modules there were when their objects were set aside."""
 
 
 @pytest.fixture(scope="session")

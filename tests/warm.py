@@ -7,6 +7,7 @@ in an interpreter that knows nothing yet is proved in tests/smoke/test_commands.
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import runpy
@@ -30,13 +31,23 @@ _SERVER.set_forkserver_preload(list(HEAVY))
 
 
 class Process:
-    """A process that runs a module as a script; what it prints is kept."""
+    """A process that runs a module as a script, on a terminal or with what is given to it; what it prints is kept."""
 
-    def __init__(self, module: str, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        given: str = "",
+        terminal: str | None = None,
+    ):
         self.command = [module, *arguments]
         self._kept = tempfile.TemporaryDirectory()
-        environment = {**os.environ, **(env or {})}
-        starting = (self.command, str(cwd or Path.cwd()), environment, self._kept.name)
+        for name, text in (("stdin", given), ("stdout", ""), ("stderr", "")):
+            (Path(self._kept.name) / name).write_text(text)
+        files = [terminal or str(Path(self._kept.name) / name) for name in ("stdin", "stdout", "stderr")]
+        starting = (self.command, str(cwd or Path.cwd()), {**os.environ, **(env or {})}, files)
         self._process = _SERVER.Process(target=_become, args=starting)
         self._process.start()
 
@@ -73,10 +84,15 @@ class Process:
 
 
 def run(
-    module: str, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 300
+    module: str,
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    given: str = "",
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Run a module as a script to its end."""
-    process = Process(module, *arguments, cwd=cwd, env=env)
+    process = Process(module, *arguments, cwd=cwd, env=env, given=given)
     code = process.wait(timeout)
     return subprocess.CompletedProcess(process.command, code, process.stdout, process.stderr)
 
@@ -92,15 +108,19 @@ def ranks(count: int, module: str, *arguments: str) -> list[Process]:
     return [Process(module, *arguments, env=environment) for environment in each]
 
 
-def _become(command: list[str], cwd: str, environment: dict[str, str], kept: str) -> None:
-    """Be what `python -m` with this command is."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(Path(kept) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def _become(command: list[str], cwd: str, environment: dict[str, str], files: list[str]) -> None:
+    """Be what `python -m` with this command is, with these files as standard input, output and error."""
+    gc.freeze()  # to walk over what was imported would copy it into this process
+    for number, name in enumerate(files):
+        file = os.open(name, (os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND) | os.O_NOCTTY)
         os.dup2(file, number)
         os.close(file)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder not in sys.path]
     sys.argv = list(command)
     try:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)

@@ -24,7 +24,7 @@ from rlpipe.config.hydra import VERSION_BASE
 from rlpipe.config.options import refuse_shadowed
 from rlpipe.config.overrides import as_typed
 from rlpipe.core import distributed
-from rlpipe.core.errors import ConfigError, Problem, Pruned, Stopped, SweepFailed
+from rlpipe.core.errors import ConfigError, Problem, Pruned, Stopped
 from rlpipe.core.paths import conf_dir
 from rlpipe.sweep import discovery
 
@@ -104,11 +104,6 @@ def _hydra(arguments: Arguments) -> None:
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base=VERSION_BASE)(task)()
     except _Failed as failed:
         raise failed.error from failed.error.__cause__
-    except ValueError as error:
-        if str(error) != "No trials are completed yet.":
-            raise
-        # Optuna asks for the best of trials that have all failed; each one's error has been shown.
-        raise SweepFailed("", "every trial failed", "") from error
     finally:
         _users_setting.reset(token)
         sys.argv[1:] = argv

@@ -16,8 +16,9 @@ from rlpipe.core.errors import LaunchError, advice, guess
 from rlpipe.core.terminal import say, show
 from rlpipe.core.visible import visible
 from rlpipe.launchers.base import Launcher, launcher_of
+from rlpipe.records.driving import end, is_search
 from rlpipe.records.sweep import Job, Sweep
-from rlpipe.sweep.states import RESUMABLE, Standing, State
+from rlpipe.sweep.states import Standing, State, resumable
 from rlpipe.sweep.table import summary, table
 from rlpipe.sweep.watch import come_back, look, report, watch
 
@@ -44,6 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
         case "watch":
             return follow(sweep, launcher)
         case "resume":
+            if is_search(sweep) and not arguments.jobs:
+                return search_on(sweep, arguments.trials, arguments.pruned)
+            if arguments.trials is not None:
+                raise LaunchError("--trials", "is for a search as a whole (hydra/sweeper=tpe)", "leave it out")
             return resume(sweep, launcher, arguments.jobs, arguments.wait, arguments.pruned)
         case "cancel":
             return cancel(sweep, launcher, arguments.jobs)
@@ -92,16 +97,19 @@ def _add_resume(commands: Subparsers) -> argparse.ArgumentParser:
     about = (
         "Run again what is missing, stopped, cancelled or failed, with the stages that it needs. Each goes on in its "
         "folder from its last whole checkpoint. What is done stays, what runs is left alone. Arms that a rung has "
-        "pruned stay too, unless --pruned extends them to their end."
+        "pruned stay too, unless --pruned extends them to their end. A search (hydra/sweeper=tpe) goes on too, and is "
+        "driven from here until it is over."
     )
     examples = [
         ("rlpipe sweep DIR resume", "everything that is not done"),
         ("rlpipe sweep DIR resume 3 7 --wait", "two arms, and watch them"),
         ("rlpipe sweep DIR resume --pruned 5", "a pruned arm, to its end"),
+        ("rlpipe sweep DIR resume --trials 64", "a search, to 64 settings"),
     ]
     text = page(about, examples, WATCHED)
     parser = commands.add_parser("resume", help="run again what is missing, stopped, cancelled or failed", **text)
     parser.add_argument("--pruned", action="store_true", help="extend pruned arms too: no rung ends them any more")
+    parser.add_argument("--trials", metavar="N", type=int, help="of a search: how many settings it is to try in all")
     return parser
 
 
@@ -170,15 +178,7 @@ def resume(sweep: Sweep, launcher: Launcher, keys: Sequence[str], wait: bool, pr
     """
     now = look(sweep, launcher)
     chosen = _chosen(now, keys)
-    again = {one.job.key for one in chosen if one.state in RESUMABLE}
-    for one in chosen:
-        if pruned and one.state is State.pruned:
-            sweep.extend(one.job)
-            again.add(one.job.key)
-    # A stage that a chosen arm needs comes with it.
-    needed = {key for one in chosen if one.job.key in again for key in one.job.needs}
-    again |= {one.job.key for one in now if one.job.key in needed and one.state in RESUMABLE}
-    jobs = [job for job in sweep.jobs if job.key in again]
+    jobs = resumable(sweep, now, chosen, pruned)
     if not jobs:
         say(f"nothing to run again: {summary(chosen)}")
         if any(one.state is State.pruned for one in chosen):
@@ -189,8 +189,19 @@ def resume(sweep: Sweep, launcher: Launcher, keys: Sequence[str], wait: bool, pr
     return _wait(sweep, launcher, wait)
 
 
+def search_on(sweep: Sweep, trials: int | None, pruned: bool) -> int:
+    """Go on with a search as its driver, until all its settings are told."""
+    from rlpipe.cli.run import run
+    from rlpipe.sweep.search import go_on
+
+    go_on(sweep, trials, pruned, run)
+    return DONE
+
+
 def cancel(sweep: Sweep, launcher: Launcher, keys: Sequence[str]) -> int:
     """End the sweep, or the named jobs of it; what is done stays."""
+    if is_search(sweep) and not keys:
+        end(sweep)  # first, so that its driver takes nobody's end for a failure and draws nothing more
     alive = [one.job for one in _chosen(look(sweep, launcher), keys) if not one.state.over]
     if not alive:
         say("nothing to cancel: no job is queued or running")

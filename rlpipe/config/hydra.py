@@ -20,9 +20,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rlpipe.config import resolvers
-from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig
+from rlpipe.config.launchers import AshaConfig, GridConfig, LauncherConfig, TpeConfig
 from rlpipe.config.overrides import as_options
 from rlpipe.config.plugins import GROUPS, SEVERAL, Plugin, table
+from rlpipe.config.quick import compose_quickly
 from rlpipe.core.paths import conf_dir
 
 VERSION_BASE = "1.3"
@@ -44,11 +45,10 @@ def register() -> None:
             if not any((folder / group / f"{plugin.name}.yaml").is_file() for folder in folders):
                 package = f"{kind}.{plugin.name}" if kind in SEVERAL else group.replace("/", ".")
                 store.store(group=group, name=plugin.name, node=node, package=package)
-    store.store(group="schema/sweeper", name="grid", node=_targeted(GridConfig, "GridSweeper"))
-    store.store(group="schema/sweeper", name="asha", node=_targeted(AshaConfig, "AshaSweeper"))
+    for name, config in (("grid", GridConfig), ("asha", AshaConfig), ("tpe", TpeConfig)):
+        store.store(group="schema/sweeper", name=name, node=_targeted(config, f"{name.capitalize()}Sweeper"))
     Plugins.instance().register(ConfigFolders)
-    _let_trials_fail()
-    _keep_the_store()
+    compose_quickly()
     resolvers.register()
 
 
@@ -82,23 +82,6 @@ def _targeted(config: type, cls: str) -> Any:
     with open_dict(node):
         node._target_ = f"hydra_plugins.rlpipe_launch.{cls}"
     return node
-
-
-def _let_trials_fail() -> None:
-    """Let Optuna's sweeper count failed arms as failed trials; by its own default the first one ends the study."""
-    store = ConfigStore.instance()
-    if "optuna.yaml" in store.list("hydra/sweeper"):
-        node = store.load("hydra/sweeper/optuna.yaml").node
-        node.max_failure_rate = 1.0
-        store.store(group="hydra/sweeper", name="optuna", node=node, provider="rlpipe")
-
-
-def _keep_the_store() -> None:
-    """Let Hydra share its store of nodes between compositions: it copies all of it for each, a third of their time.
-
-    Nothing in it can change that way, since whatever is loaded from the store is copied too.
-    """
-    ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 @functools.cache

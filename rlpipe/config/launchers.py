@@ -19,7 +19,7 @@ class LauncherConfig:
 
     wait: bool = True
     """Watch the sweep until it is over. `false` returns as soon as the jobs are handed over, and says how to come back.
-    Sweepers that learn from results (Optuna) need `true`."""
+    Sweepers that learn from results (`hydra/sweeper=tpe`) need `true`."""
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
@@ -92,23 +92,53 @@ class SlurmConfig(LauncherConfig):
 
 
 @dataclass
-class GridConfig:
-    """Values are given as `a,b`, `choice(a,b)`, `range(1,4)` or `glob(*)`."""
+class SweeperConfig:
+    """The fields that `hydra.sweeper.…` has for every sweeper."""
 
-    max_batch_size: int | None = None
-    """Launch so many arms, wait for them, then launch the next. Default: all at once."""
     params: dict[str, str] = field(default_factory=dict)
     """What a study sweeps over, `{seed: '0,1,2'}`; the command line's own values of a field take their place."""
 
 
+@dataclass
+class GridConfig(SweeperConfig):
+    """Values are given as `a,b`, `choice(a,b)`, `range(1,4)` or `glob(*)`."""
+
+    max_batch_size: int | None = None
+    """Launch so many arms, wait for them, then launch the next. Default: all at once."""
+
+
 @changing(Changes.nothing)
 @dataclass
-class AshaConfig(GridConfig):
-    """The arms of a grid, of which hopeless ones end early (asynchronous successive halving, arXiv:1810.05934): an arm
-    that comes to a rung looks at what the others measured there, and goes on only among the best."""
+class RungsConfig:
+    """Where hopeless arms end early."""
 
     rungs: list[int] | None = setting(None, at_least=1)
     """Optimiser steps at which arms are judged: multiples of `watch.every`. Default: `watch.every`, and from there on
     each `reduction` times the one before, as long as the run lasts."""
     reduction: int = setting(3, at_least=2, usual=(2, 10))
     """One in so many goes on from a rung."""
+
+
+@dataclass
+class AshaConfig(RungsConfig, GridConfig):
+    """The arms of a grid, of which hopeless ones end early (asynchronous successive halving, arXiv:1810.05934): an arm
+    that comes to a rung looks at what the others measured there, and goes on only among the best."""
+
+
+@changing(Changes.nothing)
+@dataclass
+class TpeConfig(RungsConfig, SweeperConfig):
+    """A search that learns: settings are drawn where earlier ones were good (tree-structured Parzen estimator, Bergstra
+    et al. 2011, by Optuna: `pip install 'rlpipe[optuna]'`), from `interval(…)`, `tag(log,interval(…))`,
+    `int(interval(…))`, `range(…)`, `choice(…)` and `a,b`. The best is the one that `rlpipe sweep DIR confirm` takes."""
+
+    trials: int = setting(32, at_least=1, at_most=10**5)
+    """How many settings are tried, each with all its seeds."""
+    batch: int | None = setting(None, at_least=1, at_most=10**4)
+    """How many settings are under way at once. Default: as many as the launcher has room for."""
+    random: int = setting(10, at_least=1)
+    """So many settings are drawn at random first, before anything is learned from them."""
+    seed: int = setting(0, at_least=0)
+    """The seed of the draws, not of the runs."""
+    prune: bool = False
+    """Whether hopeless arms end early, at `rungs`, as with `hydra/sweeper=asha`."""

@@ -23,6 +23,7 @@ from rlpipe.statistics.halving import Verdict
 
 _REPORT: Shape = {"arm": str, "setting": str, "value?": NUMBER}
 _FIX = "put it back from a backup; or delete it: the arm's number then counts for nobody who comes later"
+_FOLDER = "rungs"
 _AGAIN = 0.05
 """Seconds after which a file is looked for again that another process has just made."""
 
@@ -51,7 +52,7 @@ class Rungs:
             return None
         steps = None if settings["rungs"] is None else tuple(settings["rungs"])
         extended = (sweep.job_folder(job) / EXTENDED).exists()
-        return cls(sweep.folder / ".launch" / "rungs", job.key, job.setting, settings["reduction"], steps, extended)
+        return cls(sweep.folder / ".launch" / _FOLDER, job.key, job.setting, settings["reduction"], steps, extended)
 
     def at(self, every: int, last: int) -> list[int]:
         """Return the steps of the rungs of an arm that is measured every so many steps, up to a last one."""
@@ -77,6 +78,19 @@ class Rungs:
             entries.append((row["setting"], math.nan if row.get("value") is None else float(row["value"])))
             if row["arm"] == self.arm:
                 return halving.judge(entries, self.reduction, more_is_better)
+
+
+def measured(sweep: Sweep, setting: str) -> dict[int, float]:
+    """Return what the arms of a setting have reported at rungs, by steps: the mean of its seeds.
+
+    Raises RecordError for reports that cannot be read.
+    """
+    values: dict[int, list[float]] = {}
+    for file in sorted((sweep.folder / ".launch" / _FOLDER).glob("*/[0-9]*.json")):
+        row = read_json(file, _FIX, _REPORT)
+        if row is not None and row["setting"] == setting and row.get("value") is not None:
+            values.setdefault(int(file.parent.name), []).append(float(row["value"]))
+    return {step: sum(found) / len(found) for step, found in sorted(values.items())}
 
 
 def describe(verdict: Verdict, step: int, metric: str, value: float) -> str:

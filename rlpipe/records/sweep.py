@@ -9,6 +9,8 @@ multirun.yaml        Hydra's own note of the command
     return.pkl       what the work returned, for a sweeper that waits for it
     log.txt          stdout and stderr of all attempts
     extended         there where a pruned arm is to go on to its end
+optuna.jsonl         what was drawn and what it came to, in a sweep that searches (`sweep.trials`)
+.launch/search/      who drives such a search, and whether it was ended by hand
 .launch/rungs/       where arms are judged, in a sweep that stops hopeless ones (`records.rungs`)
 .launch/submissions.jsonl   what was handed to whom, and when
 """
@@ -230,6 +232,11 @@ class Sweep:
             for job in fresh
             if job.kind is Kind.arm
         ]
+        self._write()
+
+    def change(self, **study: Any) -> None:
+        """Replace parts of what the folder says of the study."""
+        self.data |= study
         self._write()
 
     def job_folder(self, job: Job) -> Path:

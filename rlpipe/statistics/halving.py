@@ -30,8 +30,8 @@ def judge(entries: Sequence[tuple[str, float]], reduction: int, more_is_better: 
     """Return the verdict on the last of a rung's entries, (setting, value), in the order in which they came.
 
     A setting counts by the mean of its entries (its seeds) up to here. It goes on among the best 1/`reduction` of the
-    settings, rounded up, so that whoever comes first does; of equal ones, those that came first. Where all are equal the
-    rung tells nothing, and all go on. With a value that is no finite number a setting never does.
+    settings, rounded up, so that whoever comes first does; of equal ones, those that came first. Where all are equal
+    the rung tells nothing, and all go on. With a value that is no finite number a setting never does.
     """
     values: dict[str, list[float]] = {}
     for setting, value in entries:

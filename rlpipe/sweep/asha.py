@@ -9,19 +9,21 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.kinds import MethodConfig
-from rlpipe.config.launchers import AshaConfig
+from rlpipe.config.launchers import RungsConfig
 from rlpipe.config.ranges import out_of_range, written
 from rlpipe.config.schema import Better, RunConfig, Until, usual
 from rlpipe.config.settings import Changes, statement
 from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.methods.offline import OfflineConfig
 from rlpipe.methods.online import OnlineConfig
+from rlpipe.records.driving import SEARCH
 from rlpipe.run.check.subject import Subject
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.estimate import steps
 
 TARGET = "hydra_plugins.rlpipe_launch.AshaSweeper"
 CHOICE = "hydra/sweeper=asha"
+PRUNE = "hydra.sweeper.prune=true"
 _SHARED = ("every", "limit", "metric", "mode", "evaluations")
 """Fields of `watch` that all arms have alike, so that they are judged by the same number at the same steps."""
 _COMMON = {field.name for cls in (MethodConfig, OfflineConfig, OnlineConfig) for field in dataclasses.fields(cls)}
@@ -29,8 +31,8 @@ _COMMON = {field.name for cls in (MethodConfig, OfflineConfig, OnlineConfig) for
 
 
 def settings_of(sweeper: DictConfig) -> dict[str, Any] | None:
-    """Return what a sweep's folder keeps of its rungs; None for another sweeper."""
-    if sweeper._target_ != TARGET:
+    """Return what a sweep's folder keeps of its rungs; None for one without."""
+    if sweeper._target_ != TARGET and not (sweeper._target_ == SEARCH and sweeper.prune):
         return None
     config = OmegaConf.to_container(sweeper)
     assert isinstance(config, dict)
@@ -45,7 +47,7 @@ def problems(sweeper: DictConfig, arms: Sequence[Arm]) -> Iterator[tuple[int, Pr
         return
     for arm in arms:
         if arm.run is not None and arm.run.until is not Until.build:
-            yield from ((arm.number, problem) for problem in _of_arm(arm.run, settings))
+            yield from ((arm.number, problem) for problem in _of_arm(arm.run, settings, _choice(sweeper)))
 
 
 def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> list[Problem]:
@@ -53,10 +55,16 @@ def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> list[Problem]
     settings = settings_of(sweeper)
     if settings is None:
         return []
-    found = list(out_of_range(AshaConfig(**settings), "hydra.sweeper."))
+    found = list(out_of_range(RungsConfig(**settings), "hydra.sweeper."))
     if any(arm.run is None for arm in arms):
         what = "only runs of rlpipe measure what they are judged by, and this application's are none"
-        found.append(Problem(CHOICE, what, "sweep it as a grid: hydra/sweeper=grid"))
+        found.append(Problem(_choice(sweeper), what, "sweep it as a grid: hydra/sweeper=grid"))
+    return found + unlike(arms)
+
+
+def unlike(arms: Sequence[Arm]) -> list[Problem]:
+    """Return why arms cannot be judged by the same watched number."""
+    found = []
     meanings = [_meaning(arm.run) for arm in arms if arm.run is not None]
     for key in dict.fromkeys(key for meaning in meanings for key in meaning):
         values = list(dict.fromkeys(meaning.get(key, "") for meaning in meanings))
@@ -67,23 +75,34 @@ def problems_together(sweeper: DictConfig, arms: Sequence[Arm]) -> list[Problem]
     return found
 
 
-def _of_arm(run: RunConfig, settings: Mapping[str, Any]) -> Iterator[Problem]:
+def _choice(sweeper: DictConfig) -> str:
+    """Return the override that has arms judged."""
+    return PRUNE if sweeper._target_ == SEARCH else CHOICE
+
+
+def _of_arm(run: RunConfig, settings: Mapping[str, Any], choice: str) -> Iterator[Problem]:
     subject, watch = Subject(run), run.watch
     if not subject.trains:
         fix = "sweep it as a grid: hydra/sweeper=grid"
-        yield Problem(CHOICE, f"method={run.method.name} makes no steps that it could be judged at", fix)
+        yield Problem(choice, f"method={run.method.name} makes no steps that it could be judged at", fix)
         return
     if watch.metric is None:
         known = ", ".join(["loss", *(f"{name}/score" for name in run.evaluation)])
-        yield Problem("watch.metric", f"{CHOICE} judges arms by a number, and none is named", f"name one: {known} …")
-    elif {watch.mode, usual(watch.metric)} == {Better.min, Better.max}:
-        what = f"{CHOICE} would keep the arms with the worst {watch.metric}"
-        yield Problem("watch.mode", what, f"watch.mode={usual(watch.metric).name}, or leave it out")
+        yield Problem("watch.metric", f"{choice} judges arms by a number, and none is named", f"name one: {known} …")
+    yield from misdirected(run, choice)
     if watch.every is None:
-        what = f"{CHOICE} judges arms by what is watched, and nothing is"
+        what = f"{choice} judges arms by what is watched, and nothing is"
         yield Problem("watch.every", what, "set watch.every=STEPS: by default that is the first rung")
         return
     yield from _rungs(subject, watch.every, settings)
+
+
+def misdirected(run: RunConfig, choice: str) -> Iterator[Problem]:
+    """Yield a problem where `choice` would look for what is worst."""
+    watch = run.watch
+    if watch.metric is not None and {watch.mode, usual(watch.metric)} == {Better.min, Better.max}:
+        what = f"{choice} would keep the arms with the worst {watch.metric}"
+        yield Problem("watch.mode", what, f"watch.mode={usual(watch.metric).name}, or leave it out")
 
 
 def _rungs(subject: Subject, every: int, settings: Mapping[str, Any]) -> Iterator[Problem]:

@@ -8,39 +8,20 @@ chosen by the sweep's objective, the luck of its seeds is gone, and that of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import yaml
 
 from rlpipe.config.overrides import key_of
-from rlpipe.config.schema import Better
 from rlpipe.core.errors import LaunchError
-from rlpipe.core.files import Row
-from rlpipe.core.terminal import is_number, say
-from rlpipe.records.record import read_result
+from rlpipe.core.terminal import say
+from rlpipe.records.driving import is_driven
 from rlpipe.records.sweep import Confirmation, Job, Kind, Sweep
 from rlpipe.sweep.arms import named
+from rlpipe.sweep.criterion import Criterion, criterion_of
 from rlpipe.sweep.extend import extend
 from rlpipe.sweep.states import Standing, State
-
-KEPT = "watch/kept"
-"""The result's name of the watched number that the kept weights have."""
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """The number by which the best setting is chosen."""
-
-    name: str
-    """As it is called to people."""
-    metric: str
-    """As results call it."""
-    more_is_better: bool
-    held_out: bool
-    """Whether it is measured on rows that the final evaluation does not look at."""
 
 
 def confirm(sweep: Sweep, now: Sequence[Standing], seeds: int, command: Callable[[Sequence[str]], object]) -> list[Job]:
@@ -49,9 +30,13 @@ def confirm(sweep: Sweep, now: Sequence[Standing], seeds: int, command: Callable
     Raises LaunchError for a sweep that has no winner (yet), and what extending raises.
     """
     arms = [one for one in now if one.job.kind is Kind.arm and not one.job.confirms]
-    _refuse_unfinished(arms)
+    _refuse_unfinished(sweep, arms)
     configs = {one.job.key: yaml.safe_load(sweep.frozen_config(one.job).read_text(encoding="utf-8")) for one in arms}
-    criterion = _criterion(sweep, list(configs.values()))
+    criterion = criterion_of(list(configs.values()), sweep.data.get("objective"))
+    if criterion is None:
+        what = "nothing says by which number the best arm is chosen"
+        fix = "sweep with watch.every=STEPS watch.metric=…, or with objective=after/<evaluation>/<number>"
+        raise LaunchError("confirm", what, fix)
     winner = _winner(arms, criterion)
     settings = {one.job.setting for one in arms}
     if len(settings) < 2:
@@ -70,30 +55,15 @@ def confirm(sweep: Sweep, now: Sequence[Standing], seeds: int, command: Callable
     return extend(sweep, [*setting, f"seed={','.join(map(str, fresh))}"], command, confirms=True)
 
 
-def _refuse_unfinished(arms: Sequence[Standing]) -> None:
+def _refuse_unfinished(sweep: Sweep, arms: Sequence[Standing]) -> None:
+    if is_driven(sweep):
+        raise LaunchError("confirm", "the search is still going", "wait for it (watch), or end it (cancel)")
     going = [one.job.key for one in arms if not one.state.over]
     if going:
         what = f"not over yet, and might win: {named([int(key) for key in going])}"
         raise LaunchError("confirm", what, "wait for them (watch), or end them (cancel)")
     if not any(one.state is State.done for one in arms):
         raise LaunchError("confirm", "no arm is done: there is no winner", "run them to their end: resume")
-
-
-def _criterion(sweep: Sweep, configs: Sequence[Row]) -> Criterion:
-    """Return what arms are compared by: what was watched, else the sweep's objective."""
-    watches = [one.get("watch") or {} for one in configs]  # a sweep may be older than watching
-    watched = {(one.get("metric"), str(one.get("mode")), one.get("every")) for one in watches}
-    if len(watched) == 1:
-        [(metric, mode, every)] = watched
-        if metric is not None and every is not None:
-            more = Better[mode].more_is_better(metric)
-            return Criterion(f"{metric} on watched rows", KEPT, more, held_out=True)
-    objective = sweep.data.get("objective")
-    if objective is None:
-        what = "nothing says by which number the best arm is chosen"
-        fix = "sweep with watch.every=STEPS watch.metric=…, or with objective=after/<evaluation>/<number>"
-        raise LaunchError("confirm", what, fix)
-    return Criterion(objective, objective, Better.auto.more_is_better(objective), held_out=False)
 
 
 def _winner(arms: Sequence[Standing], criterion: Criterion) -> Job:
@@ -106,9 +76,7 @@ def _winner(arms: Sequence[Standing], criterion: Criterion) -> Job:
     done = [job for job in done if job.setting not in pruned] or done
     values: dict[str, list[float]] = {}
     for job in done:
-        metrics: Mapping[str, Any] = (read_result(Path(job.run_dir)) or {}).get("metrics", {})
-        value = metrics.get(criterion.metric)
-        values.setdefault(job.setting, []).append(float(value) if is_number(value) else math.nan)
+        values.setdefault(job.setting, []).append(criterion.of(job))
     sign = 1 if criterion.more_is_better else -1
     means = {setting: sign * sum(found) / len(found) for setting, found in values.items()}
     known = {setting: mean for setting, mean in means.items() if math.isfinite(mean)}

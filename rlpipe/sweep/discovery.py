@@ -25,7 +25,7 @@ def register() -> None:
     hydra.register()
     extend_namespace(Path(__file__).parent / NAMESPACE)
     module = importlib.import_module(f"{NAMESPACE}.rlpipe_launch")
-    for plugin in (*module.LAUNCHERS.values(), module.GridSweeper, module.AshaSweeper):
+    for plugin in (*module.LAUNCHERS.values(), module.GridSweeper, module.AshaSweeper, module.TpeSweeper):
         Plugins.instance().register(plugin)
 
 

@@ -15,6 +15,7 @@ from rlpipe.config.overrides import as_typed, key_of
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.terminal import say
 from rlpipe.records import provenance
+from rlpipe.records.driving import SEARCH
 from rlpipe.records.sweep import Job, Sweep
 from rlpipe.sweep import code, pickles
 from rlpipe.sweep.arms import Arm
@@ -32,6 +33,12 @@ class Extension:
     confirms: bool = False
     """Whether the jobs measure the winning setting again."""
     fresh: list[Job] = field(default_factory=list)
+    searches: bool = False
+    """Whether it is a search that goes on, which draws the arms itself."""
+    pruned: bool = False
+    """Whether pruned arms go on too, before the search does."""
+    hydras: Sequence[str] = ()
+    """Settings of Hydra's that take the place of the study's own."""
 
     def missing(self, batch: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], int]:
         """Return the arms of a batch that the sweep lacks, and the number that the first of them gets."""
@@ -65,29 +72,42 @@ def extend(
     Raises LaunchError for a sweep that is no grid of rlpipe's runs, and what rehearsing raises.
     """
     _refuse_other(sweep, confirms)
+    given = {key_of(override) for override in overrides}
+    study = () if confirms else sweep.data["overrides"]  # a setting that won is whole
+    kept = [one for one in study if key_of(one) not in given]
+    extension = Extension(sweep, confirms)
+    again(extension, [*kept, *overrides], command)
+    return extension.fresh
+
+
+def again(extension: Extension, overrides: Sequence[str], command: Callable[[Sequence[str]], object]) -> None:
+    """Give a sweep's command again, with these overrides of its arms, so that it goes on in its folder.
+
+    Raises LaunchError for secrets that its folder does not keep, and what the command raises.
+    """
+    sweep = extension.sweep
     change = code.changed(sweep.data["code"], code.state(Path(sweep.data["cwd"])))
     if change:
         say(f"note: {change}")
-    given = {key_of(override) for override in overrides}
-    kept = [one for one in sweep.data["overrides"] if key_of(one) not in given]
-    hidden = [key_of(one) for one in kept if provenance.HIDDEN in one]
+    hidden = [key_of(one) for one in overrides if provenance.HIDDEN in one]
     if hidden:
         raise LaunchError(
             ", ".join(hidden),
             "a secret, which the sweep's folder does not keep",
-            f"give it again: add … {' '.join(f'{key}=VALUE' for key in hidden)}",
+            f"give it again: add … {' '.join(f'{key}=VALUE' for key in hidden)}"
+            if not extension.searches
+            else "single arms can be run again by their numbers (resume JOB …), but nothing more can be drawn",
         )
-    hydras = [one for one in sweep.data["hydra_overrides"] if key_of(one) not in ("hydra.sweep.dir", "hydra.mode")]
-    if confirms:
+    given = {"hydra.sweep.dir", "hydra.mode", *map(key_of, extension.hydras)}
+    hydras = [one for one in sweep.data["hydra_overrides"] if key_of(one) not in given]
+    if extension.confirms:
         hydras = [one for one in hydras if not key_of(one).startswith(("hydra/sweeper", "hydra.sweeper"))]
-    extension = Extension(sweep, confirms)
     token = extending.set(extension)
     try:
         place = f"hydra.sweep.dir='{sweep.folder}'"
-        command([*sweep.data["flags"], "-m", *kept, *overrides, *hydras, place])
+        command([*sweep.data["flags"], "-m", *overrides, *hydras, *extension.hydras, place])
     finally:
         extending.reset(token)
-    return extension.fresh
 
 
 def _refuse_other(sweep: Sweep, confirms: bool) -> None:
@@ -103,7 +123,9 @@ def _refuse_other(sweep: Sweep, confirms: bool) -> None:
         raise LaunchError(
             sweep.folder,
             f"{name} chooses its arms itself; values are added to grids",
-            "give the command again with more trials, a storage and the same study name",
+            f"let it try more settings: rlpipe sweep {sweep.folder} resume --trials N"
+            if sweep.data["sweeper"] == SEARCH
+            else "give the command again, in another folder",
         )
 
 

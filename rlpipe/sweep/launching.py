@@ -9,21 +9,21 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from rlpipe.core.errors import ConfigError, LaunchError
+from rlpipe.core.errors import ConfigError, LaunchError, Problem
 from rlpipe.core.terminal import say, show, show_problems
 from rlpipe.launchers.base import Launcher, launcher_of
 from rlpipe.records.sweep import Job, Kind, Sweep
+from rlpipe.sweep import asha, study
 from rlpipe.sweep import job as jobs
-from rlpipe.sweep import study
 from rlpipe.sweep.composition import Composer
 from rlpipe.sweep.extend import extending
 from rlpipe.sweep.freeze import freeze
 from rlpipe.sweep.place import only_one, refuse_taken, refuse_used, set_aside
-from rlpipe.sweep.plan import drawn, plan
+from rlpipe.sweep.plan import Plan, drawn, plan
 from rlpipe.sweep.rehearse import App, Rehearsal, rehearse
 from rlpipe.sweep.states import Standing, State
 from rlpipe.sweep.table import table
-from rlpipe.sweep.watch import come_back, report, watch
+from rlpipe.sweep.watch import come_back, look, report, watch
 
 
 class Launching:
@@ -46,21 +46,22 @@ class Launching:
         Raises ConfigError with all problems of all arms before anything is started, and LaunchError where the
         jobs cannot be handed over. With `wait=false` the returns say that the jobs were handed over, no more.
         """
-        setup_globals()
-        configure_log(self.app.config.hydra.hydra_logging, self.app.config.hydra.verbose)
-        sweep = self._sweep()
-        launcher = launcher_of(sweep)
-        rehearsal = self._rehearsed(launcher, job_overrides, initial_job_idx)
+        sweep, launcher = self.begin()
+        batch, first = list(job_overrides), initial_job_idx
+        if self.extension is not None:
+            batch, first = self.extension.missing(batch)
+        rehearsal = self.rehearsed(launcher, batch, first)
+        if self.extension is not None:
+            rehearsal = self.extension.unlike(rehearsal)
         if not rehearsal.arms:
             return []
         if self.app.is_ours:
-            earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
-            prunes = not self._confirms and sweep.data.get("asha") is not None
-            show(drawn(plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes)))
+            show(drawn(self.planned(launcher, rehearsal)))
         if rehearsal.only_checks:
             say("all checks passed; nothing was started (until=check)")
             return [_handed_over(arm.overrides) for arm in rehearsal.arms]
-        frozen = self._submitted(sweep, launcher, rehearsal)
+        frozen = self.hand_over(sweep, launcher, rehearsal)
+        self._say_handed(sweep, launcher, frozen)
         arms = [job for job in frozen if job.kind is Kind.arm]
         if self.extension is not None or not self.settings["wait"]:
             return [_handed_over(job.overrides) for job in arms]
@@ -76,8 +77,13 @@ class Launching:
     def _confirms(self) -> bool:
         return self.extension is not None and self.extension.confirms
 
-    def _sweep(self) -> Sweep:
-        """Return the sweep, of which nothing is written yet at the first batch. Raises LaunchError."""
+    def begin(self) -> tuple[Sweep, Launcher]:
+        """Return the sweep, of which nothing is written before its first batch, and its launcher.
+
+        Raises LaunchError for a folder that cannot be used.
+        """
+        setup_globals()
+        configure_log(self.app.config.hydra.hydra_logging, self.app.config.hydra.verbose)
         if self.extension is not None:
             self.sweep = self.extension.sweep
         if self.sweep is None:
@@ -86,13 +92,16 @@ class Launching:
                 set_aside(folder)
             refuse_taken(folder)
             self.sweep = Sweep(folder, study.study(self.app, self.name, self.settings))
-        return self.sweep
+        return self.sweep, launcher_of(self.sweep)
 
-    def _rehearsed(self, launcher: Launcher, batch: Sequence[Sequence[str]], first: int) -> Rehearsal:
-        """Rehearse a batch. Raises ConfigError with all that is wrong with settings, place and arms."""
-        if self.extension is not None:
-            batch, first = self.extension.missing(batch)
-        found = [*study.problems(self.app, self.settings), *launcher.problems()]
+    def rehearsed(
+        self, launcher: Launcher, batch: Sequence[Sequence[str]], first: int, more: Sequence[Problem] = ()
+    ) -> Rehearsal:
+        """Rehearse a batch; `more` is what else is wrong.
+
+        Raises ConfigError with all that is wrong with settings, place and arms.
+        """
+        found = [*more, *study.problems(self.app, self.settings), *launcher.problems()]
         fatal = [problem for problem in found if problem.fatal]
         try:
             rehearsal = rehearse(self.app, batch, first, self.composer, launcher.here, study.learns(self.app))
@@ -101,25 +110,44 @@ class Launching:
         if fatal:
             raise ConfigError(fatal)
         show_problems([*found, *rehearsal.notes])
-        return self.extension.unlike(rehearsal) if self.extension is not None else rehearsal
+        return rehearsal
 
-    def _submitted(self, sweep: Sweep, launcher: Launcher, rehearsal: Rehearsal) -> list[Job]:
-        """Freeze a batch and hand it over. Raises LaunchError and RecordError."""
+    def planned(self, launcher: Launcher, rehearsal: Rehearsal) -> Plan:
+        """Estimate what a batch will take."""
+        earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
+        prunes = not self._confirms and asha.settings_of(self.app.config.hydra.sweeper) is not None
+        return plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes)
+
+    def create(self, sweep: Sweep) -> None:
+        """Write down what the sweep is, where that has not been done. Raises LaunchError and RecordError."""
+        if not sweep.exists:
+            with only_one(sweep.folder):
+                self._create(sweep)
+
+    def _create(self, sweep: Sweep) -> None:
+        Sweep.create(sweep.folder, **sweep.data)
+        OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
+        sweep.data = Sweep.load(sweep.folder).data
+
+    def hand_over(self, sweep: Sweep, launcher: Launcher, rehearsal: Rehearsal) -> list[Job]:
+        """Freeze a batch and hand it over, but for stages that are being built. Raises LaunchError and RecordError."""
         refuse_used(rehearsal.arms)
         with only_one(sweep.folder):
             if not sweep.exists:
-                Sweep.create(sweep.folder, **sweep.data)
-                OmegaConf.save(self.app.config, sweep.folder / "multirun.yaml")
-                sweep.data = Sweep.load(sweep.folder).data
+                self._create(sweep)
             frozen = freeze(sweep, self.app, rehearsal, self._confirms)
-            launcher.submit(frozen)
+            stages = {job.key for job in frozen if job.kind is Kind.stage}
+            building = {one.job.key for one in look(sweep, launcher) if not one.state.over} if stages else set()
+            launcher.submit([job for job in frozen if job.key not in stages & building])
+        return frozen
+
+    def _say_handed(self, sweep: Sweep, launcher: Launcher, frozen: list[Job]) -> None:
         if self.extension is not None or not self.settings["wait"]:
             say(_handed(launcher, frozen))
         if self.extension is not None:
             self.extension.fresh += frozen
         elif not self.settings["wait"]:
             say(come_back(sweep))
-        return frozen
 
 
 def _handed_over(overrides: Sequence[str]) -> JobReturn:

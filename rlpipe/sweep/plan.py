@@ -119,13 +119,33 @@ def _numbers(planned: Planned | None) -> tuple[str, str, str]:
     )
 
 
-def _lines(plan: Plan) -> list[str]:
-    lines = [f"arms: {len(plan.rehearsal.arms)}"]
+def bound(plan: Plan, runs: int) -> list[str]:
+    """Return what it takes at most to run so many arms like those of a plan, which are only examples."""
+    lines = _stages(plan)
+    arms = list(plan.arms.values())
+    if arms and all(one.steps is not None for one in arms):
+        most = max(one.steps or 0 for one in arms)
+        lines.append(f"steps: at most {runs * most}, in {runs} runs of {most}")
+    times = [one.time for one in arms if one.time]
+    if arms and len(times) == len(arms):
+        longest = max(times, key=lambda one: one.seconds)
+        lines.append(
+            f"training time: up to {duration(runs * longest.seconds)} for all runs (estimated: {longest.basis})"
+        )
+    return lines
+
+
+def _stages(plan: Plan) -> list[str]:
+    lines = []
     for name, one in plan.build.items():
         steps, memory, time = _numbers(one)
         facts = ", ".join(part for part in (f"{steps} steps" if steps else "", memory, time) if part)
         lines.append(f"to build first: {name}" + (f" ({facts})" if facts else ""))
-    lines += [f"to reuse: {name}" for name in plan.reuse]
+    return [*lines, *(f"to reuse: {name}" for name in plan.reuse)]
+
+
+def _lines(plan: Plan) -> list[str]:
+    lines = [f"arms: {len(plan.rehearsal.arms)}", *_stages(plan)]
     every = [*plan.build.values(), *plan.arms.values()]
     if every and all(one.steps is not None for one in every):
         total = sum(one.steps or 0 for one in every)

@@ -27,7 +27,7 @@ from rlpipe.config.schema import Until
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
 from rlpipe.core.paths import store_dir
 from rlpipe.run.check import check
-from rlpipe.sweep import asha
+from rlpipe.sweep import asha, criterion
 from rlpipe.sweep.arms import Arm, grouped, same_runs, shared_folders
 from rlpipe.sweep.composition import Composer
 
@@ -121,7 +121,8 @@ def rehearse(
     notes = grouped([(number, one) for number, one in found if not one.fatal], len(batch))
     fatal = grouped([(number, one) for number, one in found if one.fatal], len(batch))
     fatal += shared_folders(arms)
-    together = asha.problems_together(app.config.hydra.sweeper, arms)
+    sweeper = app.config.hydra.sweeper
+    together = [*asha.problems_together(sweeper, arms), *criterion.problems_together(sweeper, arms)]
     fatal += [problem for problem in together if problem.fatal]
     notes += [problem for problem in together if not problem.fatal]
     same = same_runs(arms)

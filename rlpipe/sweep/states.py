@@ -70,6 +70,21 @@ def standings(sweep: Sweep, statuses: Mapping[str, JobStatus]) -> list[Standing]
     return [_standing(sweep, job, statuses.get(job.key), submitted.get(job.key)) for job in sweep.jobs]
 
 
+def resumable(sweep: Sweep, now: Sequence[Standing], chosen: Sequence[Standing], pruned: bool = False) -> list[Job]:
+    """Return which of the chosen jobs are to be run again, with the stages that they need.
+
+    With `pruned` also arms that a rung has ended, which no rung ends any more from now on.
+    """
+    again = {one.job.key for one in chosen if one.state in RESUMABLE}
+    for one in chosen:
+        if pruned and one.state is State.pruned:
+            sweep.extend(one.job)
+            again.add(one.job.key)
+    needed = {key for one in chosen if one.job.key in again for key in one.job.needs}
+    again |= {one.job.key for one in now if one.job.key in needed and one.state in RESUMABLE}
+    return [job for job in sweep.jobs if job.key in again]
+
+
 def _submitted(sweep: Sweep) -> dict[str, float]:
     """Return when each job was last handed over."""
     return {key: row["time"] for row in sweep.submissions for key in row["keys"]}

@@ -10,10 +10,10 @@ from typing import Any
 from omegaconf import OmegaConf, open_dict
 
 from rlpipe.config.overrides import as_typed
-from rlpipe.config.schema import Better, usual
 from rlpipe.core.errors import Problem
 from rlpipe.core.paths import conf_dir, store_dir
 from rlpipe.records import provenance
+from rlpipe.records.driving import SEARCH
 from rlpipe.sweep import asha, code
 from rlpipe.sweep.rehearse import App
 
@@ -23,8 +23,6 @@ LEARNS_NOTHING = (
     asha.TARGET,
 )
 """The sweepers that know all their arms beforehand and want nothing of what they return."""
-
-_DIRECTIONS = {Better.min: "minimize", Better.max: "maximize"}
 
 
 def study(app: App, launcher: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,21 +86,8 @@ def problems(app: App, settings: Mapping[str, Any]) -> list[Problem]:
     if not settings["wait"]:
         what = f"{sweeper(app).rpartition('.')[2]} chooses arms by what earlier ones returned, and nobody would wait"
         found.append(Problem("hydra.launcher.wait=false", what, "leave it out, or sweep a grid: hydra/sweeper=grid"))
-    if not app.is_ours:
-        return found
-    objective = OmegaConf.select(app.config, "objective")
-    if objective is None:
+    says_itself = sweeper(app) == SEARCH  # it looks at what is watched, too
+    if app.is_ours and not says_itself and OmegaConf.select(app.config, "objective") is None:
         what = f"{sweeper(app).rpartition('.')[2]} optimises a number, and none is named"
         found.append(Problem("objective", what, "name a metric, for example objective=after/preference/accuracy"))
-        return found
-    return found + _misdirected(objective, app.config.hydra.sweeper.get("direction"))
-
-
-def _misdirected(objective: str, direction: object) -> list[Problem]:
-    """Return a problem for a sweeper that would look for the worst: Optuna minimises when nothing is said."""
-    right = _DIRECTIONS.get(usual(objective))
-    requested = getattr(direction, "name", direction)
-    if right is None or requested not in ("minimize", "maximize") or requested == right:
-        return []
-    what = f"the sweeper would {requested} {objective}, of which {'less' if right == 'minimize' else 'more'} is better"
-    return [Problem("hydra.sweeper.direction", what, f"hydra.sweeper.direction={right}")]
+    return found

@@ -21,26 +21,36 @@ MARGIN = 8
 """Lines of the terminal that are not the table's."""
 
 
+class Patience:
+    """How long it is worth waiting when all that is left waits for what never comes."""
+
+    def __init__(self) -> None:
+        self._hopeless_since: float | None = None
+
+    def is_out(self, now: Sequence[Standing]) -> bool:
+        """Whether all that is not over has been hopeless for too long."""
+        left = [one for one in now if not one.state.over]
+        if not left or not all(one.hopeless for one in left):
+            self._hopeless_since = None
+            return False
+        if self._hopeless_since is None:
+            self._hopeless_since = time.monotonic()
+        return time.monotonic() - self._hopeless_since > HOPELESS
+
+
 def watch(sweep: Sweep, launcher: Launcher, interval: float = 1.0) -> list[Standing]:
     """Show how a sweep gets on until every job is over, and return how all stand.
 
     It also ends when everything that is left is hopeless, which the caller finds in what is returned. On Ctrl-C
     the jobs go on: it says how to come back and raises KeyboardInterrupt.
     """
+    patience = Patience()
     try:
-        with _shown(sweep) as show:
-            hopeless_since: float | None = None
+        with shown(sweep) as show:
             while True:
                 now = look(sweep, launcher)
                 show(now)
-                left = [one for one in now if not one.state.over]
-                if not left:
-                    return now
-                if not all(one.hopeless for one in left):
-                    hopeless_since = None
-                elif hopeless_since is None:
-                    hopeless_since = time.monotonic()
-                elif time.monotonic() - hopeless_since > HOPELESS:
+                if all(one.state.over for one in now) or patience.is_out(now):
                     return now
                 time.sleep(interval)
     except KeyboardInterrupt:
@@ -60,7 +70,7 @@ def come_back(sweep: Sweep) -> str:
 
 
 @contextmanager
-def _shown(sweep: Sweep) -> Iterator:
+def shown(sweep: Sweep) -> Iterator:
     """Yield what draws standings: a live table on a terminal, else lines of what has changed."""
     terminal = console()
     if not terminal.is_terminal:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 pytestmark = pytest.mark.slow
 
@@ -90,17 +91,21 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python where the distributions of `site` are installed."""
+def python(site: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a module where the distributions of `site` are installed."""
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (site, root)))}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=site, check=False)
+    return warm.run(module, *arguments, env={"PYTHONPATH": os.pathsep.join(map(str, (site, root)))}, cwd=site)
+
+
+def program(site: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program where the distributions of `site` are installed."""
+    (site / "program.py").write_text(text)
+    return python(site, "program", *arguments)
 
 
 def rlpipe(site: Path, *arguments: str) -> str:
     """Run the command line and return what it prints; it must succeed."""
-    done = python(site, "-m", "rlpipe", *arguments)
+    done = python(site, "rlpipe", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -114,25 +119,25 @@ def test_a_package_adds_a_method_and_a_dataset_without_yaml(site):
     assert "SFT on a share of what the examples say." in rlpipe(site, "--help")
     told = rlpipe(site, "method=halving", "--help")
     assert "method.share: float = 0.5\n      The share that stays." in told
-    done = python(site, "-m", "rlpipe", "method=halving", "method.shar=1")
+    done = python(site, "rlpipe", "method=halving", "method.shar=1")
     assert "did you mean method.share?" in done.stderr
 
 
 def test_its_own_tests_can_run_the_conformance_checks(site):
     distribution(site, "halving", ENTRY_POINTS, halving=MODULE)
-    program = "from rlpipe.testing import check_dataset; import halving; check_dataset(halving.Halves); print('fine')"
-    done = python(site, "-c", program)
+    text = "from rlpipe.testing import check_dataset; import halving; check_dataset(halving.Halves); print('fine')"
+    done = program(site, text)
     assert done.stdout == "fine\n", done.stderr
 
 
 @pytest.mark.slow
 def test_its_method_trains(site, tmp_path):
     distribution(site, "halving", ENTRY_POINTS, halving=MODULE)
-    program = (
+    text = (
         "import sys; from pathlib import Path; from rlpipe.testing import check_method; import halving;"
         "print(check_method(halving.Halving, Path(sys.argv[1]), 'dataset=halves')['status'])"
     )
-    done = python(site, "-c", program, str(tmp_path / "checked"))
+    done = program(site, text, str(tmp_path / "checked"))
     assert done.stdout.splitlines()[-1:] == ["ok"], done.stderr
 
 
@@ -140,7 +145,7 @@ def test_one_that_fails_to_import_matters_only_if_it_is_chosen(site):
     distribution(site, "broken-halves", "[rlpipe.method]\nbroken = broken:Broken\n", broken="import not_there\n")
     rlpipe(site, "model=blank", "until=check")
     assert "cannot be used: ModuleNotFoundError: No module named 'not_there'" in rlpipe(site, "--help")
-    done = python(site, "-m", "rlpipe", "model=blank", "method=broken", "until=check")
+    done = python(site, "rlpipe", "model=blank", "method=broken", "until=check")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for fragment in ("method=broken", "'broken-halves'", "No module named 'not_there'", "reinstall 'broken-halves'"):
@@ -150,7 +155,7 @@ def test_one_that_fails_to_import_matters_only_if_it_is_chosen(site):
 def test_two_of_the_same_name_are_refused_when_the_name_is_chosen(site):
     distribution(site, "halving", "[rlpipe.method]\ndpo = halving:Halving\n", halving=MODULE)
     rlpipe(site, "model=blank", "method=kto", "until=check")
-    done = python(site, "-m", "rlpipe", "model=blank", "method=dpo", "until=check")
+    done = python(site, "rlpipe", "model=blank", "method=dpo", "until=check")
     assert done.returncode == 2
     assert "'rlpipe' and 'halving' both bring the method 'dpo'" in done.stderr
     assert "Traceback" not in done.stderr

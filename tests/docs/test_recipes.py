@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import rlpipe
 from rlpipe.cli import main as cli
 from rlpipe.config import plugins
+from tests import warm
 from tests.composed import once
 from tests.docs.blocks import ROOT, Block, blocks, words
 from tests.smoke.conftest import STAGE, limits
@@ -77,25 +77,25 @@ def installed(site: Path, page: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
-def python(site: Path, *arguments: str) -> None:
-    """Run Python where a page's plugins are installed; it must succeed."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (site, ROOT)))}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=site, check=False)
+def python(site: Path, module: str, *arguments: str) -> None:
+    """Run a module where a page's plugins are installed; it must succeed."""
+    done = warm.run(module, *arguments, env={"PYTHONPATH": os.pathsep.join(map(str, (site, ROOT)))}, cwd=site)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 def test_readmes_method_passes_the_conformance_check(tmp_path):
-    installed(tmp_path / "site", ROOT / "README.md")
-    program = "import sys, opening_dpo; from pathlib import Path; from rlpipe.testing import check_method;"
-    python(tmp_path / "site", "-c", f"{program} check_method(opening_dpo.OpeningDPO, Path(sys.argv[1]))", str(tmp_path))
+    site = tmp_path / "site"
+    installed(site, ROOT / "README.md")
+    program = "import sys, opening_dpo; from pathlib import Path; from rlpipe.testing import check_method"
+    (site / "program.py").write_text(f"{program}\ncheck_method(opening_dpo.OpeningDPO, Path(sys.argv[1]))\n")
+    python(site, "program", str(tmp_path))
 
 
 @pytest.mark.slow
 def test_the_plugins_page_passes_its_own_tests(tmp_path):
     installed(tmp_path / "site", PLUGINS)
-    python(tmp_path / "site", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_plugins.py")
+    python(tmp_path / "site", "pytest", "-q", "-p", "no:cacheprovider", "test_plugins.py")
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_the_plugins_of_the_page_train_and_measure_together(tmp_path):
     small = ["max_steps=2", "batch_size=4", "group_size=2", "max_length=512", "sampling.max_tokens=8"]
     limits = ["dataset.sample_size=64", "evaluation.brevity.limit=4", "hardware.device=cpu", "log.progress=false"]
     asked = [*chosen, *(f"method.{one}" for one in small), *limits, f"run_dir={tmp_path / 'run'}"]
-    python(tmp_path / "site", "-m", "rlpipe", *asked)
+    python(tmp_path / "site", "rlpipe", *asked)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "ok"
     assert result["cost"]["steps"] == 2

@@ -94,7 +94,7 @@ def test_it_runs_a_sweep(site):  # noqa: F811
     assert "chain  Runs jobs one after the other." in rlpipe(site, "--help")
     told = rlpipe(site, "hydra/launcher=chain", "--help")
     assert "hydra.launcher.pause: float = 0.0\n      Seconds between two jobs" in told
-    refused = python(site, "-m", "rlpipe", "-m", *TINY, "hydra/launcher=chain", "hydra.launcher.pause=-1", "seed=0,1")
+    refused = python(site, "rlpipe", "-m", *TINY, "hydra/launcher=chain", "hydra.launcher.pause=-1", "seed=0,1")
     assert refused.returncode == 2
     assert "hydra.launcher.pause: -1.0 is below 0" in refused.stderr
     rlpipe(site, "-m", *TINY, "hydra/launcher=chain", "seed=0,1")
@@ -111,7 +111,7 @@ def test_it_runs_a_sweep(site):  # noqa: F811
 def test_a_broken_one_matters_only_if_it_is_chosen(site):  # noqa: F811
     distribution(site, "chain", ENTRY, chain="import not_there\n")
     rlpipe(site, "model=blank", "until=check")
-    done = python(site, "-m", "rlpipe", "-m", *TINY, "hydra/launcher=chain", "seed=0,1")
+    done = python(site, "rlpipe", "-m", *TINY, "hydra/launcher=chain", "seed=0,1")
     assert done.returncode == 2
     assert "hydra/launcher=chain: the plugin of package 'chain' cannot be used" in done.stderr
     assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ from rlpipe.records.rungs import Rungs
 from rlpipe.records.runs import Standing, find
 from tests.run.test_watch import CASES, WATCHED, execute, watched, weights
 
-OVERRIDES = [*CASES["dpo"], *WATCHED, "watch.metric=preference/score"]
+OVERRIDES = [*CASES["dpo"], *WATCHED, "watch.metric=preference/score", "method.max_steps=6"]
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_a_killed_run_with_tool_calls_ends_with_the_same_weights(tmp_path):
     def rloo(run_dir: Path) -> list[str]:
         chosen = ["model=blank", "method=rloo", "dataset=countdown", "reward=countdown", *tool.split(","), start]
         settings = [
-            "method.max_steps=7",
+            "method.max_steps=5",
             "method.minibatches=2",
             "method.batch_size=16",
             "method.sampling.max_tokens=64",

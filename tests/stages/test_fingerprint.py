@@ -33,7 +33,7 @@ CHANGES = {
         beta loss label_smoothing reference_free precompute_reference sync_reference sync_weight desirable_weight
         undesirable_weight gamma_ratio margin center_rewards_coefficient
         group_size sampling.temperature sampling.top_p sampling.top_k sampling.min_p sampling.max_tokens sampling.stop
-        correction correction_level correction_cap entropy_coef overlong_buffer dynamic_sampling
+        lag correction correction_level correction_cap entropy_coef overlong_buffer dynamic_sampling
         solve_rate.least solve_rate.most solve_rate.newest solve_rate.retry normalise surrogate pairs freeze layer_decay
         epochs_per_batch minibatches kl_coef kl_in kl_estimator clip clip_high gamma lam whiten value value_coef
         value_clip value_rate scale scale_rewards lengths loss_type

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from rlpipe.records.driving import SEARCH
 from rlpipe.sweep import asha
 from rlpipe.sweep.arms import Arm
 from tests.composed import compose, once
@@ -84,3 +85,12 @@ def test_settings_out_of_range_are_named_and_other_sweepers_are_let_be():
     grid = OmegaConf.create({"_target_": "hydra_plugins.rlpipe_launch.GridSweeper"})
     assert list(asha.problems(grid, [arm(0, "watch.every=null")])) == asha.problems_together(grid, []) == []
     assert asha.settings_of(grid) is None
+
+
+def test_a_search_is_judged_at_rungs_only_where_it_is_to_prune():
+    search = OmegaConf.create({"_target_": SEARCH, "prune": False, "rungs": None, "reduction": 3})
+    assert asha.settings_of(search) is None
+    search.prune = True
+    assert asha.settings_of(search) == {"rungs": None, "reduction": 3}
+    [(_, problem)] = asha.problems(search, [arm(0, "watch.metric=null")])
+    assert problem.what.startswith("hydra.sweeper.prune=true judges arms")

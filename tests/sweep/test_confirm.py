@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from rlpipe.core.errors import LaunchError
+from rlpipe.records import driving
 from rlpipe.records.sweep import Confirmation, Job, Kind, Sweep, setting_of
 from rlpipe.sweep import code
-from rlpipe.sweep.confirm import KEPT, confirm
+from rlpipe.sweep.confirm import confirm
+from rlpipe.sweep.criterion import KEPT
 from rlpipe.sweep.states import Standing, State
 from tests.report.recorded import recorded
 
@@ -77,6 +79,20 @@ def test_the_best_mean_over_seeds_wins_and_what_lost_seeds_only_among_its_like(s
 def test_fresh_seeds_go_on_with_the_sweep_s_launcher_and_without_its_sweeper(swept):
     line = confirmed(swept, values={(1, 0): 0.5, (1, 7): 0.5, (2, 3): 0.7})
     assert line == ["-m", "method=dpo", "method.beta=2", "seed=8,9,10", "hydra.launcher.jobs=2", line[-1]]
+
+
+def test_what_a_search_drew_from_is_left_out_where_the_winner_does_not_have_it(swept):
+    sweep, standings = swept({(1, 0): 0.5, (2, 0): 0.7})
+    sweep.data["overrides"].append('method.gamma_ratio=tag("method=simpo",interval(0.3,0.8))')
+    lines: list[list[str]] = []
+    confirm(sweep, standings, 2, lambda line: lines.append(list(line)))
+    assert lines[0][:4] == ["-m", "method=dpo", "method.beta=2", "seed=1,2"]
+
+
+def test_while_a_search_is_driven_nothing_is_confirmed(swept):
+    sweep, standings = swept({(1, 0): 0.5, (2, 0): 0.7})
+    with driving.driving(sweep), pytest.raises(LaunchError, match="still going"):
+        confirm(sweep, standings, 2, lambda _: None)
 
 
 def test_how_it_was_chosen_is_kept(swept):
@@ -156,8 +172,11 @@ def test_an_asha_sweep_is_launched_extended_and_confirmed(tmp_path, monkeypatch,
     assert launch(*asha, *judged) == exits.DONE
     sweep = Sweep.load("sweep")
     assert sweep.data["asha"] == {"rungs": None, "reduction": 2}
-    for arm, value in zip(sweep.arms, (0.1, 0.2), strict=True):
-        file = Path(arm.run_dir, "result.json")
+    for arm in sweep.arms:
+        file, value = (
+            Path(arm.run_dir, "result.json"),
+            {"0.0001": 0.1, "0.001": 0.2}[arm.fields["method.learning_rate"]],
+        )
         file.write_text(json.dumps(json.loads(file.read_text()) | {"metrics": {KEPT: value}}))
     now = standings(sweep, Pretending(sweep).statuses(sweep.jobs))
     fresh = confirm(sweep, now, 2, cli.command)

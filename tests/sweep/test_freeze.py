@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from rlpipe.records.sweep import Ended, Sweep
 from rlpipe.stages.lineage import start_parent
 from rlpipe.sweep import freeze as module
 from rlpipe.sweep.discovery import register
+from tests import warm
 from tests.sweep.test_pickles import NAMES
 
 pytestmark = pytest.mark.slow
@@ -127,8 +126,7 @@ def test_editing_options_while_jobs_wait_changes_nothing(frozen, tmp_path: Path)
     for file in copied.rglob("*.yaml"):
         file.write_text("damaged: [")
     for job in sweep.jobs:
-        command = [sys.executable, "-m", "rlpipe.sweep.job", str(sweep.job_folder(job))]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = warm.run("rlpipe.sweep.job", str(sweep.job_folder(job)), cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert sweep.outcome(job).ended is Ended.ok
     assert (sweep.folder / "0" / "result.json").is_file()

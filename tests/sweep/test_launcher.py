@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -111,6 +109,23 @@ def test_missing_stages_are_jobs_that_arms_need_once(place) -> None:
     assert stage.run_dir.endswith(f"/store/{stage.key}")
 
 
+def test_a_stage_that_is_being_built_is_not_built_twice(place, monkeypatch) -> None:
+    class Building(Pretending):
+        def submit(self, jobs: Sequence[Job]) -> None:
+            self.submitted.append([job.key for job in jobs])
+            self.sweep.submitted("local", [job.key for job in jobs])
+
+        def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
+            return {key: JobStatus(Phase.queued) for keys in self.submitted for key in keys}
+
+    monkeypatch.setattr(launching, "launcher_of", Building)
+    assert launch("method=dpo", "after=[method=sft]", "hydra.launcher.wait=false") == exits.DONE
+    extending.extend(Sweep.load("sweep"), ["method=orpo"], cli.command)
+    [[stage, *first], second] = place.submitted
+    assert (first, second) == (["0"], ["1"])
+    assert Sweep.load("sweep").arms[1].needs == (stage,)
+
+
 def test_any_problem_stops_everything(place, capsys, tmp_path: Path) -> None:
     place.found.append(Problem("hydra.launcher.jobs", "is odd", "make it even"))
     assert launch("method=dpo,kti,orpo", "seed=0,x") == exits.FIXABLE
@@ -175,63 +190,6 @@ def test_two_launchers_do_not_write_one_folder(place, capsys, tmp_path: Path) ->
     assert launch("seed=0,1") == exits.DONE
 
 
-class TestOptuna:
-    """A sweeper that chooses arms by what earlier ones returned."""
-
-    pytestmark = pytest.mark.slow
-    STUDY = (
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.n_trials=4",
-        "hydra.sweeper.n_jobs=2",
-        "hydra.sweeper.direction=maximize",
-        "hydra.sweeper.max_failure_rate=1.0",
-    )
-    SPACE = ("method.learning_rate=interval(1e-6,1e-3)", "objective=after/preference/accuracy", "evaluation=preference")
-
-    def test_a_failed_trial_does_not_end_a_study_by_default(self) -> None:
-        """In a process of its own: Hydra's own tests discover all plugins anew, and Optuna's defaults with them."""
-        command = [sys.executable, "-m", "rlpipe", self.STUDY[0], "--cfg", "hydra"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert "max_failure_rate: 1.0" in shown
-
-    def test_failed_arms_are_failed_trials_and_the_sweep_goes_on(self, place, monkeypatch, tmp_path: Path) -> None:
-        def value(job: Job) -> float | Exception:
-            return ValueError("no luck") if job.key in ("0", "1") else float(job.key)
-
-        monkeypatch.setattr(Pretending, "value", value)
-        assert launch(*self.STUDY, *self.SPACE) == exits.DONE
-        assert place.submitted == [["0", "1"], ["2", "3"]]
-        found = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
-        assert "best_value: 3.0" in found
-        assert [set(arm.fields) for arm in Sweep.load("sweep").arms] == [{"method.learning_rate"}] * 4
-
-    def test_where_every_trial_fails_each_error_is_shown_and_no_traceback(self, place, monkeypatch, capsys) -> None:
-        monkeypatch.setattr(Pretending, "value", lambda job: ValueError("no luck"))
-        assert launch(*self.STUDY, *self.SPACE) == exits.UNWELL
-        said = capsys.readouterr().err
-        assert said.count("no luck") >= 4
-        assert "every trial failed" in said
-        assert "Traceback" not in said
-
-    @pytest.mark.parametrize(
-        ("objective", "direction", "right"),
-        [("after/preference/accuracy", "minimize", "maximize"), ("after/perplexity/loss", "maximize", "minimize")],
-    )
-    def test_it_does_not_look_for_the_worst(self, place, capsys, objective, direction, right) -> None:
-        given = (self.SPACE[0], f"objective={objective}")
-        assert launch(*self.STUDY[:3], f"hydra.sweeper.direction={direction}", *given) == exits.FIXABLE
-        assert f"→ hydra.sweeper.direction={right}" in capsys.readouterr().err
-        assert place.submitted == []
-
-    def test_what_it_cannot_do_without_is_asked_for(self, place, capsys) -> None:
-        assert launch(*self.STUDY, self.SPACE[0], "hydra.launcher.wait=false") == exits.FIXABLE
-        said = capsys.readouterr().err
-        assert "2 problems" in said
-        assert "nobody would wait" in said
-        assert "objective" in said
-        assert place.submitted == []
-
-
 class TestExtend:
     """`rlpipe sweep DIR add …`."""
 
@@ -267,7 +225,7 @@ class TestExtend:
     def test_only_grids_of_rlpipes_runs(self, sweep: Sweep) -> None:
         for key, value, words in (
             ("task", "__main__:f", "only rlpipe's own"),
-            ("sweeper", "a.Optuna", "Optuna chooses"),
+            ("sweeper", "a.Other", "Other chooses"),
         ):
             other = Sweep(sweep.folder, json.loads(json.dumps(sweep.data)) | {key: value})
             with pytest.raises(LaunchError, match=words):

@@ -202,14 +202,14 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "multirun.yaml").write_text("hydra: {}\n")
     chosen = ["model=blank", "method=sft", "dataset=smoltalk", "evaluation=perplexity", "hardware.device=cpu"]
-    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=80"]
+    small = ["dataset.sample_size=200", "dataset.test_limit=8", "method.batch_size=4", "method.max_steps=40"]
     small += ["method.micro_batch_size=4"]
-    shown = ["tracker=wandb", "tracker.mode=offline", "log.every=1", "checkpoint.every=20", f"run_dir={folder}"]
+    shown = ["tracker=wandb", "tracker.mode=offline", "log.every=1", "checkpoint.every=10", f"run_dir={folder}"]
     asked = [*chosen, *small, *shown]
     # Not forked from one process: the client's own files in the system's place for such would end with the first.
     command = [sys.executable, "-m", "rlpipe", *asked]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (folder / "checkpoints" / "checkpoint-20" / "whole.json").exists():
+    while not (folder / "checkpoints" / "checkpoint-10" / "whole.json").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
@@ -222,7 +222,7 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     assert identities == {(manifest["id"], "night", "sft")}
     assert wandb_files.run(first).display_name.startswith("7: model=blank method=sft")
     losses = [row["_step"] for one in (first, second) for row in wandb_files.history(one) if "loss" in row]
-    assert losses == list(range(1, 81))
+    assert losses == list(range(1, 41))
     zeros = [row for one in (first, second) for row in wandb_files.history(one) if row["_step"] == 0]
     assert len(zeros) == 1
     result = json.loads((folder / "result.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -26,6 +27,8 @@ from rlpipe.report.page.results import Results, results
 from rlpipe.report.page.samples import samples
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from rlpipe.report.compare import Comparison
 
 SCRIPTS = ("dom", "theme", "tables", "decode", "arms", "plots", "curves", "effects", "samples", "main")
@@ -150,10 +153,10 @@ def _fate(label: str, run: Run) -> str:
     return f"{label}{seed}" + (f": {run.error}" if run.error else "")
 
 
-def _rendered(view: Row, data: Row) -> str:
-    """Fill the template. What stands in `data` is JSON in which nothing can end the script that holds it."""
+@functools.cache
+def _pages() -> Environment:
+    """Return the templates, which are compiled once."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     pages = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
@@ -163,6 +166,13 @@ def _rendered(view: Row, data: Row) -> str:
         lstrip_blocks=True,
     )
     pages.filters |= {"number": texts.number, "signed": texts.signed, "pvalue": texts.pvalue}
+    return pages
+
+
+def _rendered(view: Row, data: Row) -> str:
+    """Fill the template. What stands in `data` is JSON in which nothing can end the script that holds it."""
+    from markupsafe import Markup
+
     plotting = f"/*\n{_read('vendor/uPlot.LICENSE')}*/\n{_read('vendor/uPlot.iife.min.js')}"
     scripts = "\n".join(_read(f"scripts/{name}.js") for name in SCRIPTS)
     inlined = {
@@ -173,7 +183,7 @@ def _rendered(view: Row, data: Row) -> str:
         "data": Markup(_json(data)),
         "version": rlpipe_version(),
     }
-    return pages.get_template("page.html").render(**view, **inlined)
+    return _pages().get_template("page.html").render(**view, **inlined)
 
 
 def _json(data: Any) -> str:

@@ -9,7 +9,7 @@ from rlpipe.config.hydra import ConfigFolders, hydra_class
 from rlpipe.config.plugins import table
 from rlpipe.sweep import hydra_launcher, sweeper
 
-__all__ = ["LAUNCHERS", "AshaSweeper", "ConfigFolders", "GridSweeper"]
+__all__ = ["LAUNCHERS", "AshaSweeper", "ConfigFolders", "GridSweeper", "TpeSweeper"]
 
 
 LAUNCHERS = {
@@ -26,3 +26,7 @@ class GridSweeper(sweeper.GridSweeper):
 
 class AshaSweeper(sweeper.AshaSweeper):
     """Every combination of the values, of which hopeless ones end early."""
+
+
+class TpeSweeper(sweeper.TpeSweeper):
+    """Settings that are drawn where earlier ones were good."""

@@ -1,4 +1,4 @@
-"""What is seen on a terminal, and what a script gets: through a real pseudo-terminal and real pipes."""
+"""What is seen on a terminal, and what a script gets: through a real pseudo-terminal and real files."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from rlpipe.cli.chat.conversation import Conversation
 from rlpipe.engines.rollout import SamplingConfig, ToolCall
 from rlpipe.models.base import Loaded
 from rlpipe.models.tokens import encode
+from tests import warm
 from tests.engines.families import family
 from tests.engines.scripted import script
 
@@ -183,16 +184,13 @@ def test_a_script_gets_the_answer_alone_and_as_it_is(one, capsys):
 # -- the command itself
 
 
-def command(*arguments: str, **options) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "rlpipe", "chat", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300, **options)
+GREEDY = ("--temperature", "0", "--max-tokens", "8")
 
 
 @pytest.mark.slow
 def test_a_conversation_on_a_terminal(trained_run):
     screen = Screen()
-    line = [sys.executable, "-m", "rlpipe", "chat", str(trained_run), "--temperature", "0", "--max-tokens", "8"]
-    process = subprocess.Popen(line, stdin=screen.theirs, stdout=screen.theirs, stderr=screen.theirs, cwd=ROOT)
+    process = warm.Process("rlpipe", "chat", str(trained_run), *GREEDY, terminal=os.ttyname(screen.theirs))
     try:
         screen.until(lambda text: text.endswith("> "))
         assert "trained by sft on smoltalk" in screen.text
@@ -208,13 +206,12 @@ def test_a_conversation_on_a_terminal(trained_run):
 
 
 @pytest.mark.slow
-def test_from_a_pipe(trained_run):
-    given = ("--temperature", "0", "--max-tokens", "8")
-    piped = command(str(trained_run), *given, input="Hello\n")
-    named = command(str(trained_run), *given, "--prompt", "Hello")
-    assert (piped.returncode, named.returncode) == (0, 0), piped.stderr
-    assert piped.stdout == named.stdout
-    assert piped.stdout.strip()
+def test_from_a_file(trained_run):
+    given = warm.run("rlpipe", "chat", str(trained_run), *GREEDY, given="Hello\n")
+    named = warm.run("rlpipe", "chat", str(trained_run), *GREEDY, "--prompt", "Hello")
+    assert (given.returncode, named.returncode) == (0, 0), given.stderr
+    assert given.stdout == named.stdout
+    assert given.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +222,8 @@ def test_from_a_pipe(trained_run):
     ],
 )
 def test_wrong_arguments_are_told_before_anything_is_loaded(arguments, told):
-    done = command(*arguments)
+    command = [sys.executable, "-m", "rlpipe", "chat", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300)
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +15,7 @@ import pytest
 
 from rlpipe.cli.export import push
 from rlpipe.core.errors import RlpipeError
+from tests import warm
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "hf_thisIsNobodysToken"
@@ -92,11 +91,9 @@ def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
 
 
 def export(folder: Path, endpoint: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own: the hub's client reads its address when it is imported."""
+    """Run the command in a process of its own."""
     own = {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_TOKEN": TOKEN, "HF_HOME": str(folder / "home")}
-    line = [sys.executable, "-m", "rlpipe", "export", *arguments]
-    done = {**os.environ, **own, **environment}
-    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env=done, check=False, timeout=300)
+    return warm.run("tests.cli.export.fresh_hub", "export", *arguments, cwd=ROOT, env={**own, **environment})
 
 
 @pytest.mark.slow

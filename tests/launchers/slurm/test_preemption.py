@@ -109,7 +109,7 @@ def test_a_lost_node_gives_its_job_to_another(study, cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_needs_longer_than_its_limit_goes_on_in_another(study, tmp_path):
-    work = Steps(tmp_path / "run", 160, pause=0.5)
+    work = Steps(tmp_path / "run", 100, pause=0.5)
     made = study({"0": work}, time="1", grace=20)
     made.launcher.submit(made.sweep.jobs)
     made.until(lambda: made.ended("0") == "ok", 300)

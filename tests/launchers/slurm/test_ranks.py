@@ -71,16 +71,16 @@ class Together:
 
 @pytest.mark.slow
 @pytest.mark.slurm
-@pytest.mark.parametrize("name", ["USR2", "TERM"])
-def test_an_arm_on_two_nodes_is_one_run_that_stops_and_goes_on_together(study, cluster, tmp_path, name):
+@pytest.mark.parametrize(("name", "processes"), [("USR2", 2), ("TERM", 1)])
+def test_an_arm_on_two_nodes_is_one_run_that_stops_and_goes_on_together(study, cluster, tmp_path, name, processes):
     work = Together(tmp_path / "run", 40)
-    made = study({"0": work}, nodes=2, processes=2, cpus=2, memory="1500M")
+    made = study({"0": work}, nodes=2, processes=processes, cpus=2, memory="1500M")
     made.launcher.submit(made.sweep.jobs)
     made.until(lambda: len(work.rows) > 4)
     cluster.call("scancel", f"--signal={name}", made.job_id("0"))
     made.until(lambda: made.ended("0") == "stopped")
     made.until(lambda: made.ended("0") == "ok")
-    assert work.rows == [[step, 4, 2] for step in range(40)]
+    assert work.rows == [[step, 2 * processes, 2] for step in range(40)]
     assert made.outcome("0").attempt == 2
 
 
