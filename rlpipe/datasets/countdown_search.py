@@ -75,8 +75,13 @@ def _steps(numbers: Sequence[Number], one: int, other: int) -> Iterator[tuple[St
     yield (one, other, "*"), first * second
     for over, under in ((one, other), (other, one)):
         if numbers[under]:
-            value = Fraction(numbers[over]) / numbers[under]
-            yield (over, under, "/"), value.numerator if value.denominator == 1 else value
+            yield (over, under, "/"), _over(numbers[over], numbers[under])
+
+
+def _over(over: Number, under: Number) -> Number:
+    """Return a quotient, as a whole number where it is one: these are worked with much faster."""
+    value = Fraction(over) / under
+    return value.numerator if value.denominator == 1 else value
 
 
 def _guess(rng: Random, nums: Sequence[int]) -> tuple[Step, ...]:
@@ -103,8 +108,7 @@ def _written(nums: Sequence[int], steps: Sequence[Step]) -> tuple[list[str], Ter
 
 def _combined(left: Term, right: Term, operator: str) -> Term:
     if operator == "/":
-        quotient = Fraction(left.value) / right.value
-        value: Number = quotient.numerator if quotient.denominator == 1 else quotient
+        value = _over(left.value, right.value)
     else:
         value = {"+": left.value + right.value, "-": left.value - right.value, "*": left.value * right.value}[operator]
     first = f"({left.text})" if operator in "*/" and left.operator in ("+", "-") else left.text
