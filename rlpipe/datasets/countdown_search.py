@@ -108,7 +108,7 @@ def _written(nums: Sequence[int], steps: Sequence[Step]) -> tuple[list[str], Ter
 
 def _combined(left: Term, right: Term, operator: str) -> Term:
     if operator == "/":
-        value = _over(left.value, right.value)
+        value: Number = _over(left.value, right.value)
     else:
         value = {"+": left.value + right.value, "-": left.value - right.value, "*": left.value * right.value}[operator]
     first = f"({left.text})" if operator in "*/" and left.operator in ("+", "-") else left.text

@@ -54,9 +54,12 @@ class WarmStart(Dataset):
 
     def __init__(self, config: WarmStartConfig):
         self.solves = config.source == SOLVED
+        self.other_split = (
+            config.test_split if self.solves and config.test_split != WarmStartConfig.test_split else None
+        )
         if self.solves:  # rows are read as Countdown's
-            source, split = config.puzzles, config.puzzles_test_split
-            config = replace(config, source=source, hub=CountdownConfig.hub, test_split=split)
+            hub = CountdownConfig.hub if config.hub == WarmStartConfig.hub else config.hub
+            config = replace(config, source=config.puzzles, hub=hub, test_split=config.puzzles_test_split)
         super().__init__(config)
         self.columns = Countdown.columns if self.solves else ("query", "completion")
 
@@ -98,6 +101,9 @@ class WarmStart(Dataset):
         if self.solves and self.config.puzzles in ("sample", SOLVED):
             what = "made-up puzzles have traces of their own"
             found.append(Problem("dataset.puzzles", what, "set dataset.source=sample, or name a folder or hub"))
+        if self.other_split is not None:
+            what = f"is {self.other_split}, but solved puzzles have a field of their own"
+            found.append(Problem("dataset.test_split", what, f"set dataset.puzzles_test_split={self.other_split}"))
         if not self.solves and (self.config.puzzles != "hub" or self.config.puzzles_test_split is not None):
             fix = "add dataset.source=countdown, or leave it out"
             found.append(Problem("dataset.puzzles", "has no effect: no puzzles are solved", fix))

@@ -98,6 +98,11 @@ def test_what_is_wrong_with_puzzles_is_said(make, write, solved, tmp_path) -> No
     assert [problem.where for problem in data_problems(make("warmstart", puzzles_test_split="test"))] == [
         "dataset.puzzles"
     ]
+    assert [problem.where for problem in data_problems(solved(write(puzzles(3)), test_split="dev"))] == [
+        "dataset.test_split"
+    ]
+    assert solved("hub").config.hub == "Jiayi-Pan/Countdown-Tasks-3to4"
+    assert solved("hub", hub="mine/puzzles").config.hub == "mine/puzzles"
     with pytest.raises(DataError, match="no file or folder of that name"):
         load(solved(tmp_path / "missing"), (Completion,), 0)
 
