@@ -71,7 +71,8 @@ def _steps(numbers: Sequence[Number], one: int, other: int) -> Iterator[tuple[St
     """Yield what two of some numbers make: whole results before fractions, none below zero."""
     first, second = numbers[one], numbers[other]
     yield (one, other, "+"), first + second
-    yield (one, other, "-") if first >= second else (other, one, "-"), abs(first - second)
+    larger, smaller = (one, other) if first >= second else (other, one)
+    yield (larger, smaller, "-"), numbers[larger] - numbers[smaller]
     yield (one, other, "*"), first * second
     for over, under in ((one, other), (other, one)):
         if numbers[under]:
