@@ -82,6 +82,11 @@ def _built_in_options() -> dict[str, dict[str, Option]]:
     }
 
 
+def _shown(field: Field) -> str:
+    """Return a default on one line."""
+    return field.shown.replace("\n", "\\n") or "''"
+
+
 def _group(group: str, known: dict[str, Option]) -> Iterator[str]:
     yield from (f"# {group}", "", NOTE, "", INTRODUCTIONS[group], "", f"## Options of `{group}=`", "")
     yield from _table(("option", "what it is"), [(f"`{option.name}`", option.description) for option in known.values()])
@@ -144,7 +149,7 @@ def _leaves(config: type, prefix: str) -> Iterator[Field]:
 
 
 def _field(field: Field) -> Iterator[str]:
-    default = "must be given" if field.shown == "???" else f"`{field.shown or chr(39) * 2}`"
+    default = "must be given" if field.shown == "???" else f"`{_shown(field)}`"
     yield f"- **`{field.path}`** (`{field.type}`, {default}): {_line(field.doc)}"
     if isinstance(field.value, Enum):
         for name, doc in values(type(field.value)).items():

@@ -78,6 +78,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "length": "rlpipe.rewards.length:Length",
         "reward_model": "rlpipe.rewards.reward_model:RewardModelReward",
         "perplexity": "rlpipe.rewards.perplexity:PerplexityReward",
+        "frozen_answer": "rlpipe.rewards.frozen_answer:FrozenAnswer",
         "judge": "rlpipe.rewards.judge.judge:Judge",
         "reasoning_gym": "rlpipe.rewards.reasoning_gym:ReasoningGymReward",
         "environment": "rlpipe.rewards.environment:EnvironmentReward",

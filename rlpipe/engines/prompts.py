@@ -33,3 +33,10 @@ def lay_out(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, protocol: Protoc
     texts = render([list(offered)], tokenizer, True, [schemas], [prompt.id])
     check_calls([list(offered)], texts, [prompt.id])
     return texts[0]
+
+
+def begun(prompts: Sequence[Prompt], answers: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Return the tokens of prompts with the beginnings of their answers, from which a model is to go on."""
+    tools, ids = [prompt.tools for prompt in prompts], [prompt.id for prompt in prompts]
+    heads = render([prompt.prompt for prompt in prompts], tokenizer, True, tools, ids)
+    return encode([f"{head}{answer}" for head, answer in zip(heads, answers, strict=True)], tokenizer)

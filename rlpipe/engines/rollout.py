@@ -108,6 +108,8 @@ class Score:
     """Named components, logged apart from the value."""
     parsed: bool = True
     """False where no answer could be read from the text; counted apart from wrong answers."""
+    reason: str = ""
+    """Why, in words, where who scores gives reasons."""
 
 
 def training_problems(sampling: SamplingConfig, where: str) -> list[Problem]:

@@ -2,14 +2,14 @@
 
 The likeliest completion of each prompt (greedy) says what a user would get; `samples` drawn ones say what
 training can still bring out: pass@k by the unbiased estimator of arXiv:2107.03374. With tools, the greedy
-score without them stands beside.
+score without them stands beside. Where a model judges, an exact verifier is counted beside it, if there is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rlpipe.config.kinds import EvaluationConfig
 from rlpipe.config.resolved import Resolved, default, resolve
@@ -24,7 +24,10 @@ from rlpipe.evaluations.completions import DrawConfig, complete, completion_row,
 from rlpipe.models.base import Loaded
 from rlpipe.rewards.base import Reward
 from rlpipe.rewards.chosen import described
-from rlpipe.rewards.combine import Rewards
+from rlpipe.rewards.combine import Rewards, validated
+
+if TYPE_CHECKING:
+    from rlpipe.records.record import When
 
 
 @changing(Changes.rows)
@@ -84,7 +87,12 @@ class Accuracy(Evaluation):
         if lacking:
             what = f"verifier {name} reads the column '{lacking[0]}', which prompts of this dataset lack"
             return Problem("", what, "")
-        return None if reward.verifies else Problem("", f"reward {name} does not say what is right", "")
+        if not reward.verifies:
+            fix = f"set reward.{name}.{reward.verifies_if}" if reward.verifies_if else ""
+            return Problem("", f"reward {name} does not say what is right", fix)
+        if name not in config.reward and (bad := reward.problems()):
+            return Problem("", f"verifier {name}: {bad[0].where} {bad[0].what}", bad[0].fix)
+        return None
 
     def numbers(self, config: RunConfig) -> Collection[str] | None:
         """Return accuracy and what goes with it; the verifier's own parts are known where it names them."""
@@ -105,6 +113,7 @@ class Accuracy(Evaluation):
         """Take the verifier, the tools and the lengths of the run."""
         self.context, self.resolved = context, resolve(context.config)
         self.verifier: tuple[str, Rewards] | None = None
+        self.exact: Reward | None = None
         self.tools = self.resolved.make_tools() if self.config.tool else []
         self.environments = self.resolved.environments
 
@@ -117,6 +126,8 @@ class Accuracy(Evaluation):
         chosen = verifier(self.config.reward, self.resolved)
         drawn_by = drawing(run, drawn, self.tools, self.config.seed, played=True)
         judge = {"verifier": None if chosen is None else described(chosen.config, run, loaded.path)}
+        if (exact := exact_beside(chosen, self.resolved)) is not None:
+            judge["exact"] = described(exact.config, run, loaded.path)
         return {**super().protocol(loaded), **judge, **drawn_by}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
@@ -124,7 +135,8 @@ class Accuracy(Evaluation):
 
         `score` is 1 where the greedy completion is right, else 0; without greedy, the share of right samples.
         The greedy completion, its value, parts, finish, tool calls and turns stand in the row itself, drawn ones in
-        `samples` and their estimates in `pass`, the score without tools in `score_without_tool`.
+        `samples` and their estimates in `pass`, the score without tools in `score_without_tool`. Where a model judges,
+        `reason` is what it said, and `exact` whether the exact verifier finds the completion right.
         """
         from rlpipe.statistics.intervals import pass_at_k  # numpy: not for composing
 
@@ -160,8 +172,25 @@ class Accuracy(Evaluation):
         rewards.check_columns(prompts)
         offered = self.tools if tools else []
         groups = complete(loaded, prompts, sampling, offered, count, self.config.seed, self.environments)
-        rewards.score([rollout for group in groups for rollout in group])
-        return [[_row(rollout, name) for rollout in group] for group in groups]
+        drawn = [rollout for group in groups for rollout in group]
+        rewards.score(drawn)
+        rows = iter([_row(rollout, name, exact) for rollout, exact in zip(drawn, self._exactly(drawn), strict=True)])
+        return [[next(rows) for _ in group] for group in groups]
+
+    def _exactly(self, rollouts: Sequence[Rollout]) -> list[bool | None]:
+        """Return whether the exact verifier finds each completion right; None for what it cannot read the answer of."""
+        exact = self.exact
+        if exact is None:
+            return [None] * len(rollouts)
+        given = [rollout.prompt.columns for rollout in rollouts]
+        readable = [exact.unscorable(row) is None and row.keys() >= set(exact.columns) for row in given]
+        held = [rollout for rollout, can in zip(rollouts, readable, strict=True) if can]
+        scores = iter(validated(exact.config.name, exact.score(held), held) if held else ())
+        return [next(scores).value >= 1 if can else None for can in readable]
+
+    def finish(self, rows: Sequence[Row], when: When) -> None:
+        """Let go of what the verifier holds: a model, a file of replies."""
+        self.verifier = self.exact = None
 
     def _rewards(self, loaded: Loaded) -> tuple[str, Rewards]:
         """Return the verifier, proved by its own cases before the first use."""
@@ -171,7 +200,9 @@ class Accuracy(Evaluation):
             if chosen is None:
                 raise PluginError("evaluation", _no_verifier(around.config), "name one: evaluation.NAME.reward=…")
             rewards = Rewards({chosen.config.name: chosen})
-            rewards.start(around.config, loaded.path, loaded.model.device.type, around.run_dir)
+            self.exact = exact_beside(chosen, self.resolved)
+            for one in (rewards, Rewards({} if self.exact is None else {self.exact.config.name: self.exact})):
+                one.start(around.config, loaded.path, loaded.model.device.type, around.run_dir)
             self.verifier = (chosen.config.name, rewards)
         return self.verifier
 
@@ -180,7 +211,8 @@ class Accuracy(Evaluation):
 
         Greedy: the verifier's mean `value`, its parts by name, `unparsed`, `length` in tokens, `ended_by_length`,
         and with tools `tool_calls` a completion, `tool_errors` a call, `accuracy_without_tool`. Drawn: `pass@k`.
-        Without greedy the former are those of the drawn completions.
+        Without greedy the former are those of the drawn completions. Where a model judges and an exact verifier is at
+        hand: its `exact_accuracy`, and their `agreement`, over the completions whose answer it can read.
         """
         from rlpipe.statistics import intervals
 
@@ -210,26 +242,41 @@ def verifier(named: str | None, run: Resolved) -> Reward | None:
     return found
 
 
-def _row(rollout: Rollout, name: str) -> Row:
+def exact_beside(chosen: Reward | None, run: Resolved) -> Reward | None:
+    """Return a new exact verifier to count beside one that may err: the run's own, else the dataset's natural one."""
+    if chosen is None or not chosen.fallible:
+        return None
+    own = (name for name in run.config.reward if run.reward(name).verifies and not run.reward(name).fallible)
+    name = next(own, run.dataset.verifier)
+    return None if name is None else cast("Reward", run.make_reward(name))
+
+
+def _row(rollout: Rollout, name: str, exact: bool | None) -> Row:
     score = rollout.scores[name]
     right = score.value >= 1
+    beside = ({"reason": score.reason} if score.reason else {}) | ({} if exact is None else {"exact": exact})
     return {
         **completion_row(rollout),
         "value": score.value,
         "right": right,
         "parts": score.parts,
         "parsed": score.parsed,
+        **beside,
     }
 
 
 def _completions(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of completions, given as rows of `_told`."""
+    """Yield the numbers of completions, given as rows of `_row`."""
     yield "value", _mean([row["value"] for row in rows])
     for part in dict.fromkeys(part for row in rows for part in row["parts"]):
         yield part, _mean([row["parts"][part] for row in rows if part in row["parts"]])
     yield "unparsed", _mean([not row["parsed"] for row in rows])
     yield "length", _mean([row["tokens"] for row in rows])
     yield "ended_by_length", _mean([row["finish"] == "length" for row in rows])
+    known = [row for row in rows if "exact" in row]
+    if known:
+        yield "exact_accuracy", _mean([row["exact"] for row in known])
+        yield "agreement", _mean([row["exact"] == row["right"] for row in known])
     calls = [call for row in rows for call in row["calls"]]
     if calls:
         yield "tool_calls", len(calls) / len(rows)

@@ -61,8 +61,12 @@ class Reward(ABC):
     Config: ClassVar[type[RewardConfig]] = RewardConfig
     columns: tuple[str, ...] = ()
     """The dataset columns that it reads from `rollout.prompt.columns`."""
-    verifies: ClassVar[bool] = False
+    verifies: bool = False
     """Whether a value of 1 means a right answer, so that accuracy can be counted by it."""
+    verifies_if: ClassVar[str] = ""
+    """The setting of its own with which it verifies, where that depends on one."""
+    fallible: ClassVar[bool] = False
+    """Whether it goes by a model where it verifies, so that an exact verifier is counted beside it, if there is one."""
     reads_episode: ClassVar[bool] = False
     """Whether it reads what an environment gave (`rollout.turns`), so that there has to be one."""
     scores_beside: ClassVar[bool] = False

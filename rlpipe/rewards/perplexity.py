@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -29,7 +30,16 @@ class Mode(Enum):
     relative = "relative"
     """With its likelihood after the prompt alone."""
     hybrid = "hybrid"
-    """As `relative`, plus an exact verifier's score."""
+    """As `relative`, plus an exact verifier's score; with `form=perplexity` the mean of `relative` and `absolute`."""
+
+
+class Form(Enum):
+    """How likelihoods become a reward."""
+
+    likelihood = "likelihood"
+    """Mean log-likelihoods of a token, in nats: without bounds."""
+    perplexity = "perplexity"
+    """Perplexities, as a reward from 0 to 1."""
 
 
 @changing(Changes.result)
@@ -38,12 +48,13 @@ class PerplexityRewardConfig(FrozenModelConfig):
     """Which frozen model, and what its likelihoods are compared with."""
 
     mode: Mode = Mode.relative
+    form: Form = Form.likelihood
     column: str = "reference"
     """The dataset column that holds the reference answer."""
     cue: str = "\nAnswer:"
     """What stands between the completion and the reference answer."""
     verifier: str = "gsm8k"
-    """The exact reward that `mode=hybrid` adds, with its default settings."""
+    """The exact reward that `mode=hybrid` adds, with its default settings; none with `form=perplexity`."""
     verifier_weight: float = setting(1.0, finite=True, usual=(-1000, 1000), unused_if="mode!=hybrid")
     """The verifier's share in `mode=hybrid`."""
 
@@ -58,10 +69,17 @@ class PerplexityReward(Reward):
         relative    l(s | x, y) - l(s | x)
         hybrid      l(s | x, y) - l(s | x) + verifier_weight · verifier(y)
 
+    and with `form=perplexity`, where ppl = exp(-l):
+
+        absolute    1 / ppl(s | x, y)
+        relative    max(0, 1 - ppl(s | x, y) / ppl(s | x))
+        hybrid      the mean of both
+
     c is laid out by the frozen model's own chat template: the prompt, the assistant's header, the
     completion (or nothing), `cue`; then a space and s. Without `model` or `stage` the frozen model is
     the policy as it was at the start. What is longer than its context is cut at the front.
-    Rewards of this kind: VeriFree (arXiv:2505.21493), RLPR (arXiv:2506.18254).
+    Rewards of this kind: VeriFree (arXiv:2505.21493), RLPR (arXiv:2506.18254); by perplexities VR-CLI
+    (arXiv:2503.22828), whose relative form this is without its steps.
     """
 
     Config = PerplexityRewardConfig
@@ -73,7 +91,7 @@ class PerplexityReward(Reward):
         super().__init__(config)
         self.verifier: Reward | None = None
         self.columns = (self.config.column,)
-        if self.config.mode is Mode.hybrid:
+        if self.config.mode is Mode.hybrid and self.config.form is Form.likelihood:
             verifier: Reward = default("reward", self.config.verifier)
             self.verifier = verifier
             self.columns = tuple(dict.fromkeys((*self.columns, *verifier.columns)))
@@ -106,30 +124,34 @@ class PerplexityReward(Reward):
         spans = self._spans(rollouts, [one.text for one in rollouts])
         spans += self._spans(list(alone.values()), [""] * len(alone))
         found = [one.per_token for one in span_likelihoods(self.loaded, spans, self.config.batch_tokens)]
-        scores = [Score(value, {"with_completion": value}) for value in found[: len(rollouts)]]
         bases = dict(zip(alone, found[len(rollouts) :], strict=True))
-        for score, one in zip(scores, rollouts, strict=True):
-            if bases:
-                score.parts["prompt_alone"] = bases[id(one.prompt)]
-                score.value -= score.parts["prompt_alone"]
+        pairs = zip(found[: len(rollouts)], rollouts, strict=True)
+        scores = [self._score(after, bases.get(id(one.prompt))) for after, one in pairs]
         if self.verifier is not None:
             for score, exact in zip(scores, self.verifier.score(rollouts), strict=True):
                 score.value += self.config.verifier_weight * exact.value
                 score.parts["verifier"], score.parsed = exact.value, exact.parsed
         return scores
 
+    def _score(self, after: float, alone: float | None) -> Score:
+        """Score the reference by its mean log-likelihoods after the completion and after the prompt alone."""
+        parts = {"with_completion": after} | ({} if alone is None else {"prompt_alone": alone})
+        gain = after if alone is None else after - alone
+        if self.config.form is Form.likelihood:
+            return Score(gain, parts)
+        absolute, relative = math.exp(after), -math.expm1(-max(gain, 0.0))  # no power of e above 1, so none overflows
+        values = {Mode.absolute: absolute, Mode.relative: relative, Mode.hybrid: (absolute + relative) / 2}
+        return Score(values[self.config.mode], parts)
+
     def _spans(self, rollouts: Sequence[Rollout], completions: Sequence[str]) -> list[Span]:
         """Lay out contexts and references; a reference has the same tokens after every context."""
+        from rlpipe.engines.prompts import begun
         from rlpipe.engines.scoring import Span
-        from rlpipe.models.layout import render
         from rlpipe.models.tokens import encode
 
         tokenizer = self.loaded.tokenizer
-        prompts = [one.prompt for one in rollouts]
-        tools, ids = [prompt.tools for prompt in prompts], [prompt.id for prompt in prompts]
-        heads = render([prompt.prompt for prompt in prompts], tokenizer, True, tools, ids)
-        pairs = zip(heads, completions, strict=True)
-        contexts = encode([f"{head}{text}{self.config.cue}" for head, text in pairs], tokenizer)
+        begins = [f"{text}{self.config.cue}" for text in completions]
+        contexts = begun([one.prompt for one in rollouts], begins, tokenizer)
         answers = encode([f" {self._reference(one)}" for one in rollouts], tokenizer)
         return [Span(context + answer, len(answer)) for context, answer in zip(contexts, answers, strict=True)]
 

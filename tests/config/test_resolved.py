@@ -29,6 +29,7 @@ BY_NAME = {
     "launchers/base.py": "the launcher that a sweep's folder names",
     "models/card.py": "the method of a run's record",
     "rewards/perplexity.py": "the verifier that is added",
+    "rewards/frozen_answer.py": "the verifier of the answer",
     "run/summary.py": "the method and the dataset of a run's record",
 }
 """Who looks up a plugin by a name that is not in a run's config, and whose name it is."""

@@ -11,8 +11,10 @@ from rlpipe.core.errors import PluginError
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Finish, Rollout, ToolCall
 from rlpipe.evaluations import accuracy
-from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig, verifier
+from rlpipe.evaluations.accuracy import Accuracy, AccuracyConfig, exact_beside, verifier
 from rlpipe.evaluations.base import EvaluationContext
+from rlpipe.rewards.judge.judge import Judge
+from rlpipe.rewards.judge.verification import Opinion, Same
 from rlpipe.run.check.check import problems
 from tests.composed import compose
 
@@ -122,6 +124,49 @@ def test_both_ways_of_reading_gsm8k_are_reported(monkeypatch, tmp_path, blank_lo
     assert numbers["accuracy"] == numbers["strict"] == pytest.approx(2 / 3)
     assert numbers["flexible"] == pytest.approx(2 / 3)
     assert numbers["unparsed"] == pytest.approx(1 / 3)
+
+
+JUDGED = ["reward=judge", "reward.judge.url=http://127.0.0.1:9/v1", "reward.judge.model=m", "reward.judge.mode=verify"]
+
+
+def test_a_judge_verifies_with_reasons_and_its_agreement_with_the_exact_verifier(monkeypatch, tmp_path, blank_loaded):
+    said = {"#### 8": Same.yes, "eight": Same.yes, "#### 9": Same.no, "#### 7": Same.yes}
+    monkeypatch.setattr(Judge, "_opinions", lambda self, pairs: [Opinion(said[one.first], "So.") for one in pairs])
+    monkeypatch.setattr(accuracy, "complete", Script([*said, "#### 8"]))
+    one = made(tmp_path, "dataset=gsm8k", *JUDGED, reward="judge")
+    answers = ["8", "8", "8", "8", "some"]  # the exact verifier cannot read the last
+    prompts = [
+        Prompt(task.id, task.prompt, {"answer": answer, "reference": "2 * 4\n#### 8"})
+        for task, answer in zip(tasks(5), answers, strict=True)
+    ]
+    rows = one.rows(blank_loaded, prompts)
+    assert [row["right"] for row in rows] == [True, True, False, True, True]
+    assert [row.get("exact") for row in rows] == [True, False, False, False, None]
+    assert rows[0]["reason"] == "So."
+    numbers = one.summary(rows, None)
+    assert (numbers["accuracy"], numbers["exact_accuracy"], numbers["agreement"]) == (0.8, 0.25, 0.5)
+    protocol = one.protocol(blank_loaded)
+    assert (protocol["verifier"]["name"], protocol["exact"]["name"]) == ("judge", "gsm8k")
+    assert one.verifier is not None
+    one.finish(rows, "before")
+    assert one.verifier is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "beside"),
+    [
+        (["dataset=gsm8k", *JUDGED], "gsm8k"),
+        (["dataset=gsm8k", *JUDGED, "reward=[judge,math]"], "math"),
+        (["dataset=ultrafeedback", *JUDGED], None),
+        (["dataset=gsm8k", *JUDGED, "reward=[frozen_answer,judge]"], "gsm8k"),
+        (["dataset=gsm8k", "reward=frozen_answer"], "gsm8k"),
+        (["dataset=gsm8k", "reward=gsm8k"], None),
+    ],
+)
+def test_an_exact_verifier_is_counted_beside_a_judge_alone(overrides, beside):
+    run = resolve(compose("method=rloo", *overrides))
+    found = exact_beside(verifier("judge" if "judge" in run.config.reward else None, run), run)
+    assert (found and found.config.name) == beside
 
 
 def test_the_verifier_is_the_runs_own_then_the_datasets():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
 from rlpipe.core.errors import ModelError, PluginError
-from rlpipe.rewards.perplexity import Mode, PerplexityReward
+from rlpipe.rewards.perplexity import Form, Mode, PerplexityReward
 from rlpipe.rewards.reward_model import RewardModelReward
 
 
@@ -79,6 +80,35 @@ def test_perplexity_is_the_reference_s_mean_log_likelihood(rollouts, language_mo
     if mode is Mode.relative:
         assert scores[2].value == pytest.approx(0.0, abs=1e-6), "saying nothing changes nothing"
     assert reward.columns == (("reference", "answer") if mode is Mode.hybrid else ("reference",))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_perplexities_as_published_lie_between_0_and_1(rollouts, language_model, context, mode):
+    def scored(**settings):
+        config = PerplexityReward.Config(name="perplexity", model=language_model, **settings)
+        return started(PerplexityReward(config), context).score(rollouts)
+
+    scores = scored(mode=mode, form=Form.perplexity)
+    for score, likely in zip(scores, scored(mode=Mode.relative), strict=True):
+        after, alone = (math.exp(-likely.parts[name]) for name in ("with_completion", "prompt_alone"))
+        wanted = {Mode.absolute: 1 / after, Mode.relative: max(0, 1 - after / alone)}
+        wanted[Mode.hybrid] = (wanted[Mode.absolute] + wanted[Mode.relative]) / 2
+        assert score.value == pytest.approx(wanted[mode], rel=1e-4, abs=1e-6)
+        assert "verifier" not in score.parts
+    assert min(score.value for score in scores) >= 0
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize(("after", "alone"), [(-1e6, -1.0), (-1.0, -1e6), (-1e6, -1e6), (0.0, 0.0)])
+def test_no_perplexity_overflows(mode, after, alone):
+    reward = PerplexityReward(PerplexityReward.Config(name="perplexity", mode=mode, form=Form.perplexity))
+    assert 0 <= reward._score(after, None if mode is Mode.absolute else alone).value <= 1
+
+
+def test_what_fills_the_frozen_model_s_context_is_still_scored(finished, language_model, context):
+    config = PerplexityReward.Config(name="perplexity", model=language_model, form=Form.perplexity)
+    [score] = started(PerplexityReward(config), context).score([finished("so on and " * 500, reference="72")])
+    assert 0 <= score.value <= 1
 
 
 def test_a_reference_without_content_is_an_error(finished, language_model, context):

@@ -46,7 +46,7 @@ def test_every_verifier_scores_its_own_cases(reward):
     prove(reward.config.name, reward)
 
 
-ELSEWHERE = {"math", "reward_model", "perplexity", "judge", "environment", "reasoning_gym"}
+ELSEWHERE = {"math", "reward_model", "perplexity", "frozen_answer", "judge", "environment", "reasoning_gym"}
 """What is scored by a process, a model, a service, an episode or a package: in files of their own."""
 
 

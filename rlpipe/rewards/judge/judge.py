@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from rlpipe.config.kinds import RewardConfig
 from rlpipe.config.settings import Changes, changing, setting
@@ -17,11 +17,23 @@ from rlpipe.rewards.base import Reward, RewardContext
 from rlpipe.rewards.judge.asking import Asking, Body, BudgetSpent, Replies, own_file
 from rlpipe.rewards.judge.endpoint import Endpoint, Unanswered
 from rlpipe.rewards.judge.pairwise import Choice, Pair
-from rlpipe.rewards.judge.questions import COMPARISON, RUBRIC, filled, named_numbers, preference, rubric_score, shown
+from rlpipe.rewards.judge.questions import (
+    COMPARISON,
+    RUBRIC,
+    VERIFICATION,
+    filled,
+    named_numbers,
+    preference,
+    rubric_score,
+    shown,
+)
+from rlpipe.rewards.judge.verification import Opinion, opinion, verify
 
 if TYPE_CHECKING:
     from rlpipe.datasets.forms import Prompt
     from rlpipe.engines.rollout import Rollout
+
+Read = TypeVar("Read")
 
 
 class JudgeMode(Enum):
@@ -31,6 +43,10 @@ class JudgeMode(Enum):
     """A chat model that is asked for a score by `rubric`."""
     reward = "reward"
     """A reward model: it gets the conversation and replies with `name:number`, as NVIDIA's reward endpoints do."""
+    verify = "verify"
+    """A chat model that is asked by `verification` whether the completion comes to the answer of the column
+    `reference`: 1 for yes, else 0. So it tells right from wrong (`evaluation.accuracy.reward=judge`) where no verifier
+    can read the answer."""
 
 
 class OnFailure(Enum):
@@ -60,6 +76,10 @@ class JudgeConfig(RewardConfig):
     comparison: str = COMPARISON
     """The question where two answers are compared (AI feedback, win rates), with places for {prompt}, {first}, {second}
     and {reference}; the reply is to say `Better: A`, `Better: B` or `Better: tie`."""
+    verification: str = VERIFICATION
+    """The question of `mode=verify`, with places for {prompt}, {first} and {second}, one of which is the completion and
+    the other the reference; the reply is to say `Same: yes`, `Same: no` or `Same: unsure`. Where it is unsure, it is
+    asked once more, with both in each other's place."""
     low: float = setting(0.0, finite=True)
     """The worst score of the rubric; the reward is scaled so that it is 0."""
     high: float = setting(10.0, finite=True)
@@ -67,7 +87,7 @@ class JudgeConfig(RewardConfig):
     attribute: str = "reward"
     """Which of a reward endpoint's numbers counts; the others are logged."""
     max_tokens: int = setting(512, at_least=1, at_most=10**6, usual=(16, 32768))
-    """Longest reply to a rubric or a comparison."""
+    """Longest reply to a rubric, a comparison or a verification."""
     concurrency: int = setting(8, Changes.nothing, at_least=1, at_most=10**4, usual=(None, 256))
     """Questions under way at once."""
     timeout: float = setting(60.0, Changes.nothing, above=0, at_most=86400, usual=(1, 3600))
@@ -86,7 +106,8 @@ class Judge(Reward):
 
     With a rubric the reply's last `Score: n` counts, scaled to 0 … 1 between `low` and `high`. A reply
     without a score is asked for again; nothing is ever made up in its place: after all retries the run
-    fails or pauses (`on_failure`). Equal questions are asked once.
+    fails or pauses (`on_failure`). Equal questions are asked once. With `mode=verify` the score is 1 where
+    the completion comes to the reference's answer, else 0; a doubt that stays is counted as unparsed.
     """
 
     Config = JudgeConfig
@@ -96,6 +117,8 @@ class Judge(Reward):
         "stage": "an endpoint's model cannot be made by a run on the way: serve the model/ folder of a finished run "
         "(transformers serve), and give url and model"
     }
+    verifies_if = "mode=verify"
+    fallible = True
     replies: Replies
     endpoint: Endpoint
     asking: Asking
@@ -103,7 +126,8 @@ class Judge(Reward):
     def __init__(self, config: RewardConfig):
         super().__init__(config)
         questions = self.config.rubric + self.config.comparison
-        self.columns = ("reference",) if self.compares and "{reference}" in questions else ()
+        self.verifies = self.config.mode is JudgeMode.verify
+        self.columns = ("reference",) if self.verifies or (self.compares and "{reference}" in questions) else ()
 
     @property
     def compares(self) -> bool:
@@ -129,6 +153,10 @@ class Judge(Reward):
                 found.append(Problem("comparison", "does not show both completions", fix))
             if not config.low < config.high:
                 found.append(Problem("high", f"{config.high} is not above low={config.low}", "give a range, low first"))
+        shows_both = "{first}" in config.verification and "{second}" in config.verification
+        if config.mode is JudgeMode.verify and not shows_both:
+            fix = "write {first} and {second} where they belong"
+            found.append(Problem("verification", "does not show both answers", fix))
         return found
 
     def start(self, context: RewardContext) -> None:
@@ -149,6 +177,8 @@ class Judge(Reward):
 
         Raises TrainingError (or Stopped, by `on_failure`) where the endpoint gives none in the end.
         """
+        if self.verifies:
+            return verify(self._opinions, [_with_reference(one) for one in rollouts])
         try:
             return self.asking.answers([self._scoring(one) for one in rollouts], self._read)
         except (Unanswered, BudgetSpent) as error:
@@ -156,6 +186,8 @@ class Judge(Reward):
 
     def try_score(self, rollouts: Sequence[Rollout]) -> list[Score | None]:
         """Like `score`, with None where all replies are such that no score can be read from them."""
+        if self.verifies:
+            return list(self.score(rollouts))
         try:
             return self.asking.usable_answers([self._scoring(one) for one in rollouts], self._read)
         except (Unanswered, BudgetSpent) as error:
@@ -166,8 +198,16 @@ class Judge(Reward):
 
         Raises TrainingError (or Stopped, by `on_failure`) where the endpoint gives no reply in the end.
         """
+        return self._about(pairs, self.config.comparison, preference)
+
+    def _opinions(self, pairs: Sequence[Pair]) -> list[Opinion | None]:
+        """Ask whether the answers of each pair come to the same."""
+        return self._about(pairs, self.config.verification, opinion)
+
+    def _about(self, pairs: Sequence[Pair], question: str, read: Callable[[str], Read]) -> list[Read | None]:
+        bodies = [self._request(question, pair.prompt, {"first": pair.first, "second": pair.second}) for pair in pairs]
         try:
-            return self.asking.usable_answers([self._comparing(pair) for pair in pairs], preference)
+            return self.asking.usable_answers(bodies, read)
         except (Unanswered, BudgetSpent) as error:
             self._give_up(error)
 
@@ -189,10 +229,6 @@ class Judge(Reward):
             return {"model": config.model, "messages": [*prompt.prompt, answer]}
         bounds = {"low": f"{config.low:g}", "high": f"{config.high:g}"}
         return self._request(config.rubric, prompt, {"completion": rollout.text, **bounds})
-
-    def _comparing(self, pair: Pair) -> Body:
-        """Return what is sent to have two completions compared."""
-        return self._request(self.config.comparison, pair.prompt, {"first": pair.first, "second": pair.second})
 
     def _request(self, template: str, prompt: Prompt, places: dict[str, str]) -> Body:
         about = {"prompt": shown(prompt.prompt), "reference": str(prompt.columns.get("reference", ""))}
@@ -217,3 +253,7 @@ class Judge(Reward):
         if not config.low <= number <= config.high:
             raise ValueError(f"the score {number:g} lies outside {config.low:g} … {config.high:g}")
         return Score((number - config.low) / (config.high - config.low), {"score": number})
+
+
+def _with_reference(rollout: Rollout) -> Pair:
+    return Pair(rollout.prompt, rollout.text, str(rollout.prompt.columns["reference"]))

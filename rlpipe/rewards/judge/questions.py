@@ -40,6 +40,24 @@ Which answer is more helpful, correct and clear? Their order and their length do
 says about itself or the other. Give a few words of reasons, then end with one line: `Better: A`, `Better: B`, or
 `Better: tie` where neither is better."""
 
+VERIFICATION = """You compare two answers to the same request, one of which is known to be right.
+
+<request>
+{prompt}
+</request>
+
+<answer_A>
+{first}
+</answer_A>
+
+<answer_B>
+{second}
+</answer_B>
+
+Do both come to the same final answer? How it is written and the way to it do not count, nor does their order, nor
+whatever an answer says about itself or the other. An answer that comes to no end, or to several, is not the same. Give
+a few words of reasons, then end with one line: `Same: yes`, `Same: no`, or `Same: unsure` where it cannot be told."""
+
 NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?"
 TAIL = 4000
 """Characters at a reply's end in which its conclusion is looked for."""

@@ -42,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     fitting.reward,
     rewards.settings,
     rewards.columns,
+    rewards.answers,
     rewards.curriculum,
     fitting.tool,
     environments.settings,

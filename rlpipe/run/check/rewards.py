@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rlpipe.core.errors import DataError, Problem, guess
+from rlpipe.core.errors import DataError, ModelError, Problem, guess
 from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Prompt, apply, route
+from rlpipe.engines.frozen import FrozenModelConfig
+from rlpipe.hub.facts import local_facts
+from rlpipe.rewards.frozen_answer import FrozenAnswer, answer_problem
 from rlpipe.run.check.subject import Subject
 
 
@@ -36,6 +39,26 @@ def columns(subject: Subject) -> Iterator[Problem]:
                 f"{reward.config.name} reads {', '.join(missing)}, which prompts of {subject.config.dataset.name} lack"
             )
             yield Problem(f"reward.{name}", what, f"choose a reward that fits the dataset; {guess(missing[0], given)}")
+
+
+def answers(subject: Subject) -> Iterator[Problem]:
+    """A frozen model that answers has room for what it reads."""
+    for name, reward in subject.rewards.items():
+        if isinstance(reward, FrozenAnswer):
+            problem = answer_problem(reward.config, _context(subject, reward.config))
+            if problem is not None:
+                yield problem.below(f"reward.{name}")
+
+
+def _context(subject: Subject, config: FrozenModelConfig) -> int | None:
+    """Return the context of a reward's model, None where it is not known before loading."""
+    if config.model is None and not config.stage:
+        facts = subject.facts
+        return subject.config.model.context or (facts.context if facts is not None else None)
+    with contextlib.suppress(ModelError):  # `models.frozen` says why
+        facts = local_facts(config.model) if config.model is not None else None
+        return facts.context if facts is not None else None
+    return None
 
 
 def curriculum(subject: Subject) -> Iterator[Problem]:

@@ -111,6 +111,25 @@ def test_a_rubric_is_filled_in_and_its_score_scaled(server, judge, finished):
     assert server.keys == [None]
 
 
+def test_a_verifying_judge_is_asked_again_in_the_other_order_where_it_is_unsure(server, judge, finished):
+    server.script = [
+        lambda body: (200, chat("Unclear. Same: unsure" if "A=x\n" in body["messages"][0]["content"] else "Same: yes"))
+    ]
+    reward = judge(mode=JudgeMode.verify, verification="{prompt}|A={first}\n|B={second}\n", budget=3)
+    assert (reward.verifies, reward.compares, reward.columns) == (True, False, ("reference",))
+    rollouts = [finished(text, reference="ref") for text in ("x", "y", "x", "", "ref")]
+    scores = reward.score(rollouts)
+    assert [score.value for score in scores] == [1, 1, 1, 0, 1]
+    assert [score.parts["asked_again"] for score in scores] == [1, 0, 1, 0, 0]
+    assert [score.parsed for score in scores] == [True, True, True, False, True]
+    assert scores[0].reason == "Unclear. Same: unsure\n\nSame: yes"
+    asked = sorted(body["messages"][0]["content"] for body in server.asked)
+    assert asked == ["Why?|A=ref\n|B=x\n", "Why?|A=x\n|B=ref\n", "Why?|A=y\n|B=ref\n"]
+    assert reward.score(rollouts) == scores, "kept, and so without a fourth call"
+    with pytest.raises(TrainingError, match="the budget of 3 calls is spent"):
+        reward.score([finished("z", reference="ref")])
+
+
 def test_a_reward_endpoint_gets_the_conversation_and_its_number_counts_as_it_is(server, judge, finished):
     server.script = [(200, chat("reward:-12.3"))]
     assert values(judge(mode=JudgeMode.reward), [finished("So.", "Why?")]) == [-12.3]
