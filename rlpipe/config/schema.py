@@ -43,6 +43,15 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class Sharding(Enum):
+    """What each of several processes holds of the model."""
+
+    none = "none"
+    """All of it: weights, gradients and the optimiser's moments."""
+    fsdp2 = "fsdp2"
+    """Its part of each (torch's `fully_shard`); weights are gathered block by block where they are used."""
+
+
 @changing(Changes.run)
 @dataclass
 class HardwareConfig:
@@ -52,6 +61,9 @@ class HardwareConfig:
     """`auto` takes a GPU when there is one. Errors when `cuda` is asked for and absent."""
     threads: int = setting(1, at_least=1, at_most=4096, timed=True)
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
+    sharding: Sharding = setting(Sharding.none, timed=True)
+    """What each of several processes holds: `none` all of the model, `fsdp2` its share of weights, gradients and
+    optimiser. For methods on fixed data; results are those of `none` but for rounding."""
 
 
 @changing(Changes.nothing)
@@ -167,7 +179,7 @@ class RunConfig:
     objective: str | None = setting(None, Changes.nothing)
     """The metric that a sweeper optimises, for example `after/preference/accuracy`."""
     hardware: HardwareConfig = setting(HardwareConfig, Changes.run)
-    """Device and threads."""
+    """Device, threads, and what several processes share."""
     checkpoint: CheckpointConfig = setting(CheckpointConfig, Changes.nothing)
     """How often the state is saved."""
     log: LogConfig = setting(LogConfig, Changes.nothing)

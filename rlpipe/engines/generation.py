@@ -13,6 +13,7 @@ import torch
 
 from rlpipe.core.errors import ModelError
 from rlpipe.engines.cache import ForkedLayer, drop, fork, make_cache
+from rlpipe.engines.scoring import without_gradients
 from rlpipe.engines.shared_attention import SharedLayer, is_sharing, share, sharing
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ def writing(loaded: Loaded) -> Iterator[None]:
     model = loaded.model
     modes = [(module, module.training) for module in model.modules()]
     floats = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
-    frozen = [parameter for parameter in floats if not parameter.requires_grad] if loaded.autocast else []
+    casts = loaded.autocast and not loaded.sharded  # shards are gathered in bfloat16 as it is
+    frozen = [parameter for parameter in floats if not parameter.requires_grad] if casts else []
     device = model.device.type
     model.eval()
     for parameter in frozen:
         parameter.requires_grad_(True)
     try:
         autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=loaded.autocast)
-        with torch.inference_mode(), autocast, sharing(loaded):
+        with without_gradients(loaded), autocast, sharing(loaded):
             yield
     finally:
         for parameter in frozen:

@@ -58,8 +58,6 @@ def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int) -
     the model's context are cut at the front, as the model would see them; of an answer that alone is
     longer, only the tokens that have one before them in the context count.
     """
-    import torch
-
     found = [Likelihood(0.0, 1)] * len(spans)
     vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
     loaded.model.eval()
@@ -67,7 +65,7 @@ def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int) -
         ids, mask = _padded([spans[i].ids for i in batch], loaded, left=True)
         counts = [min(spans[i].scored, ids.shape[1] - 1) for i in batch]
         keep = max(counts) + 1
-        with torch.inference_mode(), autocast(loaded):
+        with without_gradients(loaded), autocast(loaded):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)
             logits = loaded.model(
                 input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=keep, use_cache=False
@@ -88,18 +86,24 @@ def rewards(loaded: Loaded, examples: Sequence[Preference], batch_tokens: int) -
 
 def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens: int) -> list[float]:
     """Return the reward head's number for each sequence of tokens, in order; rows are batched by length."""
-    import torch
-
     spans = [Span(ids) for ids in sequences]
     found = [0.0] * len(spans)
     loaded.model.eval()
     for batch in _batches(spans, batch_tokens, cost=lambda span: 1):
         ids, mask = _padded([spans[i].ids for i in batch], loaded, left=False)
-        with torch.inference_mode(), autocast(loaded):
+        with without_gradients(loaded), autocast(loaded):
             scores = loaded.model(input_ids=ids, attention_mask=mask).logits[:, 0].float()
         for row, index in enumerate(batch):
             found[index] = scores[row].item()
     return found
+
+
+def without_gradients(loaded: Loaded) -> AbstractContextManager[Any]:
+    """Return the context in which nothing is kept for gradients."""
+    import torch
+
+    # What is gathered of weights in shards is used again in training, which takes nothing made in inference mode.
+    return torch.no_grad() if loaded.sharded else torch.inference_mode()
 
 
 def autocast(loaded: Loaded) -> AbstractContextManager[Any]:

@@ -77,7 +77,8 @@ def measure_all(name: str, evaluation: Evaluation, examples: Sequence[Example], 
 
 
 def _portion(name: str, evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
-    rows = _alone(evaluation, examples, loaded) if evaluation.whole else _shared(evaluation, examples, loaded)
+    measured = _alone if evaluation.whole else _together if loaded.sharded else _shared
+    rows = measured(evaluation, examples, loaded)
     if len(rows) != len(examples):
         what = f"gave {len(rows)} rows for {len(examples)} examples"
         raise PluginError(f"evaluation.{name}", what, "`rows` must return one row an example, in order")
@@ -92,6 +93,11 @@ def _shared(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded)
     for rank, share in enumerate(shares):
         rows[rank :: len(shares)] = share
     return rows
+
+
+def _together(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:
+    """Measure everything in every process, so that all call the model alike: each holds a part of its weights."""
+    return list(distributed.broadcast(evaluation.rows(loaded, examples)))
 
 
 def _alone(evaluation: Evaluation, examples: Sequence[Example], loaded: Loaded) -> list[Row]:

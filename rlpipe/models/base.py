@@ -31,6 +31,8 @@ class Loaded:
     """What was decided on the way (template given, pad token reused, embeddings resized); goes into the manifest."""
     peft: Any = None
     """The peft.LoraConfig for the trainer to apply, or None for full fine-tuning."""
+    sharded: bool = False
+    """Whether each process holds a part of the weights (`models.sharding`): then all must call the model alike."""
     engine: Any = None
     """The `Engine` that draws its completions; None where the model itself does, with default settings."""
 

@@ -20,7 +20,7 @@ keeps heads · length² more numbers a layer, which is not estimated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from rlpipe.config.kinds import Precision, Quantize
 from rlpipe.hub.facts import Facts, local_facts
@@ -31,6 +31,8 @@ WEIGHT_BYTES = {Precision.float32: 4.0, Precision.bfloat16: 4.0, Precision.pure_
 NF4_BYTES = 0.5 + 4 / 64
 HIDDEN_BYTES = {Precision.float32: 4.0, Precision.bfloat16: 3.6, Precision.pure_bfloat16: 2.5}
 """Bytes per kept hidden number: the norms stay in float32 under autocast."""
+SHARED = ("weights", "gradients", "optimizer", "reference")
+"""What weights in shards divide; the block that is gathered while it computes comes on top, and is not estimated."""
 INTERMEDIATE_BYTES = {Precision.float32: 4.0, Precision.bfloat16: 2.0, Precision.pure_bfloat16: 2.0}
 
 
@@ -49,6 +51,11 @@ class Memory:
     def total(self) -> int:
         """All of it, in bytes."""
         return sum(getattr(self, entry.name) for entry in fields(self))
+
+    def shared(self, processes: int) -> Memory:
+        """Return what each of several processes takes where all share weights, gradients, optimiser and reference."""
+        shares = {name: -(-getattr(self, name) // processes) for name in SHARED}
+        return replace(self, **shares)
 
     def __str__(self) -> str:
         parts = [f"{entry.name} {getattr(self, entry.name) / 1e9:.2f}" for entry in fields(self)]

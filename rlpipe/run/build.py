@@ -88,13 +88,20 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
 
 def model(resolved: Resolved, source: Path | None, device: str, record: Record) -> Loaded:
     """Load or make the model with the head that the method needs, and record what was decided on the way."""
+    from rlpipe.models import sharding
+
     config = resolved.config
     where = str(source) if source else config.model.source
     if source is None and where is not None and distributed.is_main():
         refuse_altered(where)
         record.update(start_model=named(where, config.model.revision))
+
+    def load(place: str) -> Loaded:
+        return resolved.model.load(where, resolved.method.head, config.seed, place, record.run_dir / "start")
+
     with plugins.blame("model", config.model.name), record.made_once("start"):
-        loaded = resolved.model.load(where, resolved.method.head, config.seed, device, record.run_dir / "start")
+        is_sharded = sharding.wanted(config.hardware)
+        loaded = sharding.load_on_main(lambda: load("cpu")) if is_sharded else load(device)
     record.update(notes=loaded.notes)
     if loaded.notes:
         say_detail(f"model: {'; '.join(loaded.notes)}")
@@ -130,6 +137,13 @@ def trainer(
     if found.errors:
         raise ConfigError(found.errors)
     return built
+
+
+def in_shards(loaded: Loaded, trainer: Trainer | None) -> Loaded:
+    """Return the model as the trainer has cut it, with its adapters; one that is not in shards stays as it is."""
+    if trainer is None or not loaded.sharded:
+        return loaded
+    return dataclasses.replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
 
 
 def watch(resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, trainer: Trainer | None) -> Watch | None:

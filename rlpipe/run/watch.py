@@ -27,6 +27,7 @@ from rlpipe.core.files import explained, move, remove, sha256
 from rlpipe.core.terminal import say_detail
 from rlpipe.evaluations import portions
 from rlpipe.models.base import Loaded
+from rlpipe.models.sharding import gathered, part, put
 from rlpipe.records.record import Record
 from rlpipe.run.evaluate import Planned
 from rlpipe.statistics import intervals
@@ -210,21 +211,21 @@ class Watch(TrainerCallback):
             fix = "put them back from a backup, start the run anew, or set watch.restore_best=false for the last ones"
             raise TrainingError(file, what, fix)
         weights = load_file(str(file))
-        with torch.no_grad():
-            for name, weight in _trained(self.trainer):
-                weight.copy_(weights[name])
+        for name, weight in _trained(self.trainer):
+            put(weight, weights[name].to(part(weight).device))
         say_detail(f"the weights of step {best.step} are kept: they measured best on the watched rows")
 
     def _keep(self, step: int) -> None:
         from safetensors.torch import save_file
 
-        if self.record.may_write():
+        writes = self.record.may_write()
+        weights = gathered(_trained(self.trainer), kept=writes)
+        if writes:
             folder = self.folder / f"best-{step}"
             remove(folder)
             with explained(folder):
                 folder.mkdir(parents=True)
                 temporary = folder / f".{_WEIGHTS}.tmp"
-                weights = {name: weight.detach().contiguous() for name, weight in _trained(self.trainer)}
                 save_file(weights, str(temporary))
                 move(temporary, folder / _WEIGHTS)
             self.record.update(best_weights={str(step): sha256(folder / _WEIGHTS)})

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError, TrainingError
 from rlpipe.core.files import GO_ON, disk_errno
+from rlpipe.models.sharding import part
 from rlpipe.records import checkpoints
 from rlpipe.records.record import Record
 
@@ -105,9 +106,9 @@ def _bad_step(what: str, args: TrainingArguments, state: TrainerState) -> Traini
 
 
 def _finite(model: torch.nn.Module | None) -> bool:
-    """Return whether all trained weights are finite numbers."""
+    """Return whether all trained weights, or what this process holds of them, are finite numbers."""
     weights = [] if model is None else [weight for weight in model.parameters() if weight.requires_grad]
-    flags = [weight.detach().isfinite().all() for weight in weights]
+    flags = [part(weight).isfinite().all() for weight in weights]
     return all(bool(flag) for flag in flags)
 
 

@@ -70,14 +70,16 @@ def train(trainer: Trainer, checkpoint: Path | None, config: RunConfig, record: 
 def keep(trainer: Trainer, loaded: Loaded, config: RunConfig, record: Record) -> Loaded:
     """Save the trained model to the run's `model/`, note the hashes of its files, and return it for measuring."""
     from rlpipe.models.card import card
-    from rlpipe.models.export import save
+    from rlpipe.models.export import help_saving, save
 
     trained = dataclasses.replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
     if trained.engine is not None:
         trained.engine.policy_changed()
+    folder = record.run_dir / "model"
     if record.may_write():
-        folder = record.run_dir / "model"
         save(trained, folder, card(record.manifest))
         record.note_model(hashes(folder))
+    elif trained.sharded:
+        help_saving(trained)
     distributed.barrier()
     return trained

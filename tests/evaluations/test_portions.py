@@ -12,10 +12,14 @@ from rlpipe.core.errors import PluginError
 from rlpipe.datasets.forms import Example
 from rlpipe.evaluations import portions
 from rlpipe.evaluations.base import Evaluation
+from rlpipe.models.base import Loaded
 from rlpipe.records.lease import Lost
 from rlpipe.records.record import Record, Status
 from tests.composed import compose
 from tests.records.takeover import take_over
+
+NOBODY = Loaded(None, None, "")
+"""A model that is asked nothing."""
 
 
 class Squares(Evaluation):
@@ -47,7 +51,7 @@ def record(tmp_path):
 
 def measure(record, evaluation, count=300):
     examples = [Example(str(number)) for number in range(count)]
-    return portions.measure("squares", evaluation, examples, None, "before", record)
+    return portions.measure("squares", evaluation, examples, NOBODY, "before", record)
 
 
 def kept(record):

@@ -28,6 +28,13 @@ def test_mixed_precision_adds_the_casts():
     assert memory.total == 18_000_000
 
 
+def test_processes_share_weights_gradients_and_optimiser_but_no_activations():
+    whole = estimate(1_000_000, precision=Precision.float32, tokens=64, reference=True, facts=SHAPE)
+    part = whole.shared(4)
+    assert (part.weights, part.gradients, part.optimizer, part.reference) == (10**6, 10**6, 2 * 10**6, 10**6)
+    assert (part.activations, part.logits) == (whole.activations, whole.logits)
+
+
 def test_lora_trains_only_the_adapters_and_needs_no_reference():
     adapters = parameter_count(8, ["all-linear"], SHAPE.linear_modules)
     assert adapters == 8 * (384 + 128 + 128 + 128)

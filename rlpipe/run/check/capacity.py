@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from rlpipe.config.kinds import Quantize
-from rlpipe.config.schema import Device
+from rlpipe.config.schema import Device, Sharding, Until
 from rlpipe.core import distributed
 from rlpipe.core.errors import ConfigError, ModelError, Problem
 from rlpipe.datasets.forms import Preference
@@ -71,7 +71,7 @@ def freezing(subject: Subject) -> Iterator[Problem]:
         return
     layers = subject.facts.layers if subject.facts is not None else None
     yield from freeze_problems(config.freeze, config.max_steps, layers)
-    if distributed.world_size() > 1 and not isinstance(method, OnlineMethod):
+    if (distributed.world_size() > 1 or shares(subject)) and not isinstance(method, OnlineMethod):
         what = f"{config.name}'s processes exchange the gradients of weights that are fixed when training begins"
         yield Problem("method.freeze", what, "run it in one process, or leave it out")
 
@@ -131,7 +131,12 @@ def memory(subject: Subject) -> Iterator[Problem]:
     sure = needed_bytes.weights + needed_bytes.gradients + needed_bytes.optimizer + needed_bytes.reference
     if sure > have:
         what = f"weights, gradients and optimiser take about {sure / 1e9:.1f} GB, more than {name} {have / 1e9:.1f} GB"
-        yield Problem("model", what, "choose a smaller model, or train adapters (model.lora.rank=16)")
+        fix = "choose a smaller model, or train adapters (model.lora.rank=16)"
+        if not shares(subject):
+            yield Problem("model", what, fix)
+        else:  # a check alone does not know how many processes the run will have
+            unknown = distributed.world_size() == 1 and subject.config.until is Until.check
+            yield Problem("model", what, f"start more processes, {fix}", fatal=not unknown)
     elif needed_bytes.total > have:
         rows = f"with rows of {subject.config.method.max_length} tokens a step may take {needed_bytes}"
         what = f"{rows}, more than {name} {have / 1e9:.1f} GB"
@@ -156,7 +161,7 @@ def drawing(subject: Subject) -> Iterator[Problem]:
 
 
 def needed(subject: Subject) -> Memory | None:
-    """Estimate what a training step takes; None where nothing is trained or the model's size is not known."""
+    """Estimate what a training step takes in each process; None where nothing is trained or the size is not known."""
     model, method = subject.config.model, subject.config.method
     if subject.parameters is None or subject.method is None or not subject.trains:
         return None
@@ -165,7 +170,7 @@ def needed(subject: Subject) -> Memory | None:
         modules = subject.facts.linear_modules if subject.facts else {}
         trainable = parameter_count(model.lora.rank, model.lora.target_modules, modules) or 1  # few, when unknown
     tokens, _ = _micro_batch(method, pairs=Preference in subject.method.takes)
-    return estimate(
+    whole = estimate(
         subject.parameters,
         precision=model.precision,
         tokens=tokens,
@@ -176,6 +181,12 @@ def needed(subject: Subject) -> Memory | None:
         teacher=teacher_parameters(subject),
         facts=subject.facts,
     )
+    return whole.shared(distributed.world_size()) if shares(subject) else whole
+
+
+def shares(subject: Subject) -> bool:
+    """Whether the processes of the run share its weights."""
+    return subject.config.hardware.sharding is not Sharding.none
 
 
 def teacher_parameters(subject: Subject) -> int:

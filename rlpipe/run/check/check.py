@@ -23,6 +23,7 @@ from rlpipe.run.check import (
     ranges,
     rewards,
     rows,
+    sharding,
     stages,
     watching,
 )
@@ -75,6 +76,7 @@ RULES: tuple[Rule, ...] = (
     capacity.batches,
     capacity.quantization,
     capacity.device,
+    sharding.sharding,
     capacity.threads,
     capacity.memory,
     capacity.drawing,

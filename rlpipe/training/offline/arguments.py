@@ -52,6 +52,8 @@ SET_BY_RLPIPE = {
     "fp16": "model.precision",
     "gradient_checkpointing": "model.gradient_checkpointing",
     "activation_checkpointing": "model.gradient_checkpointing",
+    "fsdp": "hardware.sharding",
+    "fsdp_config": "hardware.sharding",
     "model_init_kwargs": "model",
     "chat_template_path": "model.chat_template",
     "eval_strategy": "evaluation",

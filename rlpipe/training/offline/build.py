@@ -7,11 +7,13 @@ import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
+from accelerate import PartialState
 from transformers import Trainer, set_seed
 
 from rlpipe.core.errors import DataError
 from rlpipe.core.logs import quiet_preparation
 from rlpipe.engines.frozen import load_reference
+from rlpipe.models import sharding
 from rlpipe.tools.protocols import Protocol, choose
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
@@ -48,13 +50,13 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
     if named is not None:
         extra["ref_model"] = named
     elif method.needs_reference_model and parts.loaded.peft is None:
-        extra["ref_model"] = copy.deepcopy(parts.loaded.model)
+        extra["ref_model"] = _copied(parts)
     watched = _watched(method, parts, protocol)
     with quiet_preparation(config.log.progress):
         rows = materialise(method.columns(tokenized.examples, tokenized.tokens), parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
         set_seed(config.seed)
-        return resumable(method.library_trainer())(
+        return resumable(method.library_trainer(), parts.loaded.sharded)(
             model=parts.loaded.model,
             args=arguments,
             train_dataset=rows,
@@ -65,6 +67,16 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
             tokenized=tokenized,
             **extra,
         )
+
+
+def _copied(parts: Parts) -> Any:
+    """Return the model as it is now, to be compared with what it becomes."""
+    loaded = parts.loaded
+    if not loaded.sharded:
+        return copy.deepcopy(loaded.model)
+    reference = sharding.empty_copy(loaded.model)
+    sharding.shard(reference, PartialState().device, loaded.autocast, values=loaded.model)
+    return reference
 
 
 def _watched(method: OfflineMethod, parts: Parts, protocol: Protocol | None) -> Any:

@@ -20,6 +20,7 @@ from rlpipe.core.files import explained
 from rlpipe.statistics import intervals
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
+from rlpipe.training.offline.sharded import Sharded
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
 
@@ -32,9 +33,10 @@ STATE = "offline_state.json"
 REFERENCE = "reference.safetensors"
 
 
-def resumable(base: type[Trainer]) -> Any:
-    """Put rlpipe's behaviour over one of TRL's trainer classes."""
-    return type(base.__name__, (OfflineTrainer, base), {"__module__": __name__})
+def resumable(base: type[Trainer], is_sharded: bool = False) -> Any:
+    """Put rlpipe's behaviour over one of TRL's trainer classes; its model's weights may be in shards."""
+    layers = (Sharded, OfflineTrainer) if is_sharded else (OfflineTrainer,)
+    return type(base.__name__, (*layers, base), {"__module__": __name__})
 
 
 class EpochOfStep(TrainerCallback):
@@ -178,6 +180,9 @@ class OfflineTrainer(Base):
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         (folder / STATE).write_text(json.dumps({"train_tokens": self._total_train_tokens}))
+        self._save_reference(folder)
+
+    def _save_reference(self, folder: Path) -> None:
         if self.method.needs_reference_model and getattr(self, "ref_model", None) is not None:
             from safetensors.torch import save_model
 
@@ -188,7 +193,10 @@ class OfflineTrainer(Base):
         if checkpoint is None:
             return
         self._total_train_tokens = json.loads((Path(checkpoint) / STATE).read_text())["train_tokens"]
+        self._load_reference(Path(checkpoint))
+
+    def _load_reference(self, folder: Path) -> None:
         if self.method.needs_reference_model and getattr(self, "ref_model", None) is not None:
             from safetensors.torch import load_model
 
-            load_model(self.accelerator.unwrap_model(self.ref_model), str(Path(checkpoint) / REFERENCE))
+            load_model(self.accelerator.unwrap_model(self.ref_model), str(folder / REFERENCE))

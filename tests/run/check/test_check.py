@@ -241,12 +241,60 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 # -- the machine
 
 
+SHARDED = "hardware.sharding=fsdp2"
+SFT = ("method=sft", "dataset=smoltalk")
+DPO = ("method=dpo", "dataset=ultrafeedback")
+
+
 def test_layers_thaw_in_one_process_where_gradients_are_exchanged_by_torch(monkeypatch):
     freeze = "method.freeze=['top:1@0',all@3]"
     rloo = ("method=rloo", "dataset=countdown", "reward=countdown")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "one process" in one("method.freeze", "method=sft", "dataset=smoltalk", freeze).fix
+    monkeypatch.delenv("WORLD_SIZE")
+    assert "one process" in one("method.freeze", *SFT, freeze, SHARDED).fix
+    monkeypatch.setenv("WORLD_SIZE", "2")
     assert "method.freeze" not in {problem.where for problem in found(*rloo, freeze)}
+
+
+@pytest.mark.parametrize(
+    ("where", "overrides"),
+    [
+        ("hardware.sharding", ("method=rloo", "dataset=countdown", "reward=countdown")),
+        ("hardware.sharding", ("method=none", "dataset=ultrafeedback")),
+        ("method.reference", (*DPO, "method.reference.model=somebody/model")),
+        ("method.extra.optim", (*SFT, "+method.extra.optim=adafactor")),
+        ("evaluation.win_rate", (*DPO, "evaluation=win_rate", "reward=length")),
+        ("evaluation.lm_eval", (*DPO, "evaluation=lm_eval")),
+    ],
+)
+def test_what_cannot_be_sharded_is_said_with_what_to_do(where, overrides, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    [problem] = [problem for problem in found(*overrides, SHARDED) if problem.where == where and problem.fatal]
+    assert "hardware.sharding=none" in problem.fix
+    assert problem not in found(*overrides)
+
+
+def test_quantised_weights_are_not_sharded(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    real = ("model=qwen2.5-0.5b", "model.quantize=nf4", "model.lora.rank=8")
+    assert "model.quantize=none" in one("hardware.sharding", *SFT, *real, SHARDED).fix
+
+
+def test_methods_on_fixed_data_are_sharded_over_several_processes(monkeypatch):
+    assert "torchrun" in one("hardware.sharding", *DPO, SHARDED, fatal=False).fix
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "hardware.sharding" not in {problem.where for problem in found(*DPO, SHARDED)}
+
+
+def test_a_model_that_processes_share_fits_where_a_whole_one_does_not(monkeypatch):
+    large = ("model=hf", "model.source=somebody/model", "model.parameters=2000000000", *SFT)
+    monkeypatch.setattr(capacity, "gpu_memory", lambda: 16 * 10**9)
+    assert "32.0 GB" in one("model", *large).what
+    assert "more processes" in one("model", *large, SHARDED, "until=check", fatal=False).fix
+    assert "more processes" in one("model", *large, SHARDED).fix
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert "model" not in {problem.where for problem in found(*large, SHARDED)}
 
 
 def test_batches_that_do_not_divide(monkeypatch):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from rlpipe.config import plugins
-from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, TrackerConfig
+from rlpipe.config.kinds import DatasetConfig, Head, LoraConfig, ModelConfig, Precision, TrackerConfig
 from rlpipe.config.resolved import resolve
-from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
+from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig, Sharding
 from rlpipe.datasets import forms
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.methods.base import Method
@@ -77,16 +77,23 @@ def method(name: str, **settings: Any) -> Method:
     return plugin(plugin.Config(name=name, **{**small, **settings}))
 
 
-def run_config(plugin: Method, lora_rank: int = 0, every: int = 3, seed: int = 1) -> RunConfig:
+def run_config(
+    plugin: Method,
+    lora_rank: int = 0,
+    every: int = 3,
+    seed: int = 1,
+    sharding: Sharding = Sharding.none,
+    **model_settings: Any,
+) -> RunConfig:
     """Make the config around a method."""
-    model = ModelConfig(name="pretrained", lora=LoraConfig(rank=lora_rank))
+    model = ModelConfig(name="pretrained", lora=LoraConfig(rank=lora_rank), **model_settings)
     return RunConfig(
         model=model,
         dataset=DatasetConfig(name="files"),
         method=plugin.config,
         tracker=TrackerConfig(name="none"),
         seed=seed,
-        hardware=HardwareConfig(device=Device.cpu),
+        hardware=HardwareConfig(device=Device.cpu, sharding=sharding),
         checkpoint=CheckpointConfig(every=every),
         log=LogConfig(every=1, progress=False),
     )
@@ -103,22 +110,25 @@ Build = Callable[..., Any]
 def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | None = None, **options: Any) -> Any:
     """Build the trainer of a method.
 
-    `lora_rank`, `count`, `every`, `callbacks` and `template` are no settings of the method.
+    `lora_rank`, `count`, `every`, `callbacks`, `template`, `sharding` and `model` are no settings of the method.
     """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 24), options.pop("every", 3)
     callbacks, template = options.pop("callbacks", []), options.pop("template", None)
+    sharding, model_settings = options.pop("sharding", Sharding.none), options.pop("model", {})
     plugin = method(name, **options)
     peft = None
     if rank:
         from peft import LoraConfig as PeftConfig
 
-        peft = PeftConfig(r=rank, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        task = "SEQ_CLS" if plugin.head is Head.reward else "CAUSAL_LM"
+        peft = PeftConfig(r=rank, lora_alpha=16, target_modules="all-linear", task_type=task)
     rows = examples(form or plugin.takes[0], count)
+    config = run_config(plugin, rank, every, sharding=sharding, **model_settings)
     loaded = load(folder, plugin.head, peft)
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
-    return trainer_module(plugin).build(
-        plugin, Parts(resolve(run_config(plugin, rank, every)), loaded, splits(rows), run_dir, callbacks)
-    )
+    loaded.autocast = config.model.precision is Precision.bfloat16
+    loaded.sharded = sharding is Sharding.fsdp2
+    return trainer_module(plugin).build(plugin, Parts(resolve(config), loaded, splits(rows), run_dir, callbacks))
 
 
 @pytest.fixture(scope="session")

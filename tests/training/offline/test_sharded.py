@@ -1,0 +1,56 @@
+"""Weights in shards: two processes train what one trains, exactly again after an interruption, and save it whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlpipe.core.files import hashes
+from tests import warm
+from tests.training.offline.train_sharded import AGAIN, CASES
+
+SCRIPT = "tests.training.offline.train_sharded"
+
+
+def difference(one: Path, other: Path) -> float:
+    """Return the largest difference of two files' weights."""
+    from safetensors.torch import load_file
+
+    weights, others = load_file(one), load_file(other)
+    assert weights.keys() == others.keys()
+    return max(float((weights[name] - others[name]).abs().max()) for name in weights)
+
+
+@pytest.mark.slow
+def test_two_processes_with_their_weights_in_shards_train_and_save_what_one_does(small_model, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    two, one = tmp_path / "two", tmp_path / "one"
+    for processes in (
+        warm.ranks(2, SCRIPT, str(small_model), str(two)),
+        [warm.Process(SCRIPT, str(small_model), str(one))],
+    ):
+        assert [process.wait() for process in processes] == [0] * len(processes), processes[0].stderr[-3000:]
+    for case in CASES:
+        rounded = "bfloat16" in case
+        losses, expected = (json.loads((folder / case / "losses.json").read_text()) for folder in (two, one))
+        assert losses == pytest.approx(expected, rel=1e-4 if rounded else 3e-6), case
+        weights = two / case / "weights.safetensors"
+        assert difference(weights, one / case / "weights.safetensors") < (2e-4 if rounded else 1e-6), case
+    for case in AGAIN:
+        assert (two / case / "again.safetensors").read_bytes() == (two / case / "weights.safetensors").read_bytes()
+    saved = AutoModelForCausalLM.from_pretrained(two / "sft" / "model")
+    saved.save_pretrained(tmp_path / "again")
+    assert len(list((two / "sft" / "model").glob("model-*.safetensors"))) > 1
+    assert difference(tmp_path / "again" / "model.safetensors", two / "sft" / "weights.safetensors") == 0
+    assert json.loads((two / "sft" / "model" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+    whole, broken = (
+        {name: digest for name, digest in hashes(two / run / "model").items() if name.endswith(".safetensors")}
+        for run in ("run", "broken")
+    )
+    assert whole == broken, "the same weights again"
+    assert set(whole) == {"model.safetensors", "adapter/adapter_model.safetensors"}
+    sealed = json.loads((two / "broken" / "checkpoints" / "checkpoint-2" / "whole.json").read_text())["files"]
+    assert {"shards/__0_0.distcp", "shards/__1_0.distcp", "shards/.metadata"} <= set(sealed)
