@@ -49,6 +49,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "reasoning_gym": "rlpipe.datasets.reasoning_gym:ReasoningGym",
         "episodes": "rlpipe.datasets.episodes:Episodes",
         "guessing_games": "rlpipe.datasets.guessing_games:GuessingGames",
+        "linear_algebra": "rlpipe.datasets.linear_algebra:LinearAlgebra",
     },
     "method": {
         "sft": "rlpipe.methods.sft:SFT",
@@ -72,6 +73,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "countdown": "rlpipe.rewards.countdown:CountdownReward",
         "gsm8k": "rlpipe.rewards.gsm8k:Gsm8kReward",
         "math": "rlpipe.rewards.math:MathReward",
+        "matrix": "rlpipe.rewards.matrix:MatrixReward",
         "format": "rlpipe.rewards.format:Format",
         "length": "rlpipe.rewards.length:Length",
         "reward_model": "rlpipe.rewards.reward_model:RewardModelReward",

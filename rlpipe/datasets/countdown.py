@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ WARM_START = (
     "Assistant: Let me solve this step by step."
 )
 """The wording of the hub's warm-start queries: a model that was trained on them must be asked in the same words."""
+ASKED = re.compile(re.escape(WARM_START).replace(r"\{nums\}", r"\[([-0-9, ]*)\]").replace(r"\{target\}", "(-?[0-9]+)"))
 
 
 @changing(Changes.result)
@@ -62,7 +64,7 @@ class Countdown(Dataset):
     def key(self, example: Example) -> str:
         """Return the sorted numbers and the target."""
         assert isinstance(example, Prompt)
-        return f"{sorted(example.columns['nums'])} {example.columns['target']}"
+        return key(example.columns["nums"], example.columns["target"])
 
     def reward_columns(self, row: Row) -> dict[str, Any]:
         """Return `nums` and `target`."""
@@ -78,6 +80,18 @@ class Countdown(Dataset):
         lacking = [] if text is None else [place for place in ("{nums}", "{target}") if place not in text]
         fix = "write {nums} and {target} where they belong"
         return [Problem("dataset.prompt", f"does not mention {', '.join(lacking)}", fix)] if lacking else []
+
+
+def key(nums: Sequence[int], target: int) -> str:
+    """Return the same for puzzles of the same target and the same numbers, in whatever order."""
+    return f"{sorted(nums)} {target}"
+
+
+def asked(question: str) -> tuple[list[int], int]:
+    """Return the numbers and the target of a question in the warm start's wording."""
+    found = ASKED.fullmatch(question)
+    assert found is not None, question
+    return [int(number) for number in found[1].split(",")], int(found[2])
 
 
 def _whole(value: Any) -> bool:

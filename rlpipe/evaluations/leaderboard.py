@@ -1,9 +1,15 @@
-"""A file of responses, as leaderboards take it: one JSON object a line, with a prompt and the model's response."""
+"""Files of responses, as leaderboards take them: one JSON object a line, with a prompt and the model's response.
+
+Countdown puzzles are scored too, by Countdown's own reward.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.config.kinds import EvaluationConfig
@@ -11,10 +17,11 @@ from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core import distributed
-from rlpipe.core.errors import Problem
+from rlpipe.core.errors import DataError, Problem
 from rlpipe.core.files import write_lines
 from rlpipe.datasets.forms import Example, Form, Prompt
 from rlpipe.evaluations import prompt_files
+from rlpipe.evaluations.accuracy import verifier
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
 from rlpipe.evaluations.completions import (
     LikeliestConfig,
@@ -25,9 +32,14 @@ from rlpipe.evaluations.completions import (
     settings,
 )
 from rlpipe.models.base import Loaded
+from rlpipe.rewards.base import Reward
+from rlpipe.rewards.chosen import described
+from rlpipe.rewards.combine import prove
 
 if TYPE_CHECKING:
     from rlpipe.records.record import When
+
+SCORER = "countdown"
 
 
 @changing(Changes.rows)
@@ -36,8 +48,8 @@ class LeaderboardConfig(EvaluationConfig):
     """Which prompts are answered, how, and what the file's fields are called."""
 
     file: str | None = setting(None, Changes.indirect)
-    """The prompts: JSON, JSON lines, Parquet, CSV, or text with one prompt a line; null: held-out prompts of the
-    dataset."""
+    """The prompts: JSON, JSON lines, Parquet, CSV, or text with one prompt a line; Countdown puzzles with `num` and
+    `target`; or a folder of such files. Null: held-out prompts of the dataset."""
     field: str | None = setting(None, Changes.indirect)
     """The file's field that holds the prompt; null: the first among prompt, turns, messages, instruction, question and
     text."""
@@ -54,7 +66,8 @@ class LeaderboardConfig(EvaluationConfig):
 
 
 class Leaderboard(Evaluation):
-    """Writes `leaderboard.jsonl` into the run's folder: a model's response to each prompt of a file."""
+    """Writes `leaderboard.jsonl` into the run's folder: a model's response to each prompt of a file, and the score of
+    each puzzle. Of a folder, each file has one of its name in the run's `leaderboard/`."""
 
     Config = LeaderboardConfig
     config: LeaderboardConfig
@@ -77,31 +90,43 @@ class Leaderboard(Evaluation):
         return found
 
     def numbers(self, config: RunConfig) -> Collection[str] | None:
-        """Return what is counted of responses."""
-        return ("responses", "length", "ended_by_length")
+        """Return what is counted of responses; None where the names of files with puzzles are among it."""
+        with contextlib.suppress(DataError):  # the checks say what is wrong with the file
+            if self.config.file is None or not prompt_files.has_puzzles(self.config.file, self.config.field):
+                return ("responses", "length", "ended_by_length")
+        return None
 
     def drawn(self, config: RunConfig) -> tuple[int, int]:
         """Return one."""
         return 1, settings(self.config.sampling, config.method).max_tokens
 
     def start(self, context: EvaluationContext) -> None:
-        """Take the run's folder, its tools and its lengths."""
-        self.run = context.config
-        self.target = context.run_dir / f"{context.name}.jsonl"
-        self.tools = resolve(self.run).make_tools() if self.config.tool else []
+        """Take the run's folder, its tools and lengths, and the reward that scores puzzles, proved by its cases."""
+        self.run, resolved = context.config, resolve(context.config)
+        self.dataset, self.target = resolved.dataset, context.run_dir / context.name
+        self.tools = resolved.make_tools() if self.config.tool else []
         self.sampling = settings(self.config.sampling, self.run.method)
+        self.scorer: Reward | None = None
+        if self.config.file is not None and prompt_files.has_puzzles(self.config.file, self.config.field):
+            self.scorer = verifier(SCORER, resolved)
+            assert self.scorer is not None
+            prove(SCORER, self.scorer)
 
     def make_examples(self) -> Sequence[Example]:
         """Return the file's prompts. Raises DataError."""
         assert self.config.file is not None
-        return prompt_files.read(self.config.file, self.config.field, self.config.limit)
+        return prompt_files.read(self.config.file, self.config.field, self.config.limit, self.dataset)
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
-        """Add sampling and tools."""
-        return {**super().protocol(loaded), **drawing(self.run, self.sampling, self.tools, self.config.seed)}
+        """Add sampling and tools, and what scores puzzles, where there are some."""
+        judge = {"verifier": described(self.scorer.config, self.run, loaded.path)} if self.scorer else {}
+        return {**super().protocol(loaded), **judge, **drawing(self.run, self.sampling, self.tools, self.config.seed)}
 
     def rows(self, loaded: Loaded, examples: Sequence[Example]) -> list[Row]:
-        """One row a prompt, with its response; `asked` and `response` are as the file that is written has them."""
+        """One row a prompt, with its response; `asked` and `response` are as the file that is written has them.
+
+        A puzzle's `score` is what Countdown's reward gives, 1 where it is solved.
+        """
         prompts = [example for example in examples if isinstance(example, Prompt)]
         answered = converse(loaded, prompts, self.sampling, self.tools, self.config.seed)
         rows = []
@@ -110,19 +135,64 @@ class Leaderboard(Evaluation):
             whole = conversation(prompt, answers)
             given = prompt.columns.get("given", whole["prompt"])
             rows.append({**whole, "asked": given, "response": texts if prompt.columns.get("turns") else texts[0]})
+            if self.scorer is not None and isinstance(given, dict):
+                [score] = self.scorer.score(answers)
+                rows[-1] |= {"score": score.value, "parsed": score.parsed}
         return rows
 
     def finish(self, rows: Sequence[Row], when: When) -> None:
-        """Write the file; after training it holds the trained model's responses."""
-        names = self.config.prompt_field, self.config.response_field
-        if distributed.is_main():
-            write_lines(self.target, ({names[0]: row["asked"], names[1]: row["response"]} for row in rows))
-            from rlpipe.core.terminal import say  # rich: not for composing
+        """Write the files; after training they hold the trained model's responses."""
+        if not distributed.is_main():
+            return
+        from rlpipe.core.terminal import say  # rich: not for composing
 
-            say(f"leaderboard: {len(rows)} responses in {self.target}")
+        for target, part in self._files(rows).items():
+            target.parent.mkdir(exist_ok=True)
+            write_lines(target, map(self._line, part))
+            say(f"leaderboard: {len(part)} responses in {target}")
+
+    def _files(self, rows: Sequence[Row]) -> dict[Path, list[Row]]:
+        """Return the rows of each file that is to be written."""
+        source = None if self.config.file is None else Path(self.config.file).expanduser()
+        if source is None or not source.is_dir():
+            return {self.target.with_name(f"{self.target.name}.jsonl"): list(rows)}
+        files = defaultdict[Path, list[Row]](list)
+        for row in rows:
+            name = prompt_files.stem(Path(row["id"].rpartition("/")[0]))
+            files[self.target / f"{name}.jsonl"].append(row)
+        return files
+
+    def _line(self, row: Row) -> Row:
+        asked, response = row["asked"], {self.config.response_field: row["response"]}
+        if isinstance(asked, dict):
+            return {**asked, **response, "score": row["score"]}
+        return {self.config.prompt_field: asked, **response}
 
     def summary(self, rows: Sequence[Row], start: Sequence[Row] | None) -> dict[str, float]:
-        """`responses`, their mean `length` in tokens, and the share that was cut (`ended_by_length`)."""
+        """`responses`, their mean `length` in tokens, and the share that was cut (`ended_by_length`).
+
+        Of puzzles also the mean `score` with its 95 % interval, the share that is `solved` and that was not readable
+        (`unparsed`); of a folder with several files of them, each one's mean as `<its name>/score`.
+        """
         cut = sum(row["finish"] == "length" for row in rows) / len(rows)
         length = sum(row["tokens"] for row in rows) / len(rows)
-        return {"responses": len(rows), "length": length, "ended_by_length": cut}
+        puzzles = [row for row in rows if "score" in row]
+        return {"responses": len(rows), "length": length, "ended_by_length": cut, **_scores(puzzles)}
+
+
+def _scores(rows: Sequence[Row]) -> dict[str, float]:
+    """Sum up what puzzles have earned; nothing where there are none."""
+    if not rows:
+        return {}
+    from rlpipe.statistics import intervals  # numpy: not for composing
+
+    found = intervals.mean([row["score"] for row in rows])
+    numbers = {"score": found.estimate, **found.ends("score_")}
+    numbers["solved"] = sum(row["score"] >= 1 for row in rows) / len(rows)
+    numbers["unparsed"] = sum(not row["parsed"] for row in rows) / len(rows)
+    files = defaultdict[str, list[float]](list)
+    for row in rows:
+        files[prompt_files.stem(Path(row["id"].rpartition("/")[0]))].append(row["score"])
+    if len(files) > 1:
+        numbers |= {f"{name}/score": sum(scores) / len(scores) for name, scores in files.items()}
+    return numbers

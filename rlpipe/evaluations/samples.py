@@ -72,7 +72,7 @@ class Samples(Evaluation):
 
     def start(self, context: EvaluationContext) -> None:
         """Take the run's tools and, for prompts of the dataset, its environment."""
-        self.run = context.config
+        self.run, self.dataset = context.config, resolve(context.config).dataset
         self.tools = resolve(self.run).make_tools()
         self.environments = resolve(self.run).environments if self.takes else None
         self.sampling = SamplingConfig(temperature=0.0, max_tokens=self.config.max_tokens)
@@ -80,7 +80,7 @@ class Samples(Evaluation):
     def make_examples(self) -> Sequence[Example]:
         """Return the file's prompts. Raises DataError."""
         assert self.config.file is not None
-        return prompt_files.read(self.config.file, self.config.field, self.config.limit)
+        return prompt_files.read(self.config.file, self.config.field, self.config.limit, self.dataset)
 
     def protocol(self, loaded: Loaded) -> dict[str, Any]:
         """Add sampling and tools."""

@@ -78,7 +78,7 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
     if any(problem.fatal for problem in weak):
         raise ConfigError([problem for problem in weak if problem.fatal])
     record.update(notes=[problem.headline for problem in weak])
-    if config.dataset.source in ("hub", "sample"):  # of local rows the checks have told
+    if dataset.config.source in ("hub", "sample"):  # of local rows the checks have told
         show_problems(weak)
     reports = [split.report for split in (splits.train, splits.test, splits.validation) if split is not None]
     record.update(data={report.split: vars(report) for report in reports})

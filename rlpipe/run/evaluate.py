@@ -209,9 +209,9 @@ def _change(name: str, start: Sequence[Row], rows: Sequence[Row]) -> dict[str, f
     """Return the mean change of the examples' scores with its 95 % interval, where they have scores."""
     from rlpipe.statistics import intervals
 
-    if "score" not in rows[0]:
+    before, after = ([row["score"] for row in one if "score" in row] for one in (start, rows))
+    if not after:
         return {}
-    before, after = ([row["score"] for row in one] for one in (start, rows))
     if not all(isinstance(score, int | float) and math.isfinite(score) for score in [*before, *after]):
         say(f"evaluation {name}: some scores are no finite numbers, so its change has no interval")
         return {}

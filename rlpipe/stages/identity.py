@@ -44,7 +44,7 @@ def data(config: RunConfig) -> Data:
     resolved = resolve(config)
     dataset: Dataset = resolved.dataset
     takes = resolved.method.takes or (dataset.form,)
-    key = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(config.dataset)])
+    key = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(dataset.config)])
     found = _loaded.get(key) or _loaded.get(f"{key} {config.seed}")
     if found is None:
         from rlpipe.datasets.load import load

@@ -180,7 +180,9 @@ def _lengths(subject: Subject) -> Lengths | None:
 def _data(subject: Subject) -> Data | None:
     """Return what is known of the rows, None where another run makes them, or they would have to be fetched."""
     config = subject.config
-    if "dataset.stage" in parent_overrides(config) or config.dataset.source == "hub" or not subject.reads_data:
+    if "dataset.stage" in parent_overrides(config) or subject.dataset is None or not subject.reads_data:
+        return None
+    if subject.dataset.config.source == "hub":
         return None
     return identity.data(config)
 

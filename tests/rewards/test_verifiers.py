@@ -19,9 +19,11 @@ from rlpipe.rewards.countdown import CountdownReward, last_answer
 from rlpipe.rewards.format import Format
 from rlpipe.rewards.gsm8k import Extraction, Gsm8kReward, flexible, right_answer, strict
 from rlpipe.rewards.length import Length
+from rlpipe.rewards.matrix import MatrixReward
 
 COUNTDOWN = CountdownReward(CountdownReward.Config(name="countdown"))
 GSM8K = {mode: Gsm8kReward(Gsm8kReward.Config(name="gsm8k", mode=mode)) for mode in Extraction}
+MATRIX = MatrixReward(MatrixReward.Config(name="matrix"))
 WITH_CASES = [
     COUNTDOWN,
     CountdownReward(CountdownReward.Config(name="countdown", format_score=0.0)),
@@ -29,6 +31,8 @@ WITH_CASES = [
     Format(Format.Config(name="format")),
     Format(Format.Config(name="format", opened=True)),
     Format(Format.Config(name="format", tags=["plan", "code", "result"])),
+    MATRIX,
+    MatrixReward(MatrixReward.Config(name="matrix", partial=0.5)),
     Length(Length.Config(name="length")),
     Length(Length.Config(name="length", words=1)),
 ]
@@ -72,7 +76,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:20].encode("unicode_escape").decode())
 def test_hostile_completions_earn_nothing_and_cost_nothing(quick, finished, text):
     rollouts = [finished(text, nums=[9, 9], target=18, answer="18")]
-    for reward in [COUNTDOWN, *GSM8K.values(), WITH_CASES[4]]:
+    for reward in [COUNTDOWN, *GSM8K.values(), MATRIX, WITH_CASES[4]]:
         [score] = quick(partial(reward.score, rollouts))
         assert score.value == 0.0
 

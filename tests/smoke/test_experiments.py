@@ -30,7 +30,7 @@ FULL_SCALE = "model=qwen2.5-0.5b"
 
 
 def test_the_experiments_are_counted():
-    assert len(NAMES) == 28
+    assert len(NAMES) == 30
     assert len(STUDIES) == 6
 
 

@@ -105,7 +105,8 @@ def _read(subject: Subject, dataset: Dataset, takes: tuple[Form, ...]) -> Found:
     reports = [report for report in (splits.train.report, splits.test.report) if report.read]
     sampled = [note for report in reports for note in report.notes if note.startswith(local.SAMPLED)]
     problems = [_note("dataset.source", note, "the rest is looked at as the run begins") for note in sampled]
-    problems += [_note("dataset.form", note, "if that is wrong, say which: dataset.form=…") for note in dataset.notes()]
+    guesses = dataset.notes() if hasattr(dataset.config, "form") else []
+    problems += [_note("dataset.form", note, "if that is wrong, say which: dataset.form=…") for note in guesses]
     problems += [left_out for report in reports if (left_out := _left_out(report)) is not None]
     examples = splits.train.examples
     problems += weaknesses(examples, splits.train.native, verified_columns(rewards))
