@@ -26,7 +26,7 @@ CHANGES = {
         gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
     "dataset": """
         name hub subset revision columns system train_split test_split test_fraction train_limit deduplicate sample_size
-        form instruction parts prompt numbers guesses task options""",
+        form instruction parts prompt numbers guesses task options tasks sizes entries""",
     "method": """
         name learning_rate epochs max_steps batch_size max_length schedule warmup weight_decay max_grad_norm extra
         micro_batch_size micro_batch_tokens overlong group_by_length packing padding_free train_on curriculum
@@ -39,8 +39,8 @@ CHANGES = {
         value_clip value_rate scale scale_rewards lengths loss_type
         samples mode cut ratio weight""",
     "reward": """
-        name weight attribute column comparison cue form format_score high low max_tokens mode opened precision rubric
-        tags url verifier verifier_weight words""",
+        name weight attribute column comparison cue form format_score high low max_tokens mode opened partial precision
+        rubric stop tags url verification verifier verifier_weight words""",
     "tool": "name max_calls protocol timeout",
     "environment": "name max_turns turn_tokens seed numbers guesses id options",
 }
@@ -49,7 +49,7 @@ CHANGES = {
 CHANGES_NOT = {
     "run": "evaluation tracker after until run_dir store objective hardware checkpoint log watch engine",
     "model": "source revision stage dataset_source learning_rate_scale parameters context",
-    "dataset": "source stage test_limit",
+    "dataset": "source stage test_limit puzzles puzzles_test_split",
     "method": """reference.model reference.revision reference.stage teacher.model teacher.revision
         teacher.stage samples_every chunk share_prompt""",
     "reward": "model revision stage batch_tokens budget cache concurrency key_env on_failure retries timeout",
