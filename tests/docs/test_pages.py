@@ -7,10 +7,12 @@ import re
 from types import ModuleType
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rlpipe.cli.commands import COMMANDS, load
 from rlpipe.config.compose import compose
 from rlpipe.config.options import ORDER
+from rlpipe.sweep.space import read
 from tests.docs.blocks import PAGES, ROOT, blocks
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -86,10 +88,16 @@ RUNS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", RUNS)
 def test_every_command_composes(arguments):
-    overrides = [part for part in arguments if part not in ("-m", "--help")]
+    overrides = [part for part in arguments if part not in ("-m", "--help") and not part.startswith("hydra")]
+    if "hydra/sweeper=tpe" in arguments:
+        space, problems = read(OverridesParser.create().parse_overrides(overrides))
+        assert not problems
+        for corner in space.corners():
+            compose(*space.arms(corner)[0])
+        return
     if "-m" in arguments:
         overrides = [re.sub(r"=([^[,]+),.*", r"=\1", part) for part in overrides]
-    compose(*(override for override in overrides if not override.startswith("hydra")))
+    compose(*overrides)
 
 
 OTHERS = [
