@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlpipe.core import distributed
 from rlpipe.engines.decoder import causal_lm
 from rlpipe.engines.row_costs import Costs
 from rlpipe.engines.shared_prefix import block_masks, costs, maskless, support
@@ -104,7 +105,7 @@ def refusal(model: nn.Module, arguments: Any) -> str | None:
         return "the balance of its experts is counted token by token"
     if arguments.torch_compile:
         return "method.extra.torch_compile wants the same shapes in every step"
-    if any(weight.is_meta or not weight.numel() for weight in inner.parameters()):
+    if distributed.any_rank(any(weight.is_meta or not weight.numel() for weight in inner.parameters())):
         return "its weights lie on several processes"
     found = support(inner)
     return None if found.shared else found.reason
