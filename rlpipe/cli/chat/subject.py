@@ -19,6 +19,7 @@ from rlpipe.records.runs import Standing
 from rlpipe.stages.named import look_up, model_of, run_named, stage_names
 
 if TYPE_CHECKING:
+    from rlpipe.config.schema import RunConfig
     from rlpipe.tools.base import Tool
 
 SAMPLING = SamplingConfig(temperature=0.7, max_tokens=512)
@@ -52,9 +53,14 @@ def find(name: str, device: str, scratch: Path) -> Subject:
     notes += [f"{flaw}: it is not the model that the run has made" for flaw in run.flaws("model/")]
     settings = ModelConfig(precision=config.model.precision, attention=config.model.attention)
     loaded = _load(settings, str(model_of(run)), device, scratch)
-    sampling = replace(getattr(config.method, "sampling", None) or SAMPLING)
+    sampling = sampling_of(config)
     description = f"{run.name}: trained by {config.method.name} on {config.dataset.name}"
     return Subject(loaded, _size(description, loaded), sampling, resolve(config).make_tools(), notes)
+
+
+def sampling_of(config: RunConfig) -> SamplingConfig:
+    """Return how a run's training draws completions; where it draws none, how a chat does."""
+    return replace(getattr(config.method, "sampling", None) or SAMPLING)
 
 
 def _bare(name: str, device: str, scratch: Path) -> Subject:

@@ -2,16 +2,15 @@
 
 What llama.cpp expects is what its converter writes (https://github.com/ggml-org/llama.cpp, `convert_hf_to_gguf.py`);
 the names of tensors are those of the `gguf` package.
-
-Importing this module imports torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Architecture:
@@ -111,6 +110,7 @@ class Llama(Architecture):
         """Return what Llama 3's rotary embedding divides each frequency by."""
         if self.rope["rope_type"] == "default":
             return {}
+        import torch
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
         scaled, _ = ROPE_INIT_FUNCTIONS[self.rope["rope_type"]](self.config, torch.device("cpu"))
