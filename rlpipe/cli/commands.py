@@ -36,7 +36,9 @@ COMMANDS = {
     "report": Command("DIR…", "compare runs and sweeps, with intervals", "rlpipe.cli.report"),
     "stages": Command("…", "list, verify, explain and prune the models and data that runs share", "rlpipe.cli.stages"),
     "chat": Command("RUN", "talk to its model, tools included", "rlpipe.cli.chat.main"),
-    "export": Command("RUN [DIR]", "write its model for the hub, llama.cpp or Ollama, or upload it", "rlpipe.cli.export.main"),
+    "export": Command(
+        "RUN [DIR]", "write its model for the hub, llama.cpp or Ollama, or upload it", "rlpipe.cli.export.main"
+    ),
     "reproduce": Command("RUN", "run it again and compare the results, bit for bit", "rlpipe.cli.reproduce.main"),
 }
 

@@ -159,6 +159,7 @@ def tab(capsys, monkeypatch, tmp_path):
         ("rlpipe chat runs/a ", []),
         ("rlpipe chat runs/a --device c", ["cpu", "cuda"]),
         ("rlpipe export runs/a r", ["runs/"]),
+        ("rlpipe export runs/a --to ", ["folder", "gguf", "ollama", "vllm"]),
         ("rlpipe reproduce --run-dir=x --ch", ["--check"]),
         ("rlpipe reproduce .h", [".hidden/"]),
     ],

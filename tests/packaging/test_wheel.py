@@ -27,7 +27,18 @@ SMALL = (
 
 def test_extras_are_named_and_none_is_needed_twice():
     extras = PROJECT["optional-dependencies"]
-    parts = {"tensorboard", "mlflow", "quant", "eval", "optuna", "vllm", "math", "reasoning_gym", "gem", "textarena"}
+    parts = {
+        "tensorboard",
+        "mlflow",
+        "quant",
+        "eval",
+        "optuna",
+        "vllm",
+        "math",
+        "reasoning_gym",
+        "gem",
+        "textarena",
+    } | {"gguf"}
     assert set(extras) == parts | {"dev"}
     base = {name(requirement) for requirement in PROJECT["dependencies"]}
     assert not base & {name(requirement) for extra in extras.values() for requirement in extra}

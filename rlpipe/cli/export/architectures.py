@@ -1,7 +1,7 @@
-"""The architectures that can be written as GGUF: their settings, and what llama.cpp lays out otherwise than transformers.
+"""The architectures that can be written as GGUF: their settings, and what llama.cpp lays out in another way.
 
 What llama.cpp expects is what its converter writes (https://github.com/ggml-org/llama.cpp, `convert_hf_to_gguf.py`);
-the names of tensors are those of the `gguf` package.
+the names of tensors are those of the `gguf` package. Nothing here is heavy to import.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Llama(Architecture):
     """Llama, and with its settings also SmolLM2 and rlpipe's toy."""
 
     name = "llama"
-    unread = ("rope_parameters",)
+    unread: tuple[str, ...] = ("rope_parameters",)
 
     def unsupported(self) -> Iterator[str]:
         """Yield what of the rotary embedding and the attention llama.cpp would compute otherwise."""
@@ -122,7 +122,7 @@ class Qwen2(Llama):
     """Qwen2 and Qwen2.5, whose heads lie as in transformers."""
 
     name = "qwen2"
-    unread = ()
+    unread: tuple[str, ...] = ()
 
     def unsupported(self) -> Iterator[str]:
         """Yield what llama.cpp would compute otherwise; it scales no rotary embedding here by Llama 3's rule."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ TEXTS = ("It’s 3 × 12 = 36,\n\n  isn't it?  ", "def f(x):\n\treturn x['y']  #
 """What both tokenizers are given beside a conversation."""
 CLOSE = 1e-4
 """How far logits may be apart, for the largest of them: GGUF keeps settings as 32-bit floats."""
+
+BUG = "report this: it is a bug"
 
 
 def convert(model: Path, file: Path, kind: str | None, name: str, licence: str | None) -> list[str]:
@@ -160,7 +164,11 @@ def _verified(model: Path, file: Path, kind: str, architecture: Architecture, to
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name, "local_files_only": True}
+    place: dict[str, Any] = {
+        "pretrained_model_name_or_path": file.parent,
+        "gguf_file": file.name,
+        "local_files_only": True,
+    }
     read_tokenizer: Any = AutoTokenizer.from_pretrained(**place)
     _same_tokens(file, tokenizer, read_tokenizer)
     ids = torch.tensor([tokenizer(TEXTS[0] + TEXTS[1]).input_ids])
@@ -173,12 +181,14 @@ def _verified(model: Path, file: Path, kind: str, architecture: Architecture, to
     config = AutoConfig.from_pretrained(**place)
     for setting in architecture.unread:
         setattr(config, setting, getattr(architecture.config, setting))
-    got = _logits(AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32), ids)
+    with redirect_stderr(StringIO()):  # a bar that no setting of transformers switches off
+        other: Any = AutoModelForCausalLM.from_pretrained(**place, config=config, dtype=torch.float32)
+    got = _logits(other, ids)
     largest = float(expected.abs().max())
     if got.shape != expected.shape or float((got - expected).abs().max()) > CLOSE * largest:
         apart = float((got - expected).abs().max()) if got.shape == expected.shape else float("nan")
         what = f"gives other logits than the run's own model (up to {apart:.3g} apart)"
-        raise ModelError(file, what, "report this: it is a bug")
+        raise ModelError(file, what, BUG)
     moved = float((got - before).abs().max())
     return (
         f"transformers {transformers.__version__} reads it and gives the run's own tokens; rounding to {kind} moves "
@@ -195,10 +205,10 @@ def _same_tokens(file: Path, own: Any, other: Any) -> None:
     template = own.chat_template
     texts = [own.apply_chat_template(CONVERSATION, tokenize=False)] if template else []
     if template and other.apply_chat_template(CONVERSATION, tokenize=False) != texts[0]:
-        raise ModelError(file, "its chat template writes another text than the run's", "report this: it is a bug")
+        raise ModelError(file, "its chat template writes another text than the run's", BUG)
     for text in (*TEXTS, *texts):
         if own(text).input_ids != other(text).input_ids:
-            raise ModelError(file, f"its tokenizer gives other tokens than the run's for {text!r}", "report this: it is a bug")
+            raise ModelError(file, f"its tokenizer gives other tokens than the run's for {text!r}", BUG)
 
 
 def _round(model: Any, kind: str, architecture: Architecture) -> None:

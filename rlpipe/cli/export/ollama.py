@@ -76,11 +76,9 @@ def template_of(where: Path, tokenizer: Any) -> tuple[str, list[str]]:
     if layout is None:
         known = " nor ".join(one.name for one in LAYOUTS)
         raise ModelError(where, f"its chat template is neither {known}, which Ollama could be given", INSTEAD)
-    other = [
-        kind for kind, messages in PROBES.items() if _written(tokenizer, messages) != start + layout.expected(messages, end)
-    ]
-    if other:
-        what = f"its chat template is not quite {layout.name}, which Ollama could be given: it writes {', '.join(other)} otherwise"
+    texts = {kind: start + layout.expected(messages, end) for kind, messages in PROBES.items()}
+    if other := [kind for kind, messages in PROBES.items() if _written(tokenizer, messages) != texts[kind]]:
+        what = f"its chat template is not quite {layout.name}: it writes {', '.join(other)} in another way"
         raise ModelError(where, what, INSTEAD)
     notes = ["tools: the template offers none"]
     if _written(tokenizer, EDGES) != start + layout.expected(EDGES, end):
@@ -103,7 +101,7 @@ def modelfile(
 
     What training has not, such as a penalty for repetition, is turned off, for Ollama has it on.
     """
-    parameters: list[tuple[str, object]] = [("stop", f'"{stop}"') for stop in stops]
+    parameters: list[tuple[str, object]] = [("stop", _quoted(stop)) for stop in stops]
     parameters += [
         ("temperature", f"{sampling.temperature:g}"),
         ("top_p", f"{sampling.top_p:g}"),
@@ -116,3 +114,11 @@ def modelfile(
     lines = [f"FROM ./{model}", f'TEMPLATE """{template}"""']
     lines += [f"PARAMETER {name} {value}" for name, value in parameters]
     return "\n".join([*lines, *([f"LICENSE {licence}"] if licence else [])]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Return a value in quotes. Modelfiles have no escapes; three quotes may hold one."""
+    marks = '"""' if '"' in text else '"'
+    if '"""' in text or text.endswith('"'):
+        raise ModelError("method.sampling.stop", f"a Modelfile cannot hold {text!r}", "export it with --to gguf")
+    return f"{marks}{text}{marks}"

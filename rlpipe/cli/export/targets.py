@@ -61,7 +61,9 @@ def ollama(wanted: Wanted, target: Path, kind: str | None, licence: str | None) 
 
     def write(staged: Path) -> Path:
         _converted(wanted, staged / MODEL, kind, licence)
-        text = ollama.modelfile(MODEL, template, [*ends, *sampling.stop], sampling, facts and facts.context, licence)
+        text = ollama.modelfile(
+            MODEL, template, [*ends, *sampling.stop], sampling, facts.context if facts else None, licence
+        )
         with explained(staged / "Modelfile"):
             (staged / "Modelfile").write_text(text, encoding="utf-8")
         return staged
