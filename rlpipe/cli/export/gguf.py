@@ -44,8 +44,12 @@ def convert(model: Path, file: Path, kind: str | None, name: str, licence: str |
     kind = kind or _kind_of(model)
     with explained(file):
         odd = _write(model, file, kind, architecture, vocabulary, name, licence)
-    notes = [f"kept as f16, for their rows are no multiple of 32: {', '.join(odd)}"] if odd else []
-    return [_verified(model, file, kind, architecture, tokenizer), *vocabulary.notes, *notes]
+    odd = (
+        [f"{len(odd)} matrices as q8_0, for their rows are no multiple of 32 (they are f16): {odd[-1]} …"]
+        if odd
+        else []
+    )
+    return [_verified(model, file, kind, architecture, tokenizer), *vocabulary.notes, *odd]
 
 
 def architecture_of(model: Path, config: Any) -> Architecture:

@@ -16,8 +16,9 @@ from rlpipe.engines.rollout import SamplingConfig
 from rlpipe.models.chat_template import chatml
 
 LLAMA3 = (
-    "{% for m in messages %}{% set text = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim"
-    " + '<|eot_id|>' %}{% if loop.first %}{% set text = bos_token + text %}{% endif %}{{ text }}{% endfor %}"
+    "{% for m in messages %}{% set text = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' "
+    "+ m['content'] | trim + '<|eot_id|>' %}"
+    "{% if loop.first %}{% set text = bos_token + text %}{% endif %}{{ text }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 QUESTIONS = [
@@ -106,7 +107,10 @@ def test_ollama_lays_conversations_out_as_the_model_knows_them(name):
     assert any("white space" in note for note in notes) == (name == "Llama 3"), "only that template trims"
 
 
-CLOSE = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + SHOWN + '<|im_end|>\n' }}{% endfor %}<|im_start|>assistant\n\n"
+CLOSE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + SHOWN + '<|im_end|>\n' }}{% endfor %}"
+    "<|im_start|>assistant\n\n"
+)
 
 
 @pytest.mark.parametrize(
