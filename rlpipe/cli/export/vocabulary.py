@@ -119,7 +119,7 @@ def _key(step: dict[str, Any]) -> str:
 def _unsupported(data: dict[str, Any], split: str | None) -> Iterator[str]:
     model = data["model"]
     if model["type"] != "BPE" or model.get("byte_fallback") or (data["decoder"] or {}).get("type") != "ByteLevel":
-        yield f"only byte-level BPE is converted, and this is another kind ({model['type']})"
+        yield f"it is no byte-level BPE ({model['type']})"
     elif split is None:
         yield "llama.cpp knows no way of splitting text like this one's"
     elif bool(model.get("ignore_merges")) != (split == KEPT_WHOLE):

@@ -222,3 +222,62 @@ def test_a_full_disk_is_told(folder, monkeypatch):
     monkeypatch.setattr(GGUFWriter, "write_tensor_data", full)
     with pytest.raises(RecordError, match="No space left"):
         converted(folder)
+
+
+def trained_tokenizer(name: str) -> Any:
+    """Return a tokenizer that splits text as one of those that GGUF has a name for, trained on rlpipe's sample rows."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from rlpipe.cli.export.vocabulary import LLAMA3, QWEN2
+    from rlpipe.datasets.samples import gsm8k, smoltalk
+    from rlpipe.models.train_tokenizer import _strings
+
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    steps = {"gpt-2": words, "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(True), words])}
+    for split, pattern in (("qwen2", QWEN2), ("llama-bpe", LLAMA3)):
+        cut = pre_tokenizers.Split(Regex(pattern), "isolated")
+        steps[split] = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    made = Tokenizer(models.BPE(ignore_merges=name == "llama-bpe"))
+    made.pre_tokenizer, made.decoder = steps[name], decoders.ByteLevel()
+    special = [AddedToken(one, special=True, normalized=False) for one in ("<|begin|>", "<|end|>", "<pad>")]
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=special,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    rows = [row for source in (gsm8k, smoltalk) for row in source.rows("train", 100, 0)]
+    made.train_from_iterator(
+        [*(text for row in rows for text in _strings(row)), *["12 345\n\n\n  x\t\t'LL"] * 50], trainer
+    )
+    if name == "llama-bpe":
+        made.post_processor = processors.TemplateProcessing("<|begin|> $A", special_tokens=[("<|begin|>", 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<|begin|>", eos_token="<|end|>", pad_token="<pad>", chat_template=CHATML
+    )
+
+
+CHATML = "{% for m in messages %}{{ m.role + ': ' + m.content + '<|end|>' }}{% endfor %}"
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "smollm", "qwen2", "llama-bpe"])
+def test_llama_cpp_splits_text_as_the_tokenizer_does(tmp_path, name):
+    xllamacpp = pytest.importorskip("xllamacpp", reason="no llama.cpp is installed")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from rlpipe.datasets.samples import countdown, ultrafeedback
+    from rlpipe.models.train_tokenizer import _strings
+
+    tokenizer = trained_tokenizer(name)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = LlamaConfig(vocab_size=len(tokenizer) + 5, **sizes, eos_token_id=1, bos_token_id=0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    file, [_, *lost] = converted(tmp_path / "model")
+    assert lost == []
+    server = served(xllamacpp, file)
+    rows = [row for source in (ultrafeedback, countdown) for row in source.rows("test", 4, 0)]
+    for text in [*TEXTS, "\r\n\r\n 12\n 345 \u00a0 67", *(text for row in rows for text in _strings(row))]:
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        assert post(server, "/tokenize", asked)["tokens"] == tokenizer(text).input_ids, text
