@@ -26,12 +26,11 @@ TEXTS = ("It’s 3 × 12 = 36,\n\n  isn't it?  ", "def f(x):\n\treturn x['y']  #
 """What both tokenizers are given beside a conversation."""
 CLOSE = 1e-4
 """How far logits may be apart, for the largest of them: GGUF keeps settings as 32-bit floats."""
-
 BUG = "report this: it is a bug"
 
 
-def convert(model: Path, file: Path, kind: str | None, name: str, licence: str | None) -> list[str]:
-    """Write a model's folder as a GGUF file, read that again, and return what was compared and what was lost.
+def convert(model: Path, file: Path, kind: str | None, name: str, licence: str | None) -> tuple[str, list[str]]:
+    """Write a model's folder as a GGUF file, read that again, and return what was compared, and what was lost.
 
     `kind` is how the matrices are kept: f32, f16, bf16 or q8_0; None for what they are in the folder. Raises ModelError
     for what llama.cpp cannot compute or hold, and where the file does not give the model's own tokens and logits.
@@ -44,12 +43,10 @@ def convert(model: Path, file: Path, kind: str | None, name: str, licence: str |
     kind = kind or _kind_of(model)
     with explained(file):
         odd = _write(model, file, kind, architecture, vocabulary, name, licence)
-    odd = (
-        [f"{len(odd)} matrices as q8_0, for their rows are no multiple of 32 (they are f16): {odd[-1]} …"]
-        if odd
-        else []
-    )
-    return [_verified(model, file, kind, architecture, tokenizer), *vocabulary.notes, *odd]
+    lost = list(vocabulary.notes)
+    if odd:
+        lost.append(f"{len(odd)} matrices as q8_0, for their rows are no multiple of 32 (they are f16): {odd[-1]} …")
+    return _verified(model, file, kind, architecture, tokenizer), lost
 
 
 def architecture_of(model: Path, config: Any) -> Architecture:
@@ -67,7 +64,7 @@ def _kind_of(model: Path) -> str:
 
 
 def _weights(model: Path, architecture: Architecture) -> Iterator[tuple[str, Any]]:
-    """Yield the name of each weight in the folder, and a function that reads it; always in the same order."""
+    """Yield the name of each weight in the folder, with its unread slice of the file; always in the same order."""
     from safetensors import safe_open
 
     for file in sorted(model.glob("*.safetensors")):

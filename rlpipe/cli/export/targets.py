@@ -78,6 +78,7 @@ def vllm(wanted: Wanted, output: Path | None) -> None:
     """Print the command line by which vLLM serves a run's own model, and write it where a file is named."""
     if (read_config(wanted.model).get("architectures") or [""])[0].endswith("SequenceClassification"):
         raise ModelError(wanted.run.dir, REWARD, "export it as a folder: leave --to out")
+    output = output and output.expanduser()
     if output is not None:
         folder.check_target(output)
     sampling = sampling_of(restore(wanted.run.config))
@@ -93,7 +94,7 @@ def vllm(wanted: Wanted, output: Path | None) -> None:
 def _converted(wanted: Wanted, file: Path, kind: str | None, licence: str | None) -> None:
     from rlpipe.cli.export.gguf import convert
 
-    verified, *lost = convert(wanted.model, file, kind, name(wanted.run.manifest), licence)
+    verified, lost = convert(wanted.model, file, kind, name(wanted.run.manifest), licence)
     say(f"verified: {verified}")
     _say(lost)
 

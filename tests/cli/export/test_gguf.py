@@ -70,11 +70,11 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def converted(folder: Path, kind: str | None = None) -> tuple[Path, list[str]]:
+def converted(folder: Path, kind: str | None = None) -> tuple[Path, str, list[str]]:
     from rlpipe.cli.export.gguf import convert
 
     file = folder.parent / f"{kind}.gguf"
-    return file, convert(folder, file, kind, "a-name", "mit")
+    return file, *convert(folder, file, kind, "a-name", "mit")
 
 
 FAMILIES = ["llama", "smollm", "llama3", "qwen2", "qwen3", "gpt2"]
@@ -86,7 +86,7 @@ def test_llama_cpp_reads_the_models_own_tokens_template_and_logits(folder):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    file, [verified, *lost] = converted(folder)
+    file, verified, lost = converted(folder)
     assert "rounding to f32 moves logits by up to 0," in verified
     assert lost == []
     server = served(xllamacpp, file)
@@ -146,7 +146,7 @@ ODD = "2 matrices as q8_0, for their rows are no multiple of 32 (they are f16): 
 def test_rounding_is_measured(folder, kind, lost):
     from gguf import GGUFReader
 
-    file, [verified, *said] = converted(folder, kind)
+    file, verified, said = converted(folder, kind)
     moved = float(verified.partition("logits by up to ")[2].partition(",")[0])
     assert 0 < moved < 0.5
     assert said == lost
@@ -274,7 +274,7 @@ def test_llama_cpp_splits_text_as_the_tokenizer_does(tmp_path, name):
     config = LlamaConfig(vocab_size=len(tokenizer) + 5, **sizes, eos_token_id=1, bos_token_id=0)
     LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    file, [_, *lost] = converted(tmp_path / "model")
+    file, _, lost = converted(tmp_path / "model")
     assert lost == []
     server = served(xllamacpp, file)
     rows = [row for source in (ultrafeedback, countdown) for row in source.rows("test", 4, 0)]
