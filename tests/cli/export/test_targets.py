@@ -183,7 +183,7 @@ def test_a_real_vllm_is_started_by_the_command_and_answers_as_the_model(tmp_path
 def _answered(server: subprocess.Popen, url: str, body: dict[str, Any], log: Path) -> dict[str, Any]:
     """Return a server's answer, once it has started."""
     head = {"Content-Type": "application/json"}
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and server.poll() is None:
         try:
             request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), head)
