@@ -13,7 +13,8 @@ from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import Problem, guess
 from rlpipe.launchers.slurm import cluster as facts
 from rlpipe.launchers.slurm.cluster import Cluster, Node, Partition
-from rlpipe.launchers.slurm.command import FOR_EVER, NoAnswer, Refused, ask, megabytes, seconds
+from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
+from rlpipe.launchers.units import FOR_EVER, megabytes, seconds
 
 AT = "hydra.launcher"
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
