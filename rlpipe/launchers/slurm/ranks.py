@@ -1,4 +1,4 @@
-"""The command that runs a frozen job on one node of its own: plain, or by torchrun where the run has several processes."""
+"""The command that runs a frozen job on one node of its own: plain, or by torchrun for a run of several processes."""
 
 from __future__ import annotations
 
