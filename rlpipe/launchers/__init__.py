@@ -1,1 +1,1 @@
-"""Places where the jobs of a sweep run: this machine, a SLURM cluster."""
+"""Places where the jobs of a sweep run: this machine, a SLURM cluster, a Ray cluster."""

@@ -1,4 +1,4 @@
-"""What jobs do whose every step depends on all before it, so that a step that is lost or comes twice shows in the end."""
+"""Jobs whose every step depends on all before it, so that one that is lost or comes twice shows in the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERY = 5
 
 
 class Chain:
-    """So many steps, with checkpoints. In the midst it waits for a file `go` (unless `waits=False`), or to be stopped."""
+    """So many steps, with checkpoints. With `waits` it waits in the midst for a file `go`, or to be stopped."""
 
     def __init__(self, folder: Path, count: int = 40, pause: float = 0.01, saving: float = 0.0, waits: bool = True):
         self.folder, self.count, self.pause, self.saving, self.waits = folder, count, pause, saving, waits
