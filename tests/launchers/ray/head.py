@@ -1,4 +1,4 @@
-"""A real Ray in a temporary folder: a head on this machine, on loopback only, with two GPUs that are none."""
+"""A real Ray in a temporary folder: a head on this machine, with two GPUs that are none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Head:
     def start(self) -> None:
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-            *("--node-ip-address=127.0.0.1", f"--port={self.port}", f"--dashboard-port={self.port + 1}"),
+            *(f"--port={self.port}", f"--dashboard-port={self.port + 1}"),
             *(f"--ray-client-server-port={self.port + 2}", f"--dashboard-agent-listen-port={self.port + 3}"),
             *("--min-worker-port=0", "--max-worker-port=0"),  # else ten thousand, ours among them
             *("--num-cpus=4", "--num-gpus=2", "--object-store-memory=80000000", f"--temp-dir={self.folder}"),
