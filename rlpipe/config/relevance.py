@@ -23,9 +23,12 @@ ARM = (Changes.result, Changes.indirect)
 def changes(key: str, config: Row) -> Changes:
     """Return what a dotted key of a resolved config changes; a field that says it speaks for all that stands under it.
 
-    A key that no class declares, or whose plugin is not installed, counts as changing the result.
+    One that changes nothing says so for itself. A key that no class declares, or whose plugin is not installed, counts
+    as changing the result.
     """
-    stated = (one.changes or Changes.result for one in _statements(key, config))
+    stated = [one.changes or Changes.result for one in _statements(key, config)]
+    if Changes.nothing in stated:
+        return Changes.nothing
     return next((one for one in stated if one is not Changes.result), Changes.result)
 
 

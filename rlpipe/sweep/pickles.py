@@ -52,6 +52,19 @@ NAMES = {
 """What moved out of a module, by module and name; the new module. These come before `MODULES`."""
 
 
+HYDRA_PLUGINS = "hydra_plugins."
+
+
+class Gone:
+    """What stands for a class of a Hydra plugin that is not installed any more.
+
+    Jobs hold the options of all plugins that were installed when they were frozen, and use none but their own.
+    """
+
+    def __init__(self, *args: Any):
+        """Take what the class took."""
+
+
 def current(module: str, name: str) -> str:
     """Return the module in which this version has what an earlier one had as `module.name`."""
     return NAMES.get((module, name)) or MODULES.get(module, module)
@@ -63,6 +76,8 @@ class _Unpickler(pickle.Unpickler):
         try:
             return super().find_class(current(module, name), name)
         except (ModuleNotFoundError, AttributeError) as error:
+            if module.startswith(HYDRA_PLUGINS):
+                return type(name, (Gone,), {"__module__": module})
             raise LaunchError(
                 "",
                 f"a frozen job names {module}.{name}, which is not here: {error}",

@@ -90,7 +90,7 @@ def test_a_sweep_builds_a_common_stage_once(tmp_path):
     asked = ("-m", *SMALL, "model=blank", "method=dpo,orpo", "evaluation=none", f"after=[{first}]")
     done = warm.run("rlpipe", *asked, cwd=tmp_path, env={"RLPIPE_STORE": str(tmp_path / "store")})
     assert done.returncode == 0, done.stderr
-    assert len([folder for folder in (tmp_path / "store").iterdir() if folder.is_dir()]) == 1
+    assert len(list((tmp_path / "store").glob("sft-*/"))) == 1
     arms = [json.loads(file.read_text())["status"] for file in tmp_path.glob("multirun/*/*/*/result.json")]
     assert arms == ["ok", "ok"]
 

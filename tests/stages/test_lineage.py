@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hydra.core.config_store import ConfigStore
 
@@ -84,8 +86,13 @@ def test_a_plan_has_everything_once_and_parents_first():
 
 
 @pytest.mark.parametrize("preset", sorted(file.stem for file in (conf_dir() / "after").glob("*.yaml")))
-def test_every_preset_passes_the_checks(preset):
-    config = compose("method=rloo", "dataset=piqa", "reward=length", "evaluation=none", f"after={preset}")
+def test_every_preset_passes_the_checks(preset, tmp_path):
+    data = ("dataset=piqa",)
+    if preset == "sft_warmstart_solver":  # of puzzles that are anybody's own
+        rows = [json.dumps({"nums": [one, one + 1, 2], "target": 2 * one + 3}) for one in range(40)]
+        (tmp_path / "puzzles.jsonl").write_text("\n".join(rows))
+        data = ("dataset=countdown", f"dataset.source={tmp_path / 'puzzles.jsonl'}")
+    config = compose("method=rloo", *data, "reward=length", "evaluation=none", f"after={preset}")
     assert [str(problem) for problem in problems(config) if problem.fatal] == []
     assert bool(config.after) is (preset != "none")
 

@@ -66,7 +66,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
             callbacks=list(parts.callbacks),
             method=method,
             tokenized=tokenized,
-            references=References(config, parts.run_dir),
+            references=References(config, parts.run_dir, parts.loaded.sharded),
             **extra,
         )
 

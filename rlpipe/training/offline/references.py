@@ -17,6 +17,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.files import write_atomic
 from rlpipe.engines.decoder import causal_lm
+from rlpipe.models.sharding import part
 from rlpipe.stages.references import Reference, lent, reference
 from rlpipe.training.offline.store import folder_of
 
@@ -30,8 +31,9 @@ _NO_NUMBER = ("_name_or_path", "transformers_version")
 class References:
     """Where one run's reference log-probabilities come from."""
 
-    def __init__(self, config: RunConfig, run_dir: Path):
-        self.config, self.run_dir = config, run_dir
+    def __init__(self, config: RunConfig, run_dir: Path, sharded: bool = False):
+        """`sharded` weights lie on several processes, and none of them can name them for others: nothing is stored."""
+        self.config, self.run_dir, self.sharded = config, run_dir, sharded
         self.notes: list[str] = []
         """How they came about, for the record."""
 
@@ -51,8 +53,9 @@ class References:
 
         if distributed.broadcast(kept.exists()):
             return _joined(rows, kept)
-        if not distributed.broadcast(entry.usable):
-            self.notes.append(f"computed for this run alone: the store {entry.folder.parent} cannot be written")
+        if self.sharded or not distributed.broadcast(entry.usable):
+            why = "the weights are in shards" if self.sharded else f"the store {entry.folder.parent} cannot be written"
+            self.notes.append(f"computed for this run alone: {why}")
             write(kept)
         else:
             self._from_store(entry, kept, write)
@@ -87,12 +90,12 @@ def _inputs(trainer: Any, rows: Dataset, batch_size: int) -> dict[str, Any]:
 
 
 def _base_weights(model: Any) -> str:
-    """Hash the weights under adapters, which say nothing of the reference."""
+    """Hash what this process has of the weights under adapters, which say nothing of the reference."""
     digest = hashlib.sha256()
     for name, weight in sorted(causal_lm(model).state_dict().items()):
         if "lora_" not in name:
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(part(weight).cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
