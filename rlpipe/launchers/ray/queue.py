@@ -18,7 +18,7 @@ from rlpipe.launchers.base import JobStatus, Phase
 from rlpipe.launchers.ray.cluster import Cluster, NoAnswer, RayJob, Refused
 from rlpipe.launchers.ray.entrypoint import submission
 from rlpipe.launchers.verdict import Ending, in_vain, is_final, job_ids, settle
-from rlpipe.records.sweep import DONE_WELL, STOPPED, Job, Kind, Sweep, cancelled
+from rlpipe.records.sweep import DONE_WELL, STOPPED, Ended, Job, Kind, Sweep, cancelled
 
 LAG = 3.0
 """Seconds that a job's last words may take through a shared file system."""
@@ -143,6 +143,8 @@ class Queue:
         if newest is None:
             if self._began(job, job_id):
                 return JobStatus(Phase.gone, job_id, FORGOTTEN)
+            if asleep := self._asleep(job):
+                return JobStatus(Phase.queued, job_id, f"waits for {asleep}, which has stopped", hopeless=True)
             return JobStatus(Phase.queued, job_id, silent or self._blocked(job)[0] or "waits for its turn")
         if newest.job.status == "PENDING":
             return JobStatus(Phase.queued, job_id, silent or "waits for resources of the cluster")
@@ -227,6 +229,15 @@ class Queue:
         self.sweep.job_folder(job).mkdir(parents=True, exist_ok=True)
         self.cluster.submit(ray_id, **submission(self.sweep, self.config, job, ray_id))
         self._known[ray_id] = RayJob("PENDING")
+
+    def _asleep(self, job: Job) -> str | None:
+        """Return a stage that a job waits for and that has stopped, and goes on only when it is submitted again."""
+        for stage, job_id in self._submitted():
+            outcome, newest = self.sweep.outcome(stage), self._newest(job_id)
+            stopped = outcome is not None and outcome.ended is Ended.stopped and outcome.job_id == job_id
+            if stage.key in job.needs and stopped and (newest is None or not newest.job.living):
+                return stage.key
+        return None
 
     def _blocked(self, job: Job) -> tuple[str, bool]:
         """Return what keeps a job from beginning ("" for nothing), and whether it always will."""

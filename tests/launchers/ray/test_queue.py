@@ -27,6 +27,17 @@ def test_arms_are_handed_over_when_their_stage_is_done(make):
     assert made.cluster.submitted == [made.id(key) for key in ("sft", "2", "0", "1")]
 
 
+def test_who_waits_for_a_stage_that_has_stopped_is_hopeless_until_it_goes_on(make):
+    made = make()
+    made.launcher.submit(made.sweep.jobs)
+    made.tell("sft", Ended.stopped, "stopped after step 3")
+    assert not made.look()["0"].hopeless, "it may yet be queued again"
+    made.cluster.becomes(made.id("sft"), "FAILED", exit_code=75)
+    assert (made.look()["0"].reason, made.look()["0"].hopeless) == ("waits for sft, which has stopped", True)
+    made.launcher.submit([made.jobs["sft"]])
+    assert not made.look()["0"].hopeless
+
+
 def test_what_a_failed_stage_was_needed_for_is_cancelled_with_the_reason(make):
     made = make()
     made.launcher.submit(made.sweep.jobs)
