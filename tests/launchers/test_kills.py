@@ -137,7 +137,9 @@ def test_a_job_that_is_slow_to_save_has_its_grace_and_one_that_outlasts_its_time
     watched.until(lambda: watched.ended() == {"0": "ok", "1": "ok"})
     assert all(work.whole for work in works.values())
     assert works["0"].begins == [0, works["0"].count // 2], "it was killed while it saved"
-    assert len(works["1"].begins) == 2
+    begins = works["1"].begins
+    assert len(begins) > 1
+    assert begins == sorted(set(begins)), "an attempt began where an earlier one had"
 
 
 @pytest.mark.parametrize("settings", PLACES[2:], indirect=True)

@@ -66,18 +66,19 @@ class RayLauncher(Launcher):
                 self._cancelled(job)
         for ray_id, _ in living.values():
             self.cluster.stop(ray_id)
-        running = [job for job in jobs if job.key in living and living[job.key][1].status == "RUNNING"]
+        self._await_end([job for job in jobs if job.key in living and living[job.key][1].status == "RUNNING"])
+        for job in jobs:
+            self._cancelled(job)
+
+    def _await_end(self, running: list[Job]) -> None:
+        """Wait until Ray has ended jobs. Raises LaunchError for those that it has not in time."""
         until = time.monotonic() + self.config.grace + PATIENCE
-        while running and (left := self.queue.living(running)):
+        while left := [ray_id for ray_id, seen in self.queue.living(running).values() if seen.status == "RUNNING"]:
             if time.monotonic() > until:
-                ids = ", ".join(ray_id for ray_id, _ in left.values())
-                raise LaunchError(
-                    ids, f"Ray has not ended them within {self.config.grace + PATIENCE:g} s", "ray job stop"
-                )
+                what = f"Ray has not ended them within {self.config.grace + PATIENCE:g} s"
+                raise LaunchError(", ".join(left), what, f"see what it says: ray job status {left[0]}")
             time.sleep(0.5)
             self.queue.ask(now=True)
-        for job in running:
-            self._cancelled(job)
 
     def _cancelled(self, job: Job) -> None:
         if not is_final(self.sweep, job, self.sweep.outcome(job)):

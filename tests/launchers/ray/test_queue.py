@@ -180,3 +180,16 @@ def test_cancelling_ends_what_runs_and_keeps_from_beginning_what_waits(make):
     assert made.cluster.stopped == [made.id("sft"), made.id("2")]
     assert {one.phase for one in made.look().values()} == {Phase.gone}
     assert made.cluster.submitted == [made.id("sft"), made.id("2")]
+
+
+def test_a_job_that_queues_itself_again_while_it_is_cancelled_is_cancelled(make):
+    made = make()
+    made.launcher.submit([made.jobs["2"]])
+    made.cluster.becomes(made.id("2"), "RUNNING")
+    made.tell("2", Ended.stopped)
+    made.cluster.stop = lambda job_id: (  # its time limit came just then
+        made.cluster.becomes(job_id, "FAILED", exit_code=75),
+        made.cluster.submit(made.id("2", ".1")),
+    )
+    made.launcher.cancel([made.jobs["2"]])
+    assert made.ended("2") == ("cancelled", "cancelled by hand")
