@@ -571,8 +571,9 @@ def light_engines(monkeypatch):
     monkeypatch.setattr("rlpipe.testing.engines.check_light", lambda modules: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light_engines")
-@pytest.mark.parametrize("options", [{}, pytest.param({"rank": 4}, marks=pytest.mark.slow)], ids=["whole", "adapter"])
+@pytest.mark.parametrize("options", [{}, {"rank": 4}], ids=["whole", "adapter"])
 def test_the_policy_as_engine_conforms(options, tmp_path):
     testing.check_engine(plugins.load("engine", "transformers"), tmp_path, **options)
 
@@ -592,6 +593,7 @@ def deaf(rows, loaded):
         row.calls.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light_engines")
 @pytest.mark.parametrize(
     ("flaw", "match"),
@@ -615,6 +617,7 @@ def test_an_engine_that_draws_otherwise_is_caught(flaw, match, tmp_path):
         testing.check_engine(Flawed, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light_engines")
 def test_an_engine_whose_draws_depend_on_their_neighbours_is_caught(tmp_path):
     from rlpipe.engines.transformers import Transformers
@@ -631,11 +634,9 @@ def test_an_engine_whose_draws_depend_on_their_neighbours_is_caught(tmp_path):
         testing.check_engine(Neighbourly, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light_engines")
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [({}, None), pytest.param({"max_gap": 1e9}, "draws from older weights", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("settings", "match"), [({}, None), ({"max_gap": 1e9}, "draws from older weights")])
 def test_an_engine_with_weights_of_its_own_must_follow_and_be_refused(settings, match, tmp_path):
     from tests.engines.engines import Copied
 

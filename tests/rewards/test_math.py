@@ -115,6 +115,7 @@ def test_a_guard_outlives_hanging_and_dying(guard):
     assert guard.process.pid != first
 
 
+@pytest.mark.slow
 def test_a_guard_that_cannot_start_says_how_to_see_why():
     with pytest.raises(PluginError, match=r"python -m rlpipe\.nowhere"):
         Guard("rlpipe.nowhere").ask({}, 1)

@@ -77,6 +77,7 @@ def test_a_judge_compares_in_both_orders(made, judge, asking):
     assert found["book"].told["notes"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("letter", "place"), [("A", "first"), ("B", "second")])
 def test_a_judge_that_always_prefers_one_place_is_named_and_gives_no_rows(made, judge, asking, tmp_path, letter, place):
     judge.reply = lambda question: f"Better: {letter}"
@@ -90,6 +91,7 @@ def test_a_judge_that_always_prefers_one_place_is_named_and_gives_no_rows(made, 
     assert book.cost["calls"] == len(judge.asked)
 
 
+@pytest.mark.slow
 def test_a_judge_that_leans_to_one_place_is_told_and_its_honest_verdicts_count(made, judge, asking):
     judge.reply = lambda question: longer(question) if len(question) % 3 else "Better: A"
     found = made(asking(), mode=Mode.pairwise, samples=8)
@@ -99,6 +101,7 @@ def test_a_judge_that_leans_to_one_place_is_told_and_its_honest_verdicts_count(m
     assert any("favours one place" in note for note in found["book"].told["notes"])
 
 
+@pytest.mark.slow
 def test_odd_replies_are_counted_and_drop_their_pairs_alone(made, judge, asking):
     def reply(question: str) -> str:
         return longer(question) if sum(question.encode()) % 2 else "I cannot say."

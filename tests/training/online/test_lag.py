@@ -93,6 +93,7 @@ def test_a_resumed_run_goes_on_with_what_was_begun(training, small_model, tmp_pa
     assert training.digest(again.model) == training.digest(whole.model)
 
 
+@pytest.mark.slow
 def test_a_reward_that_pauses_loses_nothing_that_was_drawn(training, small_model, tmp_path):
     options = {"max_steps": 4, "every": 100, **ONCE, **LAG}
     whole = training.build(small_model, tmp_path / "whole", "rloo", **options)
