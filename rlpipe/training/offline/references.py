@@ -95,7 +95,7 @@ def _base_weights(model: Any) -> str:
     for name, weight in sorted(causal_lm(model).state_dict().items()):
         if "lora_" not in name:
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(part(weight).cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(part(weight).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
