@@ -91,6 +91,45 @@ class SlurmConfig(LauncherConfig):
         return self.processes if self.processes is not None else max(1, self.gpus)
 
 
+@changing(Changes.nothing)
+@dataclass
+class RayConfig(LauncherConfig):
+    """Jobs on a Ray cluster, each a Ray Job (`pip install 'rlpipe[ray]'`): arms after the stages that they need."""
+
+    address: str | None = None
+    """The cluster, by its dashboard (`http://HEAD:8265`). Default: `$RAY_ADDRESS`, else the head on this machine."""
+    gpus: int = setting(1, at_least=0, at_most=64)
+    """GPUs of a job, all on one node; with two or more, torchrun starts one process for each."""
+    cpus: int = setting(4, at_least=1, at_most=4096)
+    """CPU cores of a job, for all its processes together. Ray counts them; it holds nobody to them."""
+    memory: str | None = None
+    """Memory that Ray counts a job with (`16G`, `500M`); it holds nobody to it. Default: none."""
+    resources: dict[str, float] = field(default_factory=dict)
+    """Resources of the cluster's own that a job takes (`+hydra.launcher.resources.a100=1`)."""
+    nodes: int = 1
+    """Nodes of one job: 1, since a Ray Job runs on one node. Runs on several are `hydra/launcher=slurm`'s."""
+    time: str | None = None
+    """Time limit (minutes, `hours:minutes:seconds`, `days-hours`). A job that needs longer saves, is queued again
+    behind others and goes on. Default: none."""
+    grace: int = setting(120, at_least=0, at_most=10**6)
+    """Seconds to save in, ahead of the time limit and when cancelled: more than the longest step and saving take."""
+    requeues: int = setting(100, at_least=0, zero="never", at_most=10**6)
+    """How often one job may be queued again after a time-out or the loss of its node."""
+    throttle: int | None = setting(None, at_least=1, at_most=10**6)
+    """How many arms run at once. Default: as many as the cluster has room for."""
+    python: str | None = None
+    """The command that is Python on the nodes, with rlpipe and Ray. Default: the path of the one that submits."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines that run first in each job; one that fails ends the job."""
+    environment: list[str] = field(
+        default_factory=lambda: ["RLPIPE_*", "PYTHONPATH", "HF_*", "WANDB_*", "MLFLOW_*", "OPENAI_*", "OMP_NUM_THREADS"]
+    )
+    """Names of variables of the submitting shell that jobs get, with `*` for anything. They stand in a file of the
+    sweep's folder that only you can read; Ray is not told them."""
+    poll: float = setting(5.0, above=0, at_most=3600, usual=(0.5, 300))
+    """Seconds between two questions to Ray; outcomes are read from the sweep's folder in between."""
+
+
 @dataclass
 class SweeperConfig:
     """The fields that `hydra.sweeper.…` has for every sweeper."""

@@ -115,6 +115,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "launcher": {
         "local": "rlpipe.launchers.local.launcher:LocalLauncher",
         "slurm": "rlpipe.launchers.slurm.launcher:SlurmLauncher",
+        "ray": "rlpipe.launchers.ray.launcher:RayLauncher",
     },
 }
 KINDS = tuple(BUILT_IN)

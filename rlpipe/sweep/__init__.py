@@ -1,7 +1,7 @@
 """Sweeps: what happens between `-m` and the arms' runs, and what can be done with them afterwards.
 
 rehearse (compose and check every arm) → plan (show what will be built, run and spent) → freeze (write each job's
-work down, so that nothing is composed again) → submit (to a launcher: the local pool, or SLURM) → watch
+work down, so that nothing is composed again) → submit (to a launcher: the local pool, SLURM, Ray) → watch
 
     discovery, hydra_launcher, sweeper   what Hydra finds and calls
     launching, study                the order of these steps, and what is written of the whole

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rlpipe.launchers.slurm.command import ask, pairs, seconds
+from rlpipe.launchers.slurm.command import ask, pairs
+from rlpipe.launchers.units import seconds
 
 _DEFAULT_LARGEST_ARRAY = 1001
 _GPUS = re.compile(r"gpu(?::[^:,(]+)?:(\d+)")

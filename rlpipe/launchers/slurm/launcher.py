@@ -9,10 +9,12 @@ from pathlib import Path
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError, Problem
 from rlpipe.launchers.base import JobStatus, Launcher, Phase
-from rlpipe.launchers.slurm import cluster, problems, script, verdict
+from rlpipe.launchers.slurm import cluster, problems, script
 from rlpipe.launchers.slurm.arrays import Array, arrays
 from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
 from rlpipe.launchers.slurm.queue import Queue
+from rlpipe.launchers.slurm.verdict import settle
+from rlpipe.launchers.verdict import is_final, job_ids
 from rlpipe.records.sweep import Ended, Job, Sweep, cancelled
 
 LAG = 3.0
@@ -66,13 +68,13 @@ class SlurmLauncher(Launcher):
 
     def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """Return how jobs stand, and write down for those that are gone what they could not say themselves."""
-        ids = verdict.job_ids(self.sweep)
+        ids = job_ids(self.sweep)
         known = {job.key: job for job in jobs if job.key in ids}
-        ended = {key for key, job in known.items() if verdict.is_final(self.sweep, job, self.sweep.outcome(job))}
+        ended = {key for key, job in known.items() if is_final(self.sweep, job, self.sweep.outcome(job))}
         seen = self.queue.look({ids[key] for key in known.keys() - ended})
         for key in [key for key in known if key not in ended]:  # stages come before what needs them
             if self.queue.gone_for(ids[key]) >= LAG:
-                verdict.settle(self.sweep, known[key], seen[ids[key]])
+                settle(self.sweep, known[key], seen[ids[key]])
         return {key: JobStatus(Phase.gone, ids[key]) if key in ended else seen[ids[key]] for key in known}
 
     def living(self) -> dict[str, str]:
@@ -82,10 +84,10 @@ class SlurmLauncher(Launcher):
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Cancel jobs, running or not. Raises LaunchError."""
-        ids = verdict.job_ids(self.sweep)
+        ids = job_ids(self.sweep)
         self._scancel([ids[job.key] for job in jobs if job.key in ids])
         for job in jobs:
-            if not verdict.is_final(self.sweep, job, self.sweep.outcome(job)):
+            if not is_final(self.sweep, job, self.sweep.outcome(job)):
                 cancelled(self.sweep, job, "cancelled by hand")
 
     def _submit(self, array: Array, ids: Mapping[str, str], sent: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,15 +10,15 @@ from pathlib import Path
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import Problem, guess
+from rlpipe.launchers.folder import folder_problems
 from rlpipe.launchers.slurm import cluster as facts
 from rlpipe.launchers.slurm.cluster import Cluster, Node, Partition
-from rlpipe.launchers.slurm.command import FOR_EVER, NoAnswer, Refused, ask, megabytes, seconds
+from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
+from rlpipe.launchers.units import FOR_EVER, megabytes, seconds
 
 AT = "hydra.launcher"
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 
-_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
-_LOCAL_KINDS = ("tmpfs", "ramfs", "overlay")
 _PER_JOB = 0.9
 """A job's grace must leave most of its time for work."""
 
@@ -29,7 +28,7 @@ def problems(config: SlurmConfig, folder: Path) -> list[Problem]:
 
     Asks SLURM itself where it answers; numbers that make no sense are found without it.
     """
-    found = [*_numbers(config), *_folder(folder)]
+    found = [*_numbers(config), *folder_problems(folder)]
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
         fix = "run this where jobs are submitted (a login node; perhaps `module load slurm`), or hydra/launcher=local"
@@ -52,26 +51,6 @@ def _numbers(config: SlurmConfig) -> Iterator[Problem]:
     if limit is not None and config.grace > limit * _PER_JOB:
         what = f"asked to save {config.grace} s before a limit of {limit} s, a job would hardly begin"
         yield Problem(f"{AT}.grace", what, f"give less, or a longer {AT}.time")
-
-
-def _folder(folder: Path) -> Iterator[Problem]:
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(place, os.W_OK):
-        yield Problem("hydra.sweep.dir", f"{place} cannot be written", "name a folder of yours: hydra.sweep.dir=…")
-    elif _is_local(place):
-        what = f"{folder} looks like a disk of this machine alone, and jobs on other nodes would not see it"
-        yield Problem("hydra.sweep.dir", what, "name a folder that all nodes share", fatal=False)
-
-
-def _is_local(place: Path) -> bool:
-    if any(place.is_relative_to(local) for local in _LOCAL):
-        return True
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    except OSError:
-        return False
-    around = [(len(point), kind) for point, kind in mounts if place.is_relative_to(point)]
-    return bool(around) and max(around)[1] in _LOCAL_KINDS
 
 
 def _partition_problems(config: SlurmConfig, known: Cluster) -> Iterator[Problem]:

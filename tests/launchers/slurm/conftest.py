@@ -1,11 +1,10 @@
-"""A SLURM for all tests of a worker, and sweeps of small jobs on it."""
+"""Sweeps of small jobs on a SLURM."""
 
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,6 @@ from tests.launchers.slurm.cluster import Cluster
 
 SETTINGS = {"gpus": 0, "cpus": 1, "memory": "300M", "time": "10", "grace": 60, "poll": 0.2}
 """Small jobs, watched closely."""
-
-
-@pytest.fixture(scope="session")
-def running_cluster() -> Iterator[Cluster]:
-    if missing := Cluster.missing():
-        pytest.skip(f"no SLURM here: {', '.join(missing)} not installed")
-    cluster = Cluster()
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-
-
-@pytest.fixture
-def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    for name, value in running_cluster.environment.items():
-        monkeypatch.setenv(name, value)
-    yield running_cluster
-    running_cluster.call("scancel", "--quiet", f"--user={getpass.getuser()}", check=False)
 
 
 @dataclasses.dataclass

@@ -34,20 +34,6 @@ def test_a_grace_that_leaves_no_time_to_work_is_told(tmp_path, monkeypatch):
     assert "would hardly begin" in found(tmp_path, time="2", grace=120)["grace"]
 
 
-def test_a_folder_that_others_cannot_see_or_nobody_write(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "COMMANDS", ())
-    monkeypatch.setattr(module, "_LOCAL", (str(tmp_path),))
-    config = SlurmConfig(**SMALL)
-    (local,) = module._folder(tmp_path / "sweep")
-    assert not local.fatal
-    assert "a disk of this machine alone" in str(local)
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
-    (closed,) = module._folder(tmp_path / "sweep")
-    assert closed.fatal
-    assert "cannot be written" in str(closed)
-    assert config.processes_per_node == 1
-
-
 @pytest.mark.slurm
 class TestAsked:
     """On a cluster of two nodes with 4 CPUs, 4000 MB and two GPUs each."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rlpipe.launchers.base import JobStatus, Phase
-from rlpipe.launchers.slurm.verdict import cancel_dependants, dependants, is_final, settle
+from rlpipe.launchers.slurm.verdict import settle
+from rlpipe.launchers.verdict import cancel_dependants, dependants, is_final
 from rlpipe.records.sweep import Ended, Job, Kind, Outcome, Sweep, write_outcome
 
 NOW = 1_000.0

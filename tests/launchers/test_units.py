@@ -1,4 +1,4 @@
-"""Times and memory as SLURM writes them."""
+"""Times and memory as SLURM writes them, which every launcher reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlpipe.launchers.slurm.command import megabytes, seconds
+from rlpipe.launchers.units import megabytes, seconds
 
 
 @pytest.mark.parametrize(
