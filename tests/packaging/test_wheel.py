@@ -38,6 +38,7 @@ def test_extras_are_named_and_none_is_needed_twice():
         "reasoning_gym",
         "gem",
         "textarena",
+        "ray",
     } | {"gguf"}
     assert set(extras) == parts | {"dev"}
     base = {name(requirement) for requirement in PROJECT["dependencies"]}
