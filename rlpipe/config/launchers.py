@@ -104,9 +104,9 @@ class RayConfig(LauncherConfig):
     """CPU cores of a job, for all its processes together. Ray counts them; it holds nobody to them."""
     memory: str | None = None
     """Memory that Ray counts a job with (`16G`, `500M`); it holds nobody to it. Default: none."""
-    resources: dict[str, float] = field(default_factory=dict)
+    resources: dict[str, float] = setting(dict, finite=True)
     """Resources of the cluster's own that a job takes (`+hydra.launcher.resources.a100=1`)."""
-    nodes: int = 1
+    nodes: int = setting(1, at_least=1, at_most=10**5)
     """Nodes of one job: 1, since a Ray Job runs on one node. Runs on several are `hydra/launcher=slurm`'s."""
     time: str | None = None
     """Time limit (minutes, `hours:minutes:seconds`, `days-hours`). A job that needs longer saves, is queued again
