@@ -21,7 +21,6 @@ from rlpipe.config.overrides import as_options
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem
 from rlpipe.core.paths import conf_dir
-from rlpipe.run.check import capacity
 from rlpipe.run.check.check import problems
 from rlpipe.run.summary import next_commands
 from rlpipe.sweep.composition import Composer
@@ -83,14 +82,9 @@ def found(composed) -> Callable[[str], list[Problem]]:
 
 
 @pytest.fixture(autouse=True)
-def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a GPU, of 16 GB, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("WORLD_SIZE", "WANDB_MODE", "WANDB_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home without a key for any tracker."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(capacity, "gpu_memory", lambda: None)
-    monkeypatch.setattr(capacity, "main_memory", lambda: 16 * 10**9)
 
 
 @pytest.mark.parametrize(("line", "where", "words"), ROWS, ids=[line for line, _, _ in ROWS])
