@@ -7,6 +7,7 @@ checking, deduplicating, converting and reporting are the same for all (`load`, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,16 +117,33 @@ class LoadReport:
 
 
 @dataclass
+class Chosen:
+    """The rows of one split that are used: enough to make its examples again from the same source."""
+
+    numbers: array[int]
+    """Of the raw rows, in the order in which they are used."""
+    counts: array[int]
+    """How many examples each gives."""
+
+    def add(self, number: int, examples: int) -> None:
+        """Use a row next."""
+        self.numbers.append(number)
+        self.counts.append(examples)
+
+
+@dataclass
 class Split:
     """The usable examples of one split, with the report of how they were made."""
 
-    examples: list[Example]
+    examples: Sequence[Example]
     """In the form that was asked for."""
     report: LoadReport
-    native: list[Example] = field(default_factory=list)
+    native: Sequence[Example] = field(default_factory=list)
     """The same rows in the dataset's own form: evaluations make theirs from it."""
-    columns: list[dict[str, Any]] = field(default_factory=list)
+    columns: Sequence[dict[str, Any]] = field(default_factory=list)
     """What rewards may read of each of them, where it is turned into a prompt."""
+    chosen: Chosen | None = None
+    """Which rows they are."""
 
 
 @dataclass
@@ -136,3 +154,8 @@ class Splits:
     test: Split
     validation: Split | None = None
     """Held-out rows that are measured while training and never at its end; None where none were asked for."""
+
+    @property
+    def there(self) -> list[Split]:
+        """Those that there are."""
+        return [split for split in (self.train, self.test, self.validation) if split is not None]

@@ -20,7 +20,13 @@ from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import identity
 from rlpipe.stages.lineage import FROZEN, other_parents, start_parent
 
-RECORDED = {"model": "model", "data": "data_files", "reference": "reference_files"}
+RECORDED = {
+    "model": "model",
+    "data": "data_files",
+    "reference": "reference_files",
+    "rows": "rows_files",
+    "tokens": "tokens_files",
+}
 """Under which key of the manifest the hashes of a product's files stand."""
 
 
