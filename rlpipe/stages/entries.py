@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
+from rlpipe.core.errors import RlpipeError, StageError
 from rlpipe.core.files import json_text, sha256, write_atomic
 from rlpipe.core.paths import PACKAGE, store_dir
 from rlpipe.core.terminal import say
@@ -33,6 +34,9 @@ from rlpipe.stages.upkeep import put_aside
 
 Compute = Callable[[Path], None]
 """Writes files into a folder; all processes of a run come to it together."""
+
+
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -99,8 +103,31 @@ def lent(needed: Entry, run: Path, compute: Compute) -> Iterator[tuple[Path, lis
         if distributed.is_main():
             _finish(needed)
 
-    with in_use(needed, str(run), build) as product:
+    with ExitStack() as uses:
+        try:
+            product = uses.enter_context(in_use(needed, str(run), build))
+        except StageError as error:
+            if isinstance(error.__cause__, RlpipeError):  # what is wrong is the run's own matter
+                raise error.__cause__ from None
+            raise
         yield product, [*notes, taken]
+
+
+def by_main(steps: Iterator[None]) -> None:
+    """Have the main process go through steps while all others wait, none longer than a step takes.
+
+    What goes wrong there is raised in all.
+    """
+    failed, going = None, True
+    while going:
+        if distributed.is_main():
+            try:
+                going = next(steps, _END) is not _END
+            except RlpipeError as error:
+                failed = error
+        failed, going = distributed.broadcast((failed, going))
+        if failed is not None:
+            raise failed
 
 
 def _finish(made: Entry) -> None:

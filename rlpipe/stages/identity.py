@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig
@@ -15,9 +16,13 @@ from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ModelError
 from rlpipe.core.files import explained, json_text, sha256
+from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset
 from rlpipe.datasets.forms import Example
 from rlpipe.hub.facts import weights_folder
+
+if TYPE_CHECKING:
+    from rlpipe.datasets.load import Opened
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,25 @@ def files(config: DatasetConfig) -> Sequence[tuple[str, int, int]]:
     if config.source in ("hub", "sample"):
         return ()
     return tuple(_stamps(Path(config.source).expanduser()))
+
+
+def content(source: Opened) -> list[Any] | None:
+    """Return what tells raw rows from others: hashes of the files that they stand in; None where these are not known.
+
+    A table of the hub has its files in the cache, and a name of its own for which of their rows it holds.
+    """
+    config = source.dataset.config
+    found: list[Any] = []
+    if config.source not in ("hub", "sample") and not local.adds_columns(source.dataset):
+        for file in local.files_of(source.dataset):
+            found += [file.name, *(_sha256(*stamp) for stamp in _stamps(file))]
+    elif config.source == "hub":
+        for table in [one.rows for one in (source.train, source.test) if one is not None]:
+            files = [Path(one["filename"]) for one in getattr(table, "cache_files", ())]
+            if not files:
+                return None
+            found += [table._fingerprint, *(_sha256(*stamp) for file in files for stamp in _stamps(file))]  # type: ignore[attr-defined]
+    return found or None
 
 
 def weights(source: str, revision: str | None) -> str:
