@@ -48,6 +48,9 @@ class Dataset(ABC):
     """The raw columns that a row must have."""
     made: ClassVar[bool] = False
     """Whether the rows that `sample` makes are the real ones: then any model may meet them without a word."""
+    fixed: ClassVar[bool] = False
+    """Whether its sample rows depend on its settings and rlpipe's own code alone, so that what they are is found once
+    for all processes. Subclasses say it anew."""
     verifier: ClassVar[str | None] = None
     """The reward that tells right answers to its prompts from wrong ones, where one does."""
 
@@ -85,6 +88,10 @@ class Dataset(ABC):
     def notes(self) -> list[str]:
         """Return what was decided about the rows, in sentences for the report."""
         return []
+
+    def parts(self) -> Sequence[Dataset]:
+        """Return the datasets that this one is made of, where it is made of others."""
+        return ()
 
     def make_rows(self, seed: int) -> tuple[Rows, Rows] | None:
         """Return the raw train and test rows of a dataset that does not read `config.source` itself."""

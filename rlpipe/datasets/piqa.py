@@ -32,6 +32,7 @@ class Piqa(Dataset):
     Config = PiqaConfig
     form = Choice
     columns = ("goal", "sol1", "sol2", "label")
+    fixed = True
 
     def example(self, row: Row, id: str) -> Choice:
         """Ask with the goal; `label` counts the right solution from 0."""

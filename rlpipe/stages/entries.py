@@ -7,7 +7,6 @@ and built again by one of them when that dies.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import RlpipeError, StageError
 from rlpipe.core.files import json_text, sha256, write_atomic
-from rlpipe.core.paths import PACKAGE, store_dir
+from rlpipe.core.paths import store_dir
 from rlpipe.core.terminal import say
 from rlpipe.records import manifest
 from rlpipe.records.lease import Lease, Taken, held
@@ -73,16 +72,6 @@ def entry(kind: str, config: RunConfig, inputs: Mapping[str, Any]) -> Entry:
     whole = {**inputs, "versions": packages()}
     digest = hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     return Entry(config, digest, whole, kind=kind)
-
-
-@functools.cache
-def code() -> str:
-    """Return a hash of rlpipe's own code, of which one version may read rows otherwise than another."""
-    digest = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        digest.update(f"{file.relative_to(PACKAGE)}\n".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from rlpipe.core.files import explained, json_text, write_atomic
 from rlpipe.datasets import splitting
 from rlpipe.datasets.base import Chosen, LoadReport, Rows, Split, Splits
 from rlpipe.datasets.load import Opened
-from rlpipe.stages.entries import by_main, code, entry, lent
-from rlpipe.stages.identity import content
+from rlpipe.stages.entries import by_main, entry, lent
+from rlpipe.stages.identity import code, content
 
 REPORTS, NUMBERS = "reports.json", "numbers.npz"
 

@@ -19,7 +19,8 @@ from rlpipe.core.files import explained, json_text, write_atomic
 from rlpipe.datasets.base import Split
 from rlpipe.datasets.lazily import Lazy, picked
 from rlpipe.models.tokens import Tokens
-from rlpipe.stages.entries import by_main, code, entry, lent
+from rlpipe.stages.entries import by_main, entry, lent
+from rlpipe.stages.identity import code
 from rlpipe.training.offline.tokenized import BATCH, Fitting, TokenizedExamples, tokenize_examples
 
 if TYPE_CHECKING:
