@@ -23,16 +23,13 @@ WORDS = 5_000
 
 
 def write(path: Path, count: int) -> None:
-    """Write prompts with completions of 10 to 80 words, rows that differ."""
+    """Write prompts with completions of 5 to 40 words, rows that differ."""
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefghijklmnoprstuvwy", k=rng.randint(2, 9))) for _ in range(WORDS)]
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
-            prompt, completion = (" ".join(rng.choices(words, k=rng.randint(10, 80))) for _ in range(2))
-            row = {"prompt": f"{number}: {prompt}", "completion": completion}
-            if number % 2:
-                row = {**row, "completion": f"{completion}."}
-            file.write(json.dumps(row) + "\n")
+            prompt, completion = (" ".join(rng.choices(words, k=rng.randint(5, 40))) for _ in range(2))
+            file.write(json.dumps({"prompt": f"{number}: {prompt}", "completion": completion}) + "\n")
 
 
 def pairs(source: Path, target: Path) -> None:
