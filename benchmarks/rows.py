@@ -1,8 +1,8 @@
 """What many rows cost before the first step: `python benchmarks/rows.py [--rows 300000] [--method sft]`.
 
-A run of one step on a made-up file of JSON lines, as a user starts it, first with an empty store and then again: seconds
-of the whole command on the clock and on the processor, and its peak memory above that of the same run on 100 rows, which
-is the model's, torch's and the libraries'.
+A run of one step on a made-up file of JSON lines, as a user starts it, first with an empty store and then again:
+seconds of the whole command on the clock and on the processor, and its peak memory above that of the same run on 100
+rows, which is the model's, torch's and the libraries'.
 """
 
 from __future__ import annotations

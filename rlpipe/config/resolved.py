@@ -34,7 +34,7 @@ class Resolved:
     def __init__(self, config: RunConfig):
         self.config = config
         self.parents: dict[str, RunConfig] = {}
-        """The runs that it needs, by the dotted key that names each, as far as they were asked for (`stages.lineage`)."""
+        """The runs that it needs, by the dotted key that names each, once they were composed (`stages.lineage`)."""
         self._shared: dict[tuple[str, str], Any] = {}
 
     @cached_property

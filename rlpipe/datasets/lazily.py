@@ -22,10 +22,10 @@ class Lazy(Sequence[T]):
     """A sequence of `count` items of which `make` returns those at some places."""
 
     def __init__(self, count: int, make: Callable[[Sequence[int]], list[T]]):
-        self.count, self.make = count, make
+        self._size, self.make = count, make
 
     def __len__(self) -> int:
-        return self.count
+        return self._size
 
     @overload
     def __getitem__(self, place: int) -> T: ...
@@ -35,11 +35,11 @@ class Lazy(Sequence[T]):
 
     def __getitem__(self, place: int | slice) -> T | list[T]:
         if isinstance(place, slice):
-            return self.make(range(self.count)[place])
-        return self.make([range(self.count)[place]])[0]
+            return self.make(range(self._size)[place])
+        return self.make([range(self._size)[place]])[0]
 
     def __iter__(self) -> Iterator[T]:
-        for first in range(0, self.count, AT_ONCE):
+        for first in range(0, self._size, AT_ONCE):
             yield from self[first : first + AT_ONCE]
 
 

@@ -123,7 +123,8 @@ def trainer(
 ) -> Trainer | None:
     """Build the method's trainer and audit what it will feed the model; None for a method that trains nothing.
 
-    What it uses of the store is let go when `uses` is closed. Raises ConfigError when the audit finds something that is surely wrong.
+    What it uses of the store is let go when `uses` is closed. Raises ConfigError when the audit finds something that
+    is surely wrong.
     """
     from transformers import set_seed
 

@@ -82,7 +82,10 @@ def _load(dataset: Dataset, takes: tuple[Form, ...], config: RunConfig, trains: 
 
 
 def _file(dataset: Dataset, settings: Sequence[Any], config: RunConfig, seed: int | None) -> Path | None:
-    """Return where the store has the identity of the rows that a seed draws, or of those of any; None where the rows depend on what is not known here."""
+    """Return where the store has the identity of the rows that a seed draws, or of those of any seed.
+
+    None where the rows depend on what is not known here.
+    """
     content: Any = None
     source = dataset.config.source  # some datasets read other rows than their config names
     if source not in ("hub", "sample"):

@@ -72,7 +72,8 @@ def _inputs(resolved: Resolved, source: Opened, validation: int, known: Any) -> 
 def _written(source: Opened, splits: Splits, weak: list[Problem], folder: Path) -> Iterator[None]:
     import numpy as np
 
-    numbers, reports = {}, {}
+    numbers: dict[str, Any] = {}
+    reports = {}
     for name, split in _named(splits).items():
         assert split.chosen is not None
         numbers[f"{name}_numbers"] = np.frombuffer(split.chosen.numbers, dtype=np.int64)

@@ -44,7 +44,7 @@ class Stored:
 
     @property
     def name(self) -> str:
-        """`<method>-<dataset>-<12 hex>`; `reference-…`, `rows-…` and `tokens-…` for what runs keep (`stages.entries`)."""
+        """`<method>-<dataset>-<12 hex>`; `reference-…`, `rows-…` and `tokens-…` for what `stages.entries` keeps."""
         return self.folder.name
 
     @functools.cached_property

@@ -15,7 +15,7 @@ from rlpipe.config.compose import to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.models.blank import Blank
 from rlpipe.records.provenance import NUMERIC_PACKAGES
-from rlpipe.stages import fingerprint, identity
+from rlpipe.stages import fingerprint
 from rlpipe.stages.fingerprint import describe, relevant
 from tests.composed import compose
 

@@ -96,7 +96,7 @@ def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
 
 
 Known = dict[tuple[object, ...], tuple[Subject, list[Problem]]]
-"""What was found of runs that others need, by all that it depends on; a Subject keeps its run from being another's id."""
+"""What was found of runs that others need, by all that it depends on; a Subject keeps its run, and so its id."""
 
 
 def problems(

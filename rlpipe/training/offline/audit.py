@@ -133,7 +133,10 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = Non
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)
-    found.warnings += [*_not_offered(sequences, examples, loaded.tokenizer), *_said_by_others(sequences, examples, predicts)]
+    found.warnings += [
+        *_not_offered(sequences, examples, loaded.tokenizer),
+        *_said_by_others(sequences, examples, predicts),
+    ]
     return found
 
 

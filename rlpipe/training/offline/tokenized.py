@@ -65,9 +65,13 @@ class TokenizedExamples:
         return replace(part, dropped={**self.dropped, "not reached by the last step": left})
 
     def _picked(self, rows: list[int]) -> TokenizedExamples:
-        every = (self.examples, self.tokens, self.lengths, self.numbers)
-        examples, tokens, lengths, numbers = (picked(one, rows) for one in every)
-        return replace(self, examples=examples, tokens=tokens, lengths=lengths, numbers=numbers)
+        return replace(
+            self,
+            examples=picked(self.examples, rows),
+            tokens=picked(self.tokens, rows),
+            lengths=picked(self.lengths, rows),
+            numbers=picked(self.numbers, rows),
+        )
 
     def report(self) -> dict[str, Any]:
         """Return the counts and the lengths' spread, for the record."""

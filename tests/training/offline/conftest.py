@@ -136,7 +136,9 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
     loaded.autocast = config.model.precision is Precision.bfloat16
     loaded.sharded = sharding is Sharding.fsdp2
-    return trainer_module(plugin).build(plugin, Parts(resolve(config), loaded, splits(rows, lazily), run_dir, callbacks))
+    return trainer_module(plugin).build(
+        plugin, Parts(resolve(config), loaded, splits(rows, lazily), run_dir, callbacks)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -26,14 +26,18 @@ CASES: dict[str, tuple[Any, ...]] = {
 def seen(trainer: Any) -> dict[str, Any]:
     """Return all that a run trains on, in its order, and says about it."""
     rows, tokenized = trainer.train_dataset, trainer.tokenized
-    loader = [{name: value for name, value in batch.items()} for batch in trainer.get_train_dataloader()]
+    batches = [dict(batch.items()) for batch in trainer.get_train_dataloader()]
     return {
         "rows": [dict(rows[row]) for row in range(len(rows))],
         "columns": sorted(rows.column_names),
-        "batches": [{name: getattr(value, "tolist", lambda: value)() for name, value in one.items()} for one in loader],
+        "batches": [{name: as_list(value) for name, value in batch.items()} for batch in batches],
         "examples": [example.id for example in tokenized.examples],
         "report": tokenized.report(),
     }
+
+
+def as_list(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def options(settings: dict[str, Any]) -> dict[str, Any]:
