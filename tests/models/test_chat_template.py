@@ -63,7 +63,7 @@ def test_a_call_alone_stands_where_the_generation_prompt_ends(tokenizer):
     assert written(tokenizer, call).startswith(prompt + "<tool_call>\n")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     contents=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20), min_size=2, max_size=6)
 )

@@ -370,5 +370,5 @@ class Machines(RuleBasedStateMachine):
                     held.check()
 
 
-Machines.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+Machines.TestCase.settings = settings(max_examples=40, stateful_step_count=20)
 TestMachines = Machines.TestCase
