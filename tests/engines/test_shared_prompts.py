@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rlpipe.engines.row_costs import Costs
+from tests.engines.families import each
 from tests.training.online.scoring import FAMILIES, VOCABULARY, build, close, gradient
 
 FREE = Costs(share=True)
@@ -57,9 +58,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("free")
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", each(FAMILIES, FAST))
 def test_states_and_gradients_are_those_of_rows_of_their_own(family: str) -> None:
     model = build(family)
     (plain, wanted, all_tokens), (ours, found, tokens) = (step(model, batch(), share) for share in (False, True))

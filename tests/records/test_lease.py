@@ -297,6 +297,7 @@ def contend(folder: Path, rounds: int, wins: multiprocessing.Queue) -> None:
     wins.put(won)
 
 
+@pytest.mark.slow
 def test_of_many_takers_one_wins_every_time(tmp_path):
     fork = multiprocessing.get_context("fork")
     wins = fork.Queue()

@@ -48,6 +48,7 @@ def test_pieces_of_a_text_are_whole_characters(text):
         assert not any(UNFINISHED in piece for piece in pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Hello there, you.", "Grüße — 你好 👩‍👩‍👧 done", "  two  spaces\n\nlines\t", "x=½+½"])
 def test_real_tokenizers(tokenizers, text):
     """A byte-level and a SentencePiece vocabulary, the second of which writes a word's first token with a space."""
