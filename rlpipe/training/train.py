@@ -71,7 +71,7 @@ def train(trainer: Trainer, checkpoint: Path | None, config: RunConfig, record: 
     if checkpoint is not None and _divided_anew(checkpoint):
         # A checkpoint has a state for each process that made it, and none for others.
         seed = random.Random(f"{config.seed}/{checkpoints.step_of(checkpoint)}").getrandbits(32)
-        trainer._load_rng_state = lambda _: set_seed(seed)  # type: ignore[method-assign]
+        trainer._load_rng_state = lambda checkpoint: set_seed(seed)  # type: ignore[method-assign]
     try:
         callbacks.train(trainer, checkpoint)
     finally:

@@ -34,9 +34,7 @@ def test_another_number_of_processes_is_noted_with_what_it_changes(tmp_path, met
     assert "sums are taken in another order" in note
     assert ("KL term" in note) == (method is KTO)
     assert note in capsys.readouterr().err
-    assert (
-        record.manifest["attempts"][-1] | {"resumed_from": 3, "resumed_processes": 2} == record.manifest["attempts"][-1]
-    )
+    assert record.manifest["attempts"][-1].items() >= {"resumed_from": 3, "resumed_processes": 2}.items()
 
 
 def test_the_same_number_of_processes_is_nothing_to_note(tmp_path):
