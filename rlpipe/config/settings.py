@@ -117,6 +117,8 @@ class Statement:
     """`other=value`: where it has no effect."""
     timed: bool = False
     """Whether another value changes how long a step takes."""
+    per_process: bool = False
+    """Whether it is one process's share of a number that all have together."""
 
 
 def setting(
@@ -132,17 +134,20 @@ def setting(
     usual: tuple[float | None, float | None] = (None, None),
     unused_if: str = "",
     timed: bool = False,
+    per_process: bool = False,
 ) -> Any:
     """Return a dataclass field with its default and what it says of itself.
 
     A list, mapping or nested config is given as the function that makes it. `changes` may be left to the class.
     `finite` is for a number without any bound, `usual` for the least and the most that is no surprise.
     `unused_if` names a field of the same class, and the value (`rank=0`; all others: `mode!=hybrid`) at which this one
-    has no effect. `timed` says that another value changes how long a step takes.
+    has no effect. `timed` says that another value changes how long a step takes, `per_process` that it is one process's
+    share of a number that all have together: an attempt with another number of processes may have another.
     """
     bounded = finite or any(bound is not None for bound in (above, at_least, below, at_most))
     known = Range(above, at_least, below, at_most, zero, usual) if bounded else None
     metadata = {"changes": changes, "range": known, "unused_if": unused_if, "timed": timed}
+    metadata["per_process"] = per_process
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -162,7 +167,7 @@ def statement(cls: type, name: str) -> Statement:
     """Return what a config class says of one of its fields: the nearest word counts, an override inherits the rest."""
     changes: Changes | None = None
     known: Range | None = None
-    unused_if, timed = "", False
+    unused_if, timed, per_process = "", False, False
     for owner in cls.__mro__:
         default, inherited = vars(owner).get("__changes__", (None, {}))
         changes = changes or inherited.get(name)
@@ -173,7 +178,8 @@ def statement(cls: type, name: str) -> Statement:
         known = known or metadata.get("range")
         unused_if = unused_if or metadata.get("unused_if", "")
         timed = timed or metadata.get("timed", False)
+        per_process = per_process or metadata.get("per_process", False)
         first = not any(name in vars(base).get("__annotations__", {}) for base in owner.__mro__[1:])
         if first:  # the class that brings the field speaks for it
-            return Statement(changes or default, known, unused_if, timed)
-    return Statement(changes, known, unused_if, timed)
+            return Statement(changes or default, known, unused_if, timed, per_process)
+    return Statement(changes, known, unused_if, timed, per_process)

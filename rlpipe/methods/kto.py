@@ -55,6 +55,7 @@ class KTO(OfflineMethod):
     library = ("trl", "KTOConfig", "KTOTrainer")
     has_reference = True
     in_order = True
+    divided = f"the KL term is estimated from other pairs, {OfflineMethod.divided}"
     library_fields = {  # noqa: RUF012
         "beta": "beta",
         "desirable_weight": "desirable_weight",

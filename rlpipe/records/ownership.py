@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rlpipe.config.relevance import flat
+from rlpipe.config.relevance import flat, per_process
+from rlpipe.core import distributed
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import Row, explained, remove
 from rlpipe.records import manifest
@@ -48,9 +49,15 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, Row], list[str]]) -> None:
-    """Raise RecordError when the folder's run (config `old`) differs from the one asked for, naming the keys."""
-    keys = same_run(old, new)
+def refuse_other_run(folder: Path, there: Row, new: Row, same_run: Callable[[Row, Row], list[str]]) -> None:
+    """Raise RecordError when the folder's run (manifest `there`) differs from the config asked for, naming the keys.
+
+    One process's share of what all have together may be another where the run had another number of processes.
+    """
+    old = there["config"]
+    processes = {attempt.get("processes", 1) for attempt in there.get("attempts", ())}
+    shared_anew = bool(processes - {distributed.world_size()})
+    keys = [key for key in same_run(old, new) if not (shared_anew and per_process(key, new))]
     if not keys:
         return
     before, after = flat(old), flat(new)

@@ -97,7 +97,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         device = build.hardware(config)
         loaded = build.model(resolved, source, device, record)
         loaded = context.enter_context(drawn_by(resolved.make_engine(), loaded))
-        checkpoint = training.resume_point(record)
+        checkpoint = training.resume_point(record, resolved.method)
         tracker = outcome.tracker = track(resolved, record, stage is not None, loaded.path)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"

@@ -26,7 +26,6 @@ from rlpipe.training.offline import likelihoods
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.references import References
-from rlpipe.training.offline.sharded import Sharded
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
 
@@ -39,10 +38,9 @@ STATE = "offline_state.json"
 REFERENCE = "reference.safetensors"
 
 
-def resumable(base: type[Trainer], is_sharded: bool = False) -> Any:
-    """Put rlpipe's behaviour over one of TRL's trainer classes; its model's weights may be in shards."""
-    layers = (Sharded, OfflineTrainer) if is_sharded else (OfflineTrainer,)
-    return type(base.__name__, (*layers, base), {"__module__": __name__})
+def resumable(base: type[Trainer], *layers: type) -> Any:
+    """Put rlpipe's behaviour over one of TRL's trainer classes, and `layers` over that."""
+    return type(base.__name__, (*layers, OfflineTrainer, base), {"__module__": __name__})
 
 
 class EpochOfStep(TrainerCallback):
