@@ -128,7 +128,7 @@ class ModelConfig:
     steps. A `method.learning_rate` that is given counts as it is."""
     attention: str = setting("sdpa", timed=True)
     """transformers' attention implementation: sdpa, eager, flash_attention_2."""
-    gradient_checkpointing: bool = setting(False, timed=True)
+    gradient_checkpointing: bool = setting(False, timed=True, rounding=True)
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     parameters: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**14)
     """Number of weights, for the memory estimate before anything is loaded (null: read from the local folder, else

@@ -42,7 +42,7 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
             if there is None:
                 refuse_foreign(folder)
             else:
-                refuse_other_run(folder, there, plain(to_plain(subject.config)), differing)
+                refuse_other_run(folder, there["config"], plain(to_plain(subject.config)), differing)
         except RecordError as error:
             yield error.at("run_dir")
 
