@@ -30,19 +30,15 @@ PROCESS = Path("/proc/self")
 
 def forget_peak() -> None:
     """Let `peak_memory` count from now on."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if _uses_gpu():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # no Linux, or not ours to reset: then the process's whole life counts
         (PROCESS / "clear_refs").write_text("5")
 
 
 def peak_memory() -> int:
     """Return the most bytes that this process held: on the GPU where it has used one, else in main memory."""
-    import torch
-
-    if torch.cuda.is_available() and (held := torch.cuda.max_memory_reserved()):
+    if _uses_gpu() and (held := int(sys.modules["torch"].cuda.max_memory_reserved())):
         return held
     with contextlib.suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text())
@@ -50,6 +46,12 @@ def peak_memory() -> int:
             return int(found[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def _uses_gpu() -> bool:
+    """Return whether torch is there and sees a GPU; a run that ends before it is imported does not wait for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
 
 
 def out_of_memory(error: BaseException, config: RunConfig, doing: str) -> TrainingError | None:
@@ -71,9 +73,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _exhausted(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or ON_CPU in str(error)
+    torch = sys.modules.get("torch")  # which alone raises its own kind
+    on_gpu = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return on_gpu or isinstance(error, MemoryError) or ON_CPU in str(error)
 
 
 def _advice(error: BaseException, config: RunConfig) -> tuple[str, str]:
