@@ -33,13 +33,13 @@ def test_the_name_follows_inputs_and_numeric_packages_and_no_setting(config, mon
     assert entries.entry("reference", config, INPUTS).name != entry.name
 
 
-def arm(entry: entries.Entry, log: Path) -> None:
-    """Take an entry as an arm does, or compute it slowly and note so."""
+def arm(entry: entries.Entry, log: Path, killed: bool) -> None:
+    """Take an entry as an arm does, or compute it slowly and note so; the first of all may wait to be killed."""
 
     def compute(folder: Path) -> None:
         with log.open("a") as file:
             file.write(f"begun {os.getpid()}\n")
-        time.sleep(0.2)
+        time.sleep(60 if killed and log.read_text().count("begun") == 1 else 0.2)
         (folder / "file").write_text("numbers")
         with log.open("a") as file:
             file.write(f"done {os.getpid()}\n")
@@ -59,7 +59,7 @@ def start(count: int, *arguments: Any) -> list[Any]:
 @pytest.mark.parametrize("killed", [False, True])
 def test_arms_that_start_together_compute_once_and_go_on_after_a_kill(config, tmp_path, killed):
     entry, log = entries.entry("reference", config, INPUTS), tmp_path / "log"
-    arms = start(3, entry, log)
+    arms = start(3, entry, log, killed)
     if killed:
         while not log.exists():
             time.sleep(0.005)
