@@ -16,6 +16,8 @@ from typing import Any
 
 from rlpipe.core.errors import ModelError
 
+CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+"""How the names of tensors end that older models keep beside their weights: who sees whom, which no model learns."""
 TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 """The sets of files that a tokenizer is read from; one set is enough."""
 
@@ -50,7 +52,7 @@ def local_facts(source: str | Path) -> Facts | None:
     folder = weights_folder(folder)
     config = read_config(folder)
     text = config.get("text_config", config)
-    tensors = read_tensors(folder)
+    tensors = {name: shape for name, shape in read_tensors(folder).items() if not name.endswith(CAUSAL_MASKS)}
     architectures = config.get("architectures") or [""]
     return Facts(
         parameters=sum(math.prod(shape) for shape in tensors.values()),
@@ -58,7 +60,7 @@ def local_facts(source: str | Path) -> Facts | None:
         vocabulary=text.get("vocab_size"),
         layers=text.get("num_hidden_layers") or text.get("n_layer"),
         hidden_size=text.get("hidden_size") or text.get("n_embd"),
-        intermediate_size=text.get("intermediate_size"),
+        intermediate_size=text.get("intermediate_size") or text.get("n_inner"),
         reward_head="SequenceClassification" in architectures[0],
         linear_modules=_linear_modules(tensors),
     )

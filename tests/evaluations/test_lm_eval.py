@@ -151,7 +151,7 @@ def test_data_that_cannot_be_had_is_said_with_its_task(tmp_path, small_model):
     task(tmp_path, [{"goal": "a", "sol1": "b", "sol2": "c", "label": 0}], "gone")
     (tmp_path / "gone.jsonl").unlink()
     with pytest.raises(DataError, match=r"the data of task 'gone' cannot be had.*\n.*include_path"):
-        Tasks(["gone"], str(tmp_path))
+        Tasks(["gone"], [tmp_path])
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_an_answer_longer_than_the_context_is_said(tmp_path, blank_loaded):
 
     folder = task(tmp_path / "tasks", [{"goal": "a", "sol1": "b " * 2000, "sol2": "c", "label": 0}], "long")
     with pytest.raises(DataError, match="cannot measure long: an answer is longer than the 512 tokens"):
-        measure(blank_loaded, Tasks(["long"], str(folder)), None, None, 1, False)
+        measure(blank_loaded, Tasks(["long"], [folder]), None, None, 1, False)
 
 
 def test_every_filter_of_a_document_stands_in_its_row():

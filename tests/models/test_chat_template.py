@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import ModelError
-from rlpipe.models.chat_template import chatml, end_of_turn
+from rlpipe.models.chat_template import built_in, end_of_turn
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
 TOOL = {"type": "function", "function": {"name": "add", "description": "Add.", "parameters": {}}}
@@ -192,7 +192,7 @@ def test_qwen_keeps_its_template_and_its_padded_rows(qwen, load):
 def test_qwen_takes_chatml_without_new_tokens(qwen, load):
     loaded = load(qwen, chat_template="chatml")
     assert loaded.notes == ["chat template: chatml"]
-    assert loaded.tokenizer.chat_template == chatml()
+    assert loaded.tokenizer.chat_template == built_in()
 
 
 def test_a_pad_token_that_ends_turns_is_replaced(copied, load):
