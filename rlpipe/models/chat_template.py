@@ -161,7 +161,9 @@ def _read(path: str) -> str:
     """Read a template file."""
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ModelError(f"model.chat_template={path}", "there is no such file", f"give '{CHATML}', '{PLAIN}' or a Jinja file")
+        raise ModelError(
+            f"model.chat_template={path}", "there is no such file", f"give '{CHATML}', '{PLAIN}' or a Jinja file"
+        )
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -90,7 +90,9 @@ def template(subject: Subject) -> Iterator[Problem]:
         yield Problem("model.chat_template", f"{name} is no text in UTF-8 ({error})", "give a Jinja file in UTF-8")
         return
     except OSError:
-        yield Problem("model.chat_template", f"there is no file {name}", "give a Jinja file, `chatml`, `plain`, or null")
+        yield Problem(
+            "model.chat_template", f"there is no file {name}", "give a Jinja file, `chatml`, `plain`, or null"
+        )
         return
     what = template_error(text, special) if text is not None else None
     if what is not None:

@@ -83,7 +83,9 @@ def made(name: str) -> tuple[Tokenizer, str]:
         case "rlpipe's ChatML":
             return Tokenizer(built_in()), CHATML_TEXT
         case "ChatML with another end":
-            return Tokenizer(built_in().replace("<|im_end|>", "</s>"), "</s>"), CHATML_TEXT.replace("<|im_end|>", "</s>")
+            return Tokenizer(built_in().replace("<|im_end|>", "</s>"), "</s>"), CHATML_TEXT.replace(
+                "<|im_end|>", "</s>"
+            )
         case "ChatML behind a token that the tokenizer adds":
             return Tokenizer("{{- bos_token -}}" + built_in(), bos="<s>", adds_bos=True), CHATML_TEXT
         case "ChatML behind a token that it does not add":
