@@ -41,12 +41,14 @@ class Tasks:
         places: list[str | Path] = [str(folder) for folder in reversed(folders)]  # later ones win
         unreachable = reach()
         with cache_only(unreachable is not None), _silent():
+            self.manager = TaskManager(include_path=places, include_defaults=not alone)
             try:
-                built = _built(names, TaskManager(include_path=places, include_defaults=not alone), unreachable)
+                built = _built(names, self.manager, unreachable)
             except UnknownTask:
                 if not alone:
                     raise
-                built = _built(names, TaskManager(include_path=places), unreachable)
+                self.manager = TaskManager(include_path=places)
+                built = _built(names, self.manager, unreachable)
         self.tasks: dict[str, Task] = built["tasks"]
         self.groups: dict[str, Group] = built["groups"]
         unsafe = [name for name, task in self.tasks.items() if getattr(task, "UNSAFE_CODE", False)]
@@ -147,6 +149,7 @@ def measure(
             results = simple_evaluate(
                 model,
                 tasks=[*tasks.tasks.values()],
+                task_manager=tasks.manager,
                 num_fewshot=num_fewshot,
                 limit=limit,
                 batch_size=batch_size,
