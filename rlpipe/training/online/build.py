@@ -60,7 +60,7 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
 
 
 def _without_dropout(model: nn.Module) -> None:
-    """Switch the model's own dropout off, as TRL does for methods that compare log-probabilities.
+    """Switch the model's own dropout off, as TRL does in PPO and in methods on pairs.
 
     With it, a policy would differ at random from the one that has drawn the completions. Adapters, which are put on
     later, keep the dropout that `model.lora.dropout` gives them.
