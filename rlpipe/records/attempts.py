@@ -66,6 +66,11 @@ def begin(manifest: Row) -> bytes:
     return diff
 
 
+def redivided(attempt: Row) -> bool:
+    """Return whether an attempt went on with another number of processes than had made the checkpoint."""
+    return attempt.get("resumed_processes", attempt.get("processes")) != attempt.get("processes")
+
+
 def close(manifest: Row, outcome: str, stage: str, spent: Mapping[str, float]) -> Row:
     """Note how the current attempt ended and what it took, and return the run's result so far."""
     attempts = manifest["attempts"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from rlpipe.datasets.load import SAMPLE_SEED
 from rlpipe.datasets.samples import piqa
 
 COUNT = 250
@@ -14,4 +15,4 @@ COUNT = 250
 
 def rows(**_: Any) -> dict[str, Dataset]:
     """Return the documents by split; the harness passes the task's metadata, which change nothing."""
-    return {"validation": Dataset.from_list(list(piqa.rows("test", COUNT, 0)))}
+    return {"validation": Dataset.from_list(list(piqa.rows("test", COUNT, SAMPLE_SEED)))}
