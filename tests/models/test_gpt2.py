@@ -30,6 +30,7 @@ def test_its_folder_is_read_as_the_hub_has_it(gpt2, load):
     assert facts.parameters == load(gpt2, chat_template="plain").model.num_parameters() - 32  # the pad token's row
     assert (facts.context, facts.layers, facts.hidden_size) == (512, 2, 32)
     assert set(facts.linear_modules) == {f"h.{layer}.{name}" for layer in range(2) for name in LAYERS}
+    assert facts.linear_modules["h.1.mlp.c_fc"] == (128, 32), "outputs, inputs"
     assert list(problems(str(gpt2), Wanted(), "model.source")) == []
 
 
@@ -51,22 +52,24 @@ def test_what_is_trained_is_what_it_would_write(gpt2, load):
     assert tokenizer.decode(tokens.answers[0]) == " one<|endoftext|>"
 
 
-@pytest.mark.parametrize("head", list(Head))
-def test_adapters_are_merged_into_transposed_matrices(gpt2, load, tmp_path, head, recwarn):
+@pytest.mark.parametrize(("head", "dora"), [(Head.causal_lm, False), (Head.causal_lm, True), (Head.reward, False)])
+def test_adapters_are_merged_into_transposed_matrices(gpt2, load, tmp_path, head, dora, recwarn):
     import torch
     from peft import get_peft_model
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    loaded = load(gpt2, head=head, chat_template="plain", lora=LoraConfig(rank=4))
+    lora = LoraConfig(rank=4, dora=dora)
+    loaded = load(gpt2, head=head, chat_template="plain", lora=lora)
     model = get_peft_model(loaded.model, loaded.peft)
     assert not [warning for warning in recwarn if "fan_in_fan_out" in str(warning.message)]
     adapters = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
-    counted = parameter_count(4, ["all-linear"], local_facts(gpt2).linear_modules)
+    counted = parameter_count(lora, local_facts(gpt2).linear_modules)
     assert sum(weight.numel() for weight in adapters.values()) == counted
     assert {name for name in LAYERS for adapter in adapters if f".{name}." in adapter} == set(LAYERS)
     with torch.no_grad():
-        for weight in adapters.values():
-            torch.nn.init.normal_(weight, std=0.1)
+        for name, weight in adapters.items():
+            if "magnitude" not in name:
+                torch.nn.init.normal_(weight, std=0.1)
     wanted = model.eval()(torch.tensor(IDS)).logits
     export.save(replace(loaded, model=model), tmp_path / "model", "card")
     auto = AutoModelForSequenceClassification if head is Head.reward else AutoModelForCausalLM
