@@ -1,4 +1,4 @@
-"""Out of memory: what was asked for, which setting to lower, and by how much.
+"""The memory of a run: what it took at most, and what to do where there is not enough.
 
 The estimate of the checks knows weights and optimiser; what a step or a measurement takes beside them depends on rows
 that are read later. So a run may run out all the same, and what it says then should be all that one needs.
@@ -6,8 +6,13 @@ that are read later. So a run may run out all the same, and what it says then sh
 
 from __future__ import annotations
 
+import contextlib
+import re
+import resource
+import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rlpipe.config.schema import RunConfig
@@ -18,6 +23,35 @@ from rlpipe.engines.scoring import BATCH_TOKENS
 ON_CPU = "can't allocate memory"
 """What torch says, in a RuntimeError, where a processor's memory does not suffice."""
 SMALLER = "choose a smaller model, set model.precision=pure_bfloat16, or train adapters (model.lora.rank=16)"
+
+
+PROCESS = Path("/proc/self")
+
+
+def forget_peak() -> None:
+    """Let `peak_memory` count from now on."""
+    if _uses_gpu():
+        sys.modules["torch"].cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # no Linux, or not ours to reset: then the process's whole life counts
+        (PROCESS / "clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process held: on the GPU where it has used one, else in main memory."""
+    if _uses_gpu() and (held := int(sys.modules["torch"].cuda.max_memory_reserved())):
+        return held
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text())
+        if found is not None:
+            return int(found[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _uses_gpu() -> bool:
+    """Return whether torch is there and sees a GPU; a run that ends before it is imported does not wait for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_available()
 
 
 def out_of_memory(error: BaseException, config: RunConfig, doing: str) -> TrainingError | None:
@@ -39,9 +73,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _exhausted(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or ON_CPU in str(error)
+    torch = sys.modules.get("torch")  # which alone raises its own kind
+    on_gpu = torch is not None and isinstance(error, torch.OutOfMemoryError)
+    return on_gpu or isinstance(error, MemoryError) or ON_CPU in str(error)
 
 
 def _advice(error: BaseException, config: RunConfig) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from rlpipe.engines.base import drawn_by
 from rlpipe.records.lease import held
 from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
-from rlpipe.run.memory import out_of_memory
+from rlpipe.run.memory import out_of_memory, peak_memory
 from rlpipe.run.summary import show_checked, show_finished, summary
 from rlpipe.training.base import GenerationContext
 from rlpipe.training.tracking import store_model, track, untrack
@@ -150,7 +150,8 @@ def _recorded(
     """Close the record at every exit, and show how the run ended (a stage's run leaves that to the one that asked)."""
 
     def finish(status: Status, error: BaseException | None = None) -> None:
-        reached, metrics, cost = outcome.reached.value, outcome.metrics, outcome.cost
+        reached, metrics = outcome.reached.value, outcome.metrics
+        cost = {**outcome.cost, "peak_memory": peak_memory()}
         try:
             with stop.deferred():
                 record.finish(status, reached, metrics=metrics, cost=cost, error=error, hold=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlpipe.core.errors import TrainingError
-from rlpipe.run.memory import ON_CPU, out_of_memory
+from rlpipe.run.memory import ON_CPU, PROCESS, forget_peak, out_of_memory, peak_memory
 from tests.composed import compose
 
 SAYS = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -101,6 +101,20 @@ def test_a_model_that_does_not_fit_and_what_is_no_lack_of_memory():
     assert out_of_memory(ValueError("no"), config, "training") is None
 
 
+def test_the_peak_is_counted_from_where_it_was_forgotten():
+    import numpy
+
+    forget_peak()
+    before = peak_memory()
+    held = numpy.ones(40 * 2**20, dtype=numpy.uint8)
+    assert peak_memory() >= before + held.nbytes * 0.9
+    del held
+    if not (PROCESS / "clear_refs").exists():
+        pytest.skip("this system cannot forget its peak")
+    forget_peak()
+    assert peak_memory() < before + 30 * 2**20
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_with_smaller_micro_batches(tmp_path, monkeypatch):
     """The error stands in the record, and the weights are those of a run that had memory, up to rounding."""
@@ -139,3 +153,6 @@ def test_a_run_goes_on_with_smaller_micro_batches(tmp_path, monkeypatch):
     manifest = json.loads((tmp_path / "part" / "manifest.json").read_text())
     assert "from step 2 on method.micro_batch_size is 2 in place of 4, which is rounding" in manifest["notes"]
     assert [attempt["outcome"] for attempt in manifest["attempts"]] == ["failed", "ok"]
+    result = json.loads((tmp_path / "part" / "result.json").read_text())
+    peaks = [attempt["peak_memory"] for attempt in manifest["attempts"]]
+    assert result["cost"]["peak_memory"] == max(peaks) > 10**8
