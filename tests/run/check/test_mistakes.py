@@ -98,7 +98,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-@pytest.mark.parametrize(("line", "where", "words"), in_tiers())
+@pytest.mark.parametrize(("line", "where", "words"), list(in_tiers()))
 def test_each_row_of_the_table(found, folder, line, where, words):
     listed = found(line.replace("{folder}", str(folder)))
     if where in PASSES:
