@@ -1,0 +1,64 @@
+"""Train on-policy, in one process or in several with their weights in shards: MODEL_FOLDER FOLDER [OTHER].
+
+Writes, for each case, its losses and all its weights to FOLDER. Several processes also go on from checkpoints, their
+own and those that one process made in OTHER.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rlpipe.methods.ppo import ValueFrom
+from tests.training.offline.train_sharded import keep
+from tests.training.online import training
+
+CASES: dict[str, dict[str, Any]] = {
+    "rloo": {"sync_reference": 2, "kl_coef": 0.1, "epochs_per_batch": 1},
+    "grpo-lora": {"lora_rank": 4, "kl_coef": 0.1},
+    "ppo": {},
+    "ppo-head": {"value": ValueFrom.head},
+}
+AGAIN = ("rloo", "ppo")
+"""What goes on from its first checkpoint, which lies inside the passes over a batch of rollouts."""
+STEP = 3
+
+
+def main(folder: str, target: str, other: str = "") -> None:
+    from rlpipe.core import distributed
+
+    distributed.start(on_cpu=True)
+    for case in CASES:
+        run = Path(target) / case
+        keep(train(case, Path(folder), run), run / "weights.safetensors")
+        if distributed.world_size() > 1 and case in AGAIN:
+            for name, made in (("again", run), ("other", Path(other) / case)):
+                keep(train(case, Path(folder), run, start=made), run / f"{name}.safetensors")
+    distributed.finish()
+
+
+def train(case: str, folder: Path, run: Path, start: Path | None = None) -> Any:
+    """Train a case on the model in `folder`; its losses go to `run`. It may go on from a checkpoint of another."""
+    from torch import nn
+
+    from rlpipe.core import distributed
+
+    # Completions end at different lengths, and processes have different numbers of micro-batches.
+    options = {"sampling": {"max_tokens": 12, "stop": ["a", "e", "i", "o", "u"]}, "micro_batch_tokens": 96}
+    options |= {"every": STEP, "max_steps": 5, "sharding": "fsdp2", **CASES[case]}
+    trainer = training.build(folder, run, case.partition("-")[0], **options)
+    for module in trainer.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    trainer.train(resume_from_checkpoint=start and str(start / "checkpoints" / f"checkpoint-{STEP}"))
+    if distributed.is_main() and start is None:
+        rows = [row for row in trainer.state.log_history if "loss" in row]
+        numbers = {name: [row[name] for row in rows] for name in ("loss", "grad_norm", "entropy")}
+        (run / "losses.json").write_text(json.dumps(numbers))
+    return trainer
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
