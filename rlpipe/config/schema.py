@@ -63,7 +63,7 @@ class HardwareConfig:
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
     sharding: Sharding = setting(Sharding.none, timed=True)
     """What each of several processes holds: `none` all of the model, `fsdp2` its share of weights, gradients and
-    optimiser. For methods on fixed data; results are those of `none` but for rounding."""
+    optimiser. For rlpipe's own trainers; results are those of `none` but for rounding."""
 
 
 @changing(Changes.nothing)

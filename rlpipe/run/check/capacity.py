@@ -71,7 +71,8 @@ def freezing(subject: Subject) -> Iterator[Problem]:
         return
     layers = subject.facts.layers if subject.facts is not None else None
     yield from freeze_problems(config.freeze, config.max_steps, layers)
-    if (distributed.world_size() > 1 or shares(subject)) and not isinstance(method, OnlineMethod):
+    exchanges = distributed.world_size() > 1 and not isinstance(method, OnlineMethod)
+    if exchanges or shares(subject):
         what = f"{config.name}'s processes exchange the gradients of weights that are fixed when training begins"
         yield Problem("method.freeze", what, "run it in one process, or leave it out")
 

@@ -24,7 +24,11 @@ def test_two_processes_with_their_weights_in_shards_draw_and_train_as_one_does(s
         for name, values in expected.items():
             assert numbers[name] == pytest.approx(values, rel=1e-3, abs=1e-6), (case, name)
         weights = two / case / "weights.safetensors"
-        assert difference(weights, one / case / "weights.safetensors") < 1e-5, case
+        assert difference(weights, one / case / "weights.safetensors") < 1e-6, case
     for case in AGAIN:
         assert (two / case / "again.safetensors").read_bytes() == (two / case / "weights.safetensors").read_bytes()
-        assert difference(two / case / "other.safetensors", two / case / "weights.safetensors") < 1e-5
+        assert difference(two / case / "other.safetensors", two / case / "weights.safetensors") < 1e-6
+    assert json.loads((two / "run" / "result.json").read_text())["stage"] == "evaluate"
+    assert (two / "run" / "model" / "model.safetensors").exists()
+    measured = (two / "run" / "evaluations" / "accuracy.after.jsonl").read_text().splitlines()
+    assert len({json.loads(row)["id"] for row in measured}) == len(measured) == 3
