@@ -24,6 +24,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def local_world_size() -> int:
+    """Return how many of the run's processes its node has: all of them where nobody says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or world_size())
+
+
 def is_main() -> bool:
     """Return whether this is the process that writes records and shows things."""
     return rank() == 0

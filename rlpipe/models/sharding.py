@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -35,7 +35,7 @@ M = TypeVar("M", bound=nn.Module)
 
 def wanted(hardware: HardwareConfig) -> bool:
     """Return whether weights are to be sharded: a single process holds all of them in any case."""
-    return hardware.sharding is Sharding.fsdp2 and distributed.world_size() > 1
+    return hardware.sharding is not Sharding.none and distributed.world_size() > 1
 
 
 def load_on_main(load: Callable[[], Loaded]) -> Loaded:
@@ -59,11 +59,11 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def sharded_copy(model: M, device: torch.device, autocast: bool) -> M:
+def sharded_copy(model: M, device: torch.device, autocast: bool, hybrid: bool) -> M:
     """Return a copy in shards of a model that is not in shards yet; nowhere is there a second whole one on the way."""
     tensors = [*model.parameters(), *model.buffers()]
     bare = copy.deepcopy(model, {id(tensor): _bare(tensor) for tensor in tensors})
-    shard(bare, device, autocast, values=model)
+    shard(bare, device, autocast, hybrid, values=model)
     return bare
 
 
@@ -103,16 +103,19 @@ def _check_layout(loaded: Loaded) -> None:
         raise ModelError("hardware.sharding", what, "set hardware.sharding=none, or train another model")
 
 
-def shard(model: nn.Module, device: torch.device, autocast: bool, values: nn.Module | None = None) -> None:
+def shard(
+    model: nn.Module, device: torch.device, autocast: bool, hybrid: bool, values: nn.Module | None = None
+) -> None:
     """Cut a model's weights into shards, in place, and give every process its part of the main process's weights.
 
+    All processes share them; in `hybrid` shards those of each node do, and nodes hold the same.
     `values` is a model of the same names that has the weights, where `model` itself has none; what the other processes'
     models hold is ignored. With `autocast` the blocks' weights are gathered and multiplied in bfloat16, and gradients
     summed in float32. Each weight travels alone: beside its own model the main process needs no more memory than for
     the largest one.
     """
     source = dict(_tensors(values if values is not None else model)) if distributed.is_main() else {}
-    mesh = init_device_mesh(device.type, (distributed.world_size(),))
+    mesh = _mesh(device, hybrid)
     # Activations keep their type, as under autocast alone: only products are made in bfloat16.
     block = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if autocast else None, reduce_dtype=torch.float32, cast_forward_inputs=False
@@ -131,6 +134,13 @@ def shard(model: nn.Module, device: torch.device, autocast: bool, values: nn.Mod
             value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
         dist.broadcast(value, src=0)
         put(tensor, value)
+
+
+def _mesh(device: torch.device, hybrid: bool) -> DeviceMesh:
+    world, local = distributed.world_size(), distributed.local_world_size()
+    if not hybrid:
+        return init_device_mesh(device.type, (world,))
+    return init_device_mesh(device.type, (world // local, local), mesh_dim_names=("nodes", "within"))
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from transformers.trainer import SCHEDULER_NAME
@@ -37,9 +36,11 @@ def layers(hardware: HardwareConfig, is_sharded: bool) -> tuple[type, ...]:
     The trainer says what its checkpoints have beside its model: `_beside` as tensors, `_save_beside` and `_load_beside`
     as files. Its `_optimised` is a module that holds all weights that its optimiser has.
     """
-    if is_sharded:
-        return (Sharded,)
-    return () if hardware.sharding is Sharding.none else (ShardedCheckpoints,)
+    if hardware.sharding is Sharding.none:
+        return ()
+    if not is_sharded:
+        return (ShardedCheckpoints,)
+    return (Hybrid,) if hardware.sharding is Sharding.hybrid else (Sharded,)
 
 
 class ShardedCheckpoints(Base):
@@ -50,7 +51,7 @@ class ShardedCheckpoints(Base):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         state = {**self._trained_weights(), "optimizer": self._moments()}
-        dcp.save(state, checkpoint_id=Path(output_dir) / FOLDER, no_dist=not dist.is_initialized())
+        dcp.save(state, checkpoint_id=Path(output_dir) / FOLDER)
         if self.args.should_save:
             groups = [{key: value for key, value in one.items() if key != "params"} for one in self._groups()]
             torch.save(groups, Path(output_dir) / GROUPS)
@@ -89,11 +90,13 @@ class ShardedCheckpoints(Base):
 
 def _load(state: dict[str, Any], checkpoint: str) -> None:
     """Read this process's part of a checkpoint, in place, whichever processes wrote it."""
-    dcp.load(state, checkpoint_id=Path(checkpoint) / FOLDER, no_dist=not dist.is_initialized())
+    dcp.load(state, checkpoint_id=Path(checkpoint) / FOLDER)
 
 
 class Sharded(ShardedCheckpoints):
     """The layer over a trainer whose model is to be sharded."""
+
+    hybrid: ClassVar[bool] = False
 
     def create_accelerator_and_postprocess(self) -> None:
         """Have accelerate leave the model as it is, but for autocast."""
@@ -103,7 +106,13 @@ class Sharded(ShardedCheckpoints):
 
     def _move_model_to_device(self, model: Any, device: torch.device) -> None:
         if not sharding.is_sharded(model):
-            sharding.shard(model, device, autocast=self.args.bf16)
+            sharding.shard(model, device, self.args.bf16, self.hybrid)
 
     def _clip_grad_norm(self, model: Any) -> torch.Tensor:
         return sharding.clip_gradients(self._optimised().parameters(), self.args.max_grad_norm)
+
+
+class Hybrid(Sharded):
+    """The layer over a trainer whose model is to be sharded within each node."""
+
+    hybrid = True

@@ -28,15 +28,29 @@ def sharding(subject: Subject) -> Iterator[Problem]:
         does = "is trained by TRL's own loop" if subject.trains else "trains no model"
         yield Problem(WHERE, f"{name} {does}, which weights in shards do not serve", WHOLE)
         return
-    if subject.here and distributed.world_size() == 1:
-        what = "this is one process, which holds the whole model"
-        yield Problem(WHERE, what, "start one for each GPU: torchrun --nproc-per-node=GPUS -m rlpipe …", fatal=False)
+    yield from _processes(subject)
     yield from _model(subject, method)
     if isinstance(method, OnlineMethod) and not isinstance(subject.engine, Transformers | None):
         what = f"{config.engine.name} takes over whole weights, and no process has them"
         yield Problem("engine", what, f"set engine=transformers, or {WHOLE}")
     yield from _optimizer(subject)
     yield from _evaluations(subject)
+
+
+def _processes(subject: Subject) -> Iterator[Problem]:
+    """The processes that are here can share a model."""
+    world, local = distributed.world_size(), distributed.local_world_size()
+    if not subject.here:
+        return
+    if world == 1:
+        what = "this is one process, which holds the whole model"
+        yield Problem(WHERE, what, "start one for each GPU: torchrun --nproc-per-node=GPUS -m rlpipe …", fatal=False)
+    elif subject.config.hardware.sharding is Sharding.hybrid and local == 1:
+        what = "each node has one process, which holds the whole model"
+        yield Problem(WHERE, what, f"start one for each GPU, or set {WHERE}=fsdp2 to share it among nodes", fatal=False)
+    elif subject.config.hardware.sharding is Sharding.hybrid and world % local:
+        what = f"{world} processes are not {local} on each node, and nodes must hold the same shards"
+        yield Problem(WHERE, what, f"start as many on each node, or set {WHERE}=fsdp2")
 
 
 def _model(subject: Subject, method: OfflineMethod | OnlineMethod) -> Iterator[Problem]:

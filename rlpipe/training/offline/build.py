@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate import PartialState
 from transformers import Trainer, set_seed
 
+from rlpipe.config.schema import Sharding
 from rlpipe.core.errors import DataError
 from rlpipe.core.logs import quiet_preparation
 from rlpipe.engines.frozen import load_reference
@@ -79,7 +80,8 @@ def _copied(parts: Parts) -> Any:
     loaded = parts.loaded
     if not loaded.sharded:
         return copy.deepcopy(loaded.model)
-    return sharding.sharded_copy(loaded.model, PartialState().device, loaded.autocast)
+    hybrid = parts.config.hardware.sharding is Sharding.hybrid
+    return sharding.sharded_copy(loaded.model, PartialState().device, loaded.autocast, hybrid)
 
 
 def _watched(method: OfflineMethod, parts: Parts, protocol: Protocol | None) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import set_seed
 
+from rlpipe.config.schema import Sharding
 from rlpipe.core import distributed
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import load_reference
@@ -44,7 +45,8 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     set_seed(config.seed)
     loaded = _adapted(parts.loaded)
-    copied = _copying(loaded, arguments.device)
+    hybrid = config.hardware.sharding is Sharding.hybrid
+    copied = _copying(loaded, arguments.device, hybrid)
     reference = values = None
     if method.has_values:
         values = Values(loaded.model, copied(loaded.model) if method.value_model else None, arguments.device)
@@ -52,7 +54,8 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
         named = load_reference(config, loaded, parts.run_dir)
         reference = Reference(loaded.model, settings.sync_reference > 0, named, copied)
     if loaded.sharded:
-        _cut(loaded, arguments.device)
+        sharding.shard(loaded.model, arguments.device, loaded.autocast, hybrid)
+        sharding.sum_gradients(loaded.model)  # as those of a policy that each process holds whole
     tools, environments = parts.resolved.make_tools(), parts.resolved.environments
     sampler = Sampler(loaded, settings.sampling, tools, environments=environments)
     examples = cast("list[Prompt]", parts.data.train.examples)
@@ -69,7 +72,7 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     return trainer(loaded, arguments, collector, parts)
 
 
-def _copying(loaded: Loaded, device: torch.device) -> Callable[[nn.Module], nn.Module]:
+def _copying(loaded: Loaded, device: torch.device, hybrid: bool) -> Callable[[nn.Module], nn.Module]:
     """Return how the policy is copied before it is cut: into shards, where it will be in shards itself."""
     if not loaded.sharded:
         return copy.deepcopy
@@ -77,18 +80,12 @@ def _copying(loaded: Loaded, device: torch.device) -> Callable[[nn.Module], nn.M
     adopt(loaded.model, found)
 
     def copied(policy: nn.Module) -> nn.Module:
-        made = sharding.sharded_copy(policy, device, loaded.autocast)
+        made = sharding.sharded_copy(policy, device, loaded.autocast, hybrid)
         sharding.sum_gradients(made)
         adopt(made, found)
         return made
 
     return copied
-
-
-def _cut(loaded: Loaded, device: torch.device) -> None:
-    """Cut the policy into shards; its gradients are sums, as those of a policy that each process holds whole."""
-    sharding.shard(loaded.model, device, loaded.autocast)
-    sharding.sum_gradients(loaded.model)
 
 
 def _adapted(loaded: Loaded) -> Loaded:

@@ -287,6 +287,18 @@ def test_methods_are_sharded_over_several_processes(monkeypatch):
         assert "hardware.sharding" not in {problem.where for problem in found(*method, SHARDED)}
 
 
+@pytest.mark.parametrize(("world", "local", "says", "fatal"), [(4, 1, "one process", False), (5, 2, "same", True)])
+def test_hybrid_shards_want_as_many_processes_on_each_node(world, local, says, fatal, monkeypatch):
+    hybrid, sizes = "hardware.sharding=hybrid", {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": local}
+    for name, size in sizes.items():
+        monkeypatch.setenv(name, str(size))
+    size = ("method.batch_size=20", "method.micro_batch_size=1")
+    assert says in one("hardware.sharding", *DPO, *size, hybrid, fatal=fatal).what
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert "hardware.sharding" not in {problem.where for problem in found(*DPO, *size, hybrid)}
+
+
 def test_a_model_that_processes_share_fits_where_a_whole_one_does_not(monkeypatch):
     large = ("model=hf", "model.source=somebody/model", "model.parameters=2000000000", *SFT)
     monkeypatch.setattr(capacity, "gpu_memory", lambda: 16 * 10**9)

@@ -59,7 +59,8 @@ def train(case: str, folder: Path, run: Path, start: Path | None = None) -> Any:
     # Completions end at different lengths, and processes have different numbers of micro-batches.
     options = {"sampling": {"max_tokens": 12, "stop": ["a", "e", "i", "o", "u"]}, "micro_batch_tokens": 96}
     options |= {"every": STEP, "max_steps": 5, "sharding": "fsdp2", **CASES[case]}
-    options["extra"] = {"adam_epsilon": 1e-3}  # else gradients that cancel but for rounding make steps as large as others
+    # With AdamW's own, gradients that cancel but for rounding make steps as large as all others.
+    options["extra"] = {"adam_epsilon": 1e-3}
     trainer = training.build(folder, run, case.partition("-")[0], **options)
     for module in trainer.model.modules():
         if isinstance(module, nn.Dropout):
