@@ -41,6 +41,12 @@ class Task(Attempt):
         """Whether the job's run has more than one process."""
         return ranks.several(self.config)
 
+    @property
+    def ranks(self) -> tuple[range, int]:
+        """The numbers of the run's processes on this node, and how many it has on all."""
+        node, each = int(os.environ.get("SLURM_NODEID", "0")), self.config.processes_per_node
+        return range(node * each, (node + 1) * each), self.config.nodes * each
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start this node's part of the work."""
         return ranks.start(self.config, self.folder, os.environ)
