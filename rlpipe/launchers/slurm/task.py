@@ -20,7 +20,7 @@ from rlpipe.launchers.slurm.command import requeue
 from rlpipe.launchers.units import seconds
 from rlpipe.records.sweep import Ended, Outcome, Sweep, read_outcome
 
-_LAST_WORDS = 60.0
+_LAST_WORDS = 45.0
 """Seconds for which other nodes wait for the first node's verdict."""
 
 
@@ -62,11 +62,14 @@ class Task(Attempt):
         return super().ended(code, outcome)
 
     def _another_node(self, code: int) -> int:
-        """Return the exit code of another node than the first: SLURM ends all nodes when one of them fails."""
+        """Return the exit code of another node than the first: SLURM ends all nodes when one of them fails.
+
+        So where the run has failed, the first node is left to say why, and ends this one.
+        """
         until = time.monotonic() + _LAST_WORDS
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.requested is None:
             outcome = read_outcome(self.folder)
-            if outcome is not None and outcome.ended is not Ended.running:
+            if outcome is not None and outcome.ended not in (Ended.running, Ended.failed):
                 return 0 if outcome.ended is Ended.stopped else code
             time.sleep(0.5)
         return code
