@@ -66,8 +66,8 @@ class Task(Attempt):
 
         So where the run has failed, the first node is left to say why, and ends this one.
         """
-        until = time.monotonic() + _LAST_WORDS
-        while time.monotonic() < until and self.requested is None:
+        until, before = time.monotonic() + _LAST_WORDS, self.requested
+        while time.monotonic() < until and self.requested is before:
             outcome = read_outcome(self.folder)
             if outcome is not None and outcome.ended not in (Ended.running, Ended.failed):
                 return 0 if outcome.ended is Ended.stopped else code
