@@ -37,9 +37,9 @@ def timed(config: Row) -> Row:
     return {key: value for key, value in flat(config).items() if _last(_statements(key, config)).timed}
 
 
-def per_process(key: str, config: Row) -> bool:
-    """Return whether a dotted key is one process's share of a number that all processes of a run have together."""
-    return _last(_statements(key, config)).per_process
+def rounding(key: str, config: Row) -> bool:
+    """Return whether another value of a dotted key changes results by rounding alone."""
+    return _last(_statements(key, config)).rounding
 
 
 def _last(statements: Iterator[Statement]) -> Statement:

@@ -29,7 +29,7 @@ class TrlConfig(MethodConfig):
     """TRL's default."""
     batch_size: int = 64
     """Completions per optimiser step, over all devices and accumulation steps together."""
-    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True, per_process=True)
+    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True)
     """Completions per forward pass on one device; accumulation makes up the rest of `batch_size`. Where none is named:
     the largest up to 8 that `batch_size` can be made up of."""
     schedule: str = "constant_with_warmup"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rlpipe.config.relevance import flat, per_process
-from rlpipe.core import distributed
+from rlpipe.config.relevance import flat, rounding
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import Row, explained, remove
 from rlpipe.records import manifest
@@ -49,15 +48,12 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def refuse_other_run(folder: Path, there: Row, new: Row, same_run: Callable[[Row, Row], list[str]]) -> None:
-    """Raise RecordError when the folder's run (manifest `there`) differs from the config asked for, naming the keys.
+def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, Row], list[str]]) -> None:
+    """Raise RecordError when the folder's run (config `old`) differs from the one asked for, naming the keys.
 
-    One process's share of what all have together may be another where the run had another number of processes.
+    What changes results by rounding alone may differ.
     """
-    old = there["config"]
-    processes = {attempt.get("processes", 1) for attempt in there.get("attempts", ())}
-    shared_anew = bool(processes - {distributed.world_size()})
-    keys = [key for key in same_run(old, new) if not (shared_anew and per_process(key, new))]
+    keys = [key for key in same_run(old, new) if not rounding(key, new)]
     if not keys:
         return
     before, after = flat(old), flat(new)

@@ -115,7 +115,7 @@ class Record:
         try:
             found = manifest.read(folder)
             if found is not None:
-                refuse_other_run(folder, found, json.loads(json_text(settled)), same_run)
+                refuse_other_run(folder, found["config"], json.loads(json_text(settled)), same_run)
             else:
                 refuse_foreign(folder)
                 found = attempts.new_manifest(settled, choices or {}, overrides)

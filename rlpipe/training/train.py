@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlpipe.config.relevance import differing, flat, rounding
 from rlpipe.config.schema import RunConfig
 from rlpipe.core import distributed
 from rlpipe.core.errors import Stopped
@@ -40,9 +42,18 @@ def resume_point(record: Record, method: Method) -> Path | None:
             if _divided_anew(newest):
                 now = f"{distributed.world_size()} in place of {processes} processes go on from step {step}"
                 notes.append(f"{now}: {method.divided}")
-                record.update(notes=notes[-1:])
+            notes += [f"from step {step} on {one}, which is rounding" for one in _regrouped(record)]
+            record.update(notes=notes)
             say("\n".join([f"going on from {newest}", *notes]))
     return distributed.broadcast(newest)
+
+
+def _regrouped(record: Record) -> Iterator[str]:
+    """Yield what of the config is another than when the run began."""
+    old, new = record.manifest["config"], record.config
+    before, now = flat(old), flat(new)
+    for key in (key for key in differing(old, new) if rounding(key, new)):
+        yield f"{key} is {now.get(key)} in place of {before.get(key)}"
 
 
 def _divided_anew(checkpoint: Path) -> bool:

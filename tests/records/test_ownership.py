@@ -25,16 +25,22 @@ def test_settings_of_a_reward_that_change_no_score_may_differ():
 
 
 @pytest.mark.parametrize(
-    ("attempts", "same"),
-    [([1], False), ([1, 1], False), ([2], True), ([1, 2], True)],
-    ids=["one process", "one again", "two before", "one, then two"],
+    ("setting", "may"),
+    [
+        (("method=sft", "method.micro_batch_size"), True),
+        (("method=kto", "method.micro_batch_size"), False),
+        (("method=sft", "method.max_length"), False),
+        (("method=grpo", "method.micro_batch_tokens"), True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_one_processs_share_may_differ_where_the_number_of_processes_did(tmp_path, attempts, same):
-    def config(size: int) -> dict:
-        return to_plain(compose("model=blank", "method=sft", f"method.micro_batch_size={size}"))
+def test_what_is_rounding_may_differ(tmp_path, setting, may):
+    method, key = setting
 
-    there = {"config": config(2), "attempts": [{"processes": count} for count in attempts]}
-    with nullcontext() if same else pytest.raises(RecordError, match=r"method\.micro_batch_size: 2 there, 4 here"):
-        refuse_other_run(tmp_path, there, config(4), differing)
+    def config(size: int) -> dict:
+        return to_plain(compose("model=blank", method, f"{key}={size}"))
+
+    with nullcontext() if may else pytest.raises(RecordError, match=f"{key}: 4 there, 2 here"):
+        refuse_other_run(tmp_path, config(4), config(2), differing)
     with pytest.raises(RecordError, match=r"seed: 0 there, 7 here"):
-        refuse_other_run(tmp_path, there, {**config(4), "seed": 7}, differing)
+        refuse_other_run(tmp_path, config(4), {**config(2), "seed": 7}, differing)

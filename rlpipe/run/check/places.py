@@ -42,7 +42,7 @@ def run_dir(subject: Subject) -> Iterator[Problem]:
             if there is None:
                 refuse_foreign(folder)
             else:
-                refuse_other_run(folder, there, plain(to_plain(subject.config)), differing)
+                refuse_other_run(folder, there["config"], plain(to_plain(subject.config)), differing)
         except RecordError as error:
             yield error.at("run_dir")
 
@@ -69,7 +69,7 @@ def checkpoint_bytes(subject: Subject) -> int | None:
     if model.lora.rank > 0:
         if subject.facts is None:
             return None
-        return 12 * parameter_count(model.lora.rank, model.lora.target_modules, subject.facts.linear_modules)
+        return 12 * parameter_count(model.lora, subject.facts.linear_modules)
     if subject.parameters is None:
         return None
     return subject.parameters * 3 * (2 if model.precision is Precision.pure_bfloat16 else 4)

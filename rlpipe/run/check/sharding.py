@@ -58,6 +58,9 @@ def _model(subject: Subject, method: OfflineMethod | OnlineMethod) -> Iterator[P
     if config.model.quantize is not Quantize.none:
         what = "quantised weights cannot be cut into shards"
         yield Problem(WHERE, what, f"{WHOLE}, or model.quantize=none")
+    if config.model.lora.rank > 0 and config.model.lora.dora:
+        what = "DoRA measures whole weights at every step, and shards are parts of them"
+        yield Problem("model.lora.dora", what, f"set it to false, or {WHOLE}")
     reference = getattr(config.method, "reference", None)
     used = method.uses_reference if isinstance(method, OfflineMethod) else method.needs_reference_model
     if used and reference is not None and reference.given:

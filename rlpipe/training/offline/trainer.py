@@ -22,12 +22,12 @@ from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
 from rlpipe.core.files import explained
 from rlpipe.core.terminal import say
+from rlpipe.engines.shared_prompts import refusal, shared
 from rlpipe.statistics import intervals
 from rlpipe.training.offline import likelihoods
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.references import References
-from rlpipe.training.offline.shared_prompts import refusal, shared
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
 
@@ -139,7 +139,7 @@ class OfflineTrainer(Base):
     @staticmethod
     def _may_share(model: Any, arguments: Any) -> bool:
         """Whether a pair's prompt may go through the network once; says why not."""
-        reason = refusal(model, arguments)
+        reason = refusal(model, compiled=arguments.torch_compile)
         if reason is not None:
             say(f"prompts go through the network once a completion: {reason}")
         return reason is None
