@@ -184,8 +184,8 @@ class Attempt(ABC):
         rank, first = words.first_failure(self.folder, self.ranks[1]) or (0, outcome)
         if rank > 0:
             error = f"process {rank} ({first.host}): {first.error}"
-            told = {"error": error, "traceback": first.traceback or outcome.traceback}
-            write_outcome(self.folder, dataclasses.replace(outcome, **told))
+            why = first.traceback or outcome.traceback
+            write_outcome(self.folder, dataclasses.replace(outcome, error=error, traceback=why))
 
     @property
     def job(self) -> Job:

@@ -192,7 +192,7 @@ class OnlineTrainer(Trainer):
 
     def _optimised(self) -> nn.Module:
         """Return the module that holds all weights that the optimiser has."""
-        model: nn.Module = self.model
+        model: Any = self.model
         return model if self.values is None else nn.ModuleDict({"policy": model, "value": self.values})
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
