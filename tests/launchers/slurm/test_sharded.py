@@ -42,8 +42,7 @@ class Training:
 @pytest.mark.slow
 @pytest.mark.slurm
 def test_a_model_in_shards_on_two_nodes_ends_with_a_killed_process_and_goes_on(study, tmp_path):
-    here = [f"export PYTHONPATH={Path(__file__).resolve().parents[3]}"]
-    made = study({"0": Training(tmp_path)}, nodes=2, cpus=2, memory="1900M", setup=here)
+    made = study({"0": Training(tmp_path)}, nodes=2, cpus=2, memory="1900M")
     made.launcher.submit(made.sweep.jobs)
     assert made.all_over() == {"0": "failed"}
     made.until(lambda: re.match(r"process 1 \(.+\): ended without a word", made.outcome("0").error), seconds=50)
