@@ -5,7 +5,7 @@ multirun.yaml        Hydra's own note of the command
 0/ 1/ …              the arms' run directories
 .launch/<job>/       what the launcher needs of a job:
     job.pkl          the frozen work: everything resolved, nothing is composed again
-    outcome.json     how the newest attempt stands (`Outcome`)
+    outcome.json     how the newest attempt stands (`Outcome`); of further processes of its run outcome.<rank>.json
     return.pkl       what the work returned, for a sweeper that waits for it
     log.txt          stdout and stderr of all attempts
     extended         there where a pruned arm is to go on to its end
@@ -276,19 +276,24 @@ def read_sweep(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / SWEEP_FILE, fix, _SWEEP)
 
 
-def read_outcome(job_folder: Path) -> Outcome | None:
-    """Return what a job's folder says of its newest attempt."""
+def outcome_file(job_folder: Path, rank: int = 0) -> Path:
+    """Return where one of a run's processes says how it stands; the main one speaks for the job."""
+    return job_folder / (f"outcome.{rank}.json" if rank else "outcome.json")
+
+
+def read_outcome(job_folder: Path, rank: int = 0) -> Outcome | None:
+    """Return what a job's folder says of its newest attempt, or of one process of it."""
     fix = "delete it: the job counts as one that has not run, and resume submits it again"
-    row = read_json(job_folder / "outcome.json", fix, _OUTCOME)
+    row = read_json(outcome_file(job_folder, rank), fix, _OUTCOME)
     if row is None:
         return None
     known = {one.name: row[one.name] for one in dataclasses.fields(Outcome) if row.get(one.name) is not None}
     return Outcome(**{**known, "ended": Ended(row["ended"])})
 
 
-def write_outcome(job_folder: Path, outcome: Outcome) -> None:
-    """Replace what a job's folder says of its newest attempt."""
-    write_atomic(job_folder / "outcome.json", json_text({**asdict(outcome), "ended": outcome.ended.value}))
+def write_outcome(job_folder: Path, outcome: Outcome, rank: int = 0) -> None:
+    """Replace what a job's folder says of its newest attempt, or of one process of it."""
+    write_atomic(outcome_file(job_folder, rank), json_text({**asdict(outcome), "ended": outcome.ended.value}))
 
 
 DONE, FAILED, STOPPED = 0, 1, 75

@@ -42,6 +42,12 @@ class Task(Attempt):
         """Whether the job's run has more than one process."""
         return self.config.gpus > 1
 
+    @property
+    def ranks(self) -> tuple[range, int]:
+        """The numbers of the run's processes on this node, and how many it has on all."""
+        count = max(1, self.config.gpus)
+        return range(count), count
+
     def run(self) -> int:
         """Run the work, unless the job was cancelled or submitted anew while it waited, then hand over others."""
         newest = job_ids(self.sweep).get(self.job.key)
