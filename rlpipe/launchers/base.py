@@ -20,7 +20,25 @@ from rlpipe.config.resolved import plugin_class
 from rlpipe.core.errors import LaunchError, Problem, guess
 from rlpipe.records.sweep import JOB_ID, Job, Sweep
 
-__all__ = ["JobStatus", "Launcher", "LauncherConfig", "Phase", "job_command", "job_environment", "launcher_of"]
+__all__ = [
+    "JobStatus",
+    "Launcher",
+    "LauncherConfig",
+    "NoAnswer",
+    "Phase",
+    "Refused",
+    "job_command",
+    "job_environment",
+    "launcher_of",
+]
+
+
+class NoAnswer(LaunchError):
+    """The place does not answer for now: what was asked may be asked again."""
+
+
+class Refused(LaunchError):
+    """The place answered, and said no."""
 
 
 class Phase(Enum):

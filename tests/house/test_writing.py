@@ -22,7 +22,7 @@ ELSEWHERE = {
     "rlpipe.launchers.local.launcher": "the sweep's folder, which has no owner",
     "rlpipe.launchers.local.process": "the sweep's folder",
     "rlpipe.launchers.local.queue": "the sweep's folder",
-    "rlpipe.launchers.ray.entrypoint": "the sweep's folder: a file that only the user can read",
+    "rlpipe.launchers.environment": "the sweep's folder: a file that only the user can read",
     "rlpipe.launchers.slurm.script": "the sweep's folder",
     "rlpipe.sweep.job": "the sweep's folder",
     "rlpipe.sweep.place": "the sweep's folder",
