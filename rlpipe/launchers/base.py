@@ -21,6 +21,7 @@ from rlpipe.core.errors import LaunchError, Problem, guess
 from rlpipe.records.sweep import JOB_ID, Job, Sweep
 
 __all__ = [
+    "Hourly",
     "JobStatus",
     "Launcher",
     "LauncherConfig",
@@ -64,6 +65,16 @@ class JobStatus:
     """The node or GPU that it runs on."""
 
 
+@dataclass(frozen=True)
+class Hourly:
+    """What an hour of one job costs."""
+
+    dollars: float | None
+    """None where that is not known."""
+    words: str
+    """Of what, or what to do to know it."""
+
+
 class Launcher(ABC):
     """Runs the frozen jobs of one sweep: each is `job_command(FOLDER)` in `job_environment(ID)`.
 
@@ -93,6 +104,10 @@ class Launcher(ABC):
     def gpus(self) -> int:
         """GPUs of one job, for the plan."""
         return 0
+
+    def hourly(self) -> Hourly | None:
+        """What an hour of one job costs, for the plan; None where nothing is paid by the hour."""
+        return None
 
     @abstractmethod
     def problems(self) -> list[Problem]:

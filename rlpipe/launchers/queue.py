@@ -104,6 +104,10 @@ class Queue(ABC, Generic[R]):
     def bring_home(self, job: Job, newest: Newest[R]) -> None:
         """Fetch what a job has left where it ran; nothing where that is this very folder."""
 
+    def is_home(self, job: Job, newest: Newest[R]) -> bool:
+        """Whether all is here that a job which has ended has left."""
+        return True
+
     def next_id(self, job_id: str, newest: Newest[R] | None) -> str:
         """Return the id of the place's next job of a submission."""
         return job_id if newest is None else self.numbered(job_id, newest.number + 1)
@@ -136,13 +140,12 @@ class Queue(ABC, Generic[R]):
         self._asked = self._clock()
         try:
             self._known = self.seen()
+            self._answered = self._clock()
+            self._settle()
+            self._hand_over()
         except NoAnswer:
             if now or self._answered == float("-inf"):
                 raise
-            return
-        self._answered = self._clock()
-        self._settle()
-        self._hand_over()
 
     def statuses(self) -> dict[str, JobStatus]:
         """Return how every submitted job stands, as of the last answer."""
@@ -213,6 +216,8 @@ class Queue(ABC, Generic[R]):
             return JobStatus(Phase.queued, job_id, silent or newest.job.waits_for)
         if newest.job.phase is Phase.running:
             return JobStatus(Phase.running, job_id, silent, place=place)
+        if not self.is_home(job, newest):
+            return JobStatus(Phase.running, job_id, silent or "its results are on their way", place=place)
         if self.goes_on(job, newest):
             return JobStatus(Phase.queued, job_id, silent or "is handed over anew")
         return JobStatus(Phase.gone, job_id, self.ending(job, newest.job).reason, place=place)
@@ -226,7 +231,7 @@ class Queue(ABC, Generic[R]):
                 self.bring_home(job, newest)
             if self.is_over(job) or (newest is None and not self._began(job, job_id)):
                 continue
-            if newest is not None and (newest.job.phase is not Phase.gone or self.goes_on(job, newest)):
+            if newest is not None and (not self._has_ended(job, newest) or self.goes_on(job, newest)):
                 continue
             gone[job_id] = self._gone.get(job_id, self._clock())
             if self._clock() - gone[job_id] >= self.lag:
@@ -245,7 +250,7 @@ class Queue(ABC, Generic[R]):
             newest = newest_of[job.key]
             if self.is_over(job) or (newest is None and self._began(job, job_id)):
                 continue
-            if newest is not None and (newest.job.phase is not Phase.gone or not self.goes_on(job, newest)):
+            if newest is not None and not (self._has_ended(job, newest) and self.goes_on(job, newest)):
                 continue
             reason, never = self._blocked(job)
             if never:
@@ -253,6 +258,9 @@ class Queue(ABC, Generic[R]):
             elif not reason and not (job.kind is Kind.arm and self._is_full(arms)):
                 arms += job.kind is Kind.arm
                 self._submit(job, self.next_id(job_id, newest))
+
+    def _has_ended(self, job: Job, newest: Newest[R]) -> bool:
+        return newest.job.phase is Phase.gone and self.is_home(job, newest)
 
     def _is_full(self, arms: int) -> bool:
         return self.throttle is not None and arms >= self.throttle
