@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -14,6 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rlpipe.core.files import json_text
+from rlpipe.core.paths import PACKAGE
+
+CARRIED = "rlpipe-carried.json"
+"""The file beside rlpipe's folder that says, where it was carried to another machine, which code it is."""
 NUMERIC_PACKAGES = (
     "rlpipe",
     "torch",
@@ -100,8 +106,13 @@ def _inner(outer: str, key: str) -> str:
 def code(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Return the state of the git repository that holds `folder`, and its uncommitted changes as a diff.
 
-    Outside a repository, or without git, the state says so and the diff is empty.
+    Outside a repository, or without git, the state says so and the diff is empty. Where rlpipe was carried to another
+    machine, both are what they were when it was.
     """
+    carried = PACKAGE.parent / CARRIED
+    if carried.is_file():
+        found = json.loads(carried.read_bytes())["rlpipe" if folder == PACKAGE else "here"]
+        return found["state"], found["diff"].encode("latin-1")
     try:
         commit = _git(folder, "rev-parse", "HEAD").decode().strip()
         root = _git(folder, "rev-parse", "--show-toplevel").decode().strip()
@@ -112,6 +123,15 @@ def code(folder: Path) -> tuple[dict[str, Any], bytes]:
     untracked = [line[3:] for line in status.splitlines() if line.startswith("??")]
     state = {"commit": commit, "root": root, "dirty": bool(status.strip()), "untracked": untracked[:100]}
     return state, hide(diff.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
+
+def carry(folder: Path) -> str:
+    """Return the content of `CARRIED` for a sweep that was started in a folder."""
+    found = {}
+    for name, place in (("here", folder), ("rlpipe", PACKAGE)):
+        state, diff = code(place)
+        found[name] = {"state": state, "diff": diff.decode("latin-1")}
+    return json_text(found)
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

@@ -19,7 +19,7 @@ from rlpipe.launchers import environment
 from rlpipe.launchers.sagemaker import boot
 from rlpipe.launchers.sagemaker.bucket import Bucket
 from rlpipe.records import manifest
-from rlpipe.records.provenance import packages, rlpipe_version
+from rlpipe.records.provenance import CARRIED, carry, packages, rlpipe_version
 from rlpipe.records.sweep import EXTENDED, JOB_ID, Job, Sweep
 
 NAME = "sagemaker"
@@ -48,7 +48,7 @@ def cargo(sweep: Sweep, config: SageMakerConfig, job: Job, job_id: str, bucket: 
     """
     files = [(bucket.keep(file), str(place), how) for file, place, how in _files(sweep, config, job)]
     plan = {
-        "code": bucket.keep_bytes(code()),
+        "code": bucket.keep_bytes(code(Path(sweep.data["cwd"]))),
         "files": files,
         "links": links(sweep, job),
         "cwd": sweep.data["cwd"],
@@ -71,12 +71,16 @@ def links(sweep: Sweep, job: Job) -> dict[str, str]:
 
 
 @functools.cache
-def code() -> bytes:
-    """Return rlpipe's code and options as they are here, as a zip archive that depends on nothing else."""
+def code(cwd: Path) -> bytes:
+    """Return rlpipe's code and options, as they are when this is first asked, as a zip archive.
+
+    It says which commits these are of, and of the repository that holds `cwd`.
+    """
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for file, name in sorted(_code(), key=lambda one: one[1]):
             archive.writestr(zipfile.ZipInfo(name), file.read_bytes())
+        archive.writestr(zipfile.ZipInfo(CARRIED), carry(cwd))
         about = f"Metadata-Version: 2.1\nName: rlpipe\nVersion: {rlpipe_version()}\n"
         archive.writestr(zipfile.ZipInfo(f"rlpipe-{rlpipe_version()}.dist-info/METADATA"), about)
     return content.getvalue()
