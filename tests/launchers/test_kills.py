@@ -90,7 +90,7 @@ def settings(
     elif request.param == "sagemaker":
         account = request.getfixturevalue("account")
         account.sagemaker.hidden = [tmp_path / "multirun"]
-        yield "sagemaker", {**SAGEMAKER, "python": sys.executable, "poll": 0.5}
+        yield "sagemaker", {**SAGEMAKER, "python": sys.executable, "poll": 2.0}
     else:
         yield "ray", {**RAY, "address": request.getfixturevalue("head").address}
 

@@ -115,6 +115,16 @@ class Bucket:
         move(new, file)
         return True
 
+    def holds(self, stored: Stored, words: bytes) -> bool:
+        """Whether a small file holds some words; False where it is gone. Raises LaunchError."""
+        try:
+            with self.cloud.answers(f"{AT}.bucket"):
+                return words in self._client.get_object(Bucket=self.name, Key=stored.key)["Body"].read()
+        except Refused as error:
+            if "NoSuchKey" in error.what:
+                return False
+            raise
+
     def _has(self, digest: str) -> bool:
         if digest in self._there:
             return True

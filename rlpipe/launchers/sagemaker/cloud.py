@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ class Cloud:
     def _session(self) -> Any:
         import boto3
 
+        logging.getLogger("botocore").setLevel(logging.WARNING)  # it says where it found whose credentials
         return boto3.Session(region_name=self._region)
 
     @property

@@ -23,6 +23,9 @@ from rlpipe.records.sweep import EXTENDED, Job, Sweep
 LATE = 60.0
 """Seconds for which CloudWatch may still get lines of a job that has ended."""
 _LEFT_THERE = ("checkpoints", ".lease", ".users")
+_OUTCOME = "outcome.json"
+_RUNNING = b'"ended": "running"'
+"""What an outcome holds whose attempt goes on."""
 _OURS = ("job.pkl", EXTENDED, "log.txt", "fetched.json")
 """Files of a job's folder that are written here."""
 _SHAPE: Shape = {"name": str, "whole": bool, "ended?": NUMBER, "etags": {str: str}, "tokens": {str: str}}
@@ -70,7 +73,7 @@ class Home:
             return  # who is at it brings them
         try:
             if not fetched.whole:
-                self._files(job, fetched)
+                self._files(job, fetched, ended)
             self._log(job, fetched)
             fetched.whole = ended
             fetched.ended = (fetched.ended or time.time()) if ended else None
@@ -86,13 +89,18 @@ class Home:
     def _file(self, job: Job) -> Path:
         return self.sweep.job_folder(job) / "fetched.json"
 
-    def _files(self, job: Job, fetched: Fetched) -> None:
-        """Fetch files that are new or changed; delete those that were fetched and are gone there."""
+    def _files(self, job: Job, fetched: Fetched, ended: bool) -> None:
+        """Fetch files that are new or changed; delete those that were fetched and are gone there.
+
+        The outcome comes last, and one that says that the job is over only when it is: files get there in any order.
+        """
         there = {path: one for path, one in self.bucket.files(*self.parts(job)).items() if self._place(job, path)}
-        for path, stored in there.items():
+        for path, stored in sorted(there.items(), key=lambda one: one[0].endswith(_OUTCOME)):
             place = self._place(job, path)
             assert place is not None
             if fetched.etags.get(path) == stored.etag or self._settled(job, place):
+                continue
+            if place.name == _OUTCOME and not ended and not self.bucket.holds(stored, _RUNNING):
                 continue
             if self.bucket.fetch(stored, place):
                 fetched.etags[path] = stored.etag
@@ -103,7 +111,7 @@ class Home:
 
     def _settled(self, job: Job, place: Path) -> bool:
         """Whether a file is a job's outcome that was written here, and is the last word on it."""
-        return place.name == "outcome.json" and is_final(self.sweep, job, self.sweep.outcome(job))
+        return place.name == _OUTCOME and is_final(self.sweep, job, self.sweep.outcome(job))
 
     def _place(self, job: Job, path: str) -> Path | None:
         """Return where a file of a job's checkpoints belongs here; None for one that stays there."""

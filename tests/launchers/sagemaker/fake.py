@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-SYNC = 0.3
+SYNC = 1.0
 """Seconds between two looks at what is to go to S3."""
 GROUP = "/aws/sagemaker/TrainingJobs"
 
@@ -263,14 +264,11 @@ class FakeSageMaker:
         return position + len(whole) + 1
 
     def _make_stream(self, stream: str) -> None:
-        for make in (
-            lambda: self.logs.create_log_group(logGroupName=GROUP),
-            lambda: self.logs.create_log_stream(logGroupName=GROUP, logStreamName=stream),
-        ):
-            try:
-                make()
-            except self.logs.exceptions.ResourceAlreadyExistsException:
-                pass
+        there = self.logs.exceptions.ResourceAlreadyExistsException
+        with suppress(there):
+            self.logs.create_log_group(logGroupName=GROUP)
+        with suppress(there):
+            self.logs.create_log_stream(logGroupName=GROUP, logStreamName=stream)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         fake = self
