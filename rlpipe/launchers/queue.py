@@ -80,6 +80,8 @@ class Queue(ABC, Generic[R]):
         self._known: dict[str, R] = {}
         self._gone: dict[str, float] = {}
         """Since when a job that had begun is not living."""
+        self.by_hand: set[str] = set()
+        """The keys of jobs that this process is ending: it writes down itself how they ended."""
 
     @abstractmethod
     def seen(self) -> dict[str, R]:
@@ -232,6 +234,8 @@ class Queue(ABC, Generic[R]):
             if self.is_over(job) or (newest is None and not self._began(job, job_id)):
                 continue
             if newest is not None and (not self._has_ended(job, newest) or self.goes_on(job, newest)):
+                continue
+            if job.key in self.by_hand:
                 continue
             gone[job_id] = self._gone.get(job_id, self._clock())
             if self._clock() - gone[job_id] >= self.lag:

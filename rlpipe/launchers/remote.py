@@ -53,6 +53,7 @@ class RemoteLauncher(Launcher):
     def cancel(self, jobs: Sequence[Job]) -> None:
         """End jobs: those that run are asked to save and stop, and killed when they do not in time."""
         self.queue.ask(now=True)
+        self.queue.by_hand = {job.key for job in jobs}
         living = self.queue.living(list(jobs))
         for job in jobs:  # a job that begins after this finds that it is not to run
             if job.key not in living or living[job.key][1].phase is Phase.queued:
@@ -62,6 +63,7 @@ class RemoteLauncher(Launcher):
         self._await_end([job for job in jobs if job.key in living and living[job.key][1].phase is Phase.running])
         for job in jobs:
             self._cancelled(job)
+        self.queue.by_hand = set()
 
     def _await_end(self, running: list[Job]) -> None:
         """Wait until jobs have ended. Raises LaunchError for those that have not in time."""

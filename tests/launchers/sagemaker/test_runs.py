@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROWS = ("dataset=files", "dataset.source=data/rows.jsonl", "dataset.test_limit=4")
 STAGE = ("method=sft", *ROWS, "method.max_steps=1", "method.batch_size=4", "evaluation=none")
-ARM = ("method=none", *ROWS, "evaluation=none", f"after=[{','.join(STAGE)}]", "model=blank", "seed=0")
+ARM = ("method=none", *ROWS, "evaluation=perplexity", f"after=[{','.join(STAGE)}]", "model=blank", "seed=0")
 
 
 def test_a_sweep_is_as_if_it_had_run_here(
