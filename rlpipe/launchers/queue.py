@@ -252,7 +252,7 @@ class Queue(ABC, Generic[R]):
         )
         for job, job_id in submitted:
             newest = newest_of[job.key]
-            if self.is_over(job) or (newest is None and self._began(job, job_id)):
+            if self.is_over(job) or job.key in self.by_hand or (newest is None and self._began(job, job_id)):
                 continue
             if newest is not None and not (self._has_ended(job, newest) and self.goes_on(job, newest)):
                 continue

@@ -63,6 +63,11 @@ class RemoteLauncher(Launcher):
         self._await_end([job for job in jobs if job.key in living and living[job.key][1].phase is Phase.running])
         for job in jobs:
             self._cancelled(job)
+        stopped = {place_id for place_id, _ in living.values()}
+        self.queue.ask(now=True)
+        for place_id, _ in self.queue.living(list(jobs)).values():
+            if place_id not in stopped:  # handed over by who did not know yet
+                self.stop(place_id)
         self.queue.by_hand = set()
 
     def _await_end(self, running: list[Job]) -> None:

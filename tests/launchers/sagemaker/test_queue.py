@@ -149,6 +149,25 @@ def test_cancelling_ends_what_runs_and_its_own_word_does_not_come_after_it(make)
     assert made.cloud.started == [made.name("sft"), made.name("2")]
 
 
+def test_a_job_that_is_handed_over_again_while_it_is_cancelled_is_ended_too(make):
+    made = make(poll=0.1)
+    made.launcher.submit([made.jobs["2"]])
+    made.becomes("2", "InProgress", "Training")
+    made.says("2", Ended.stopped, "stopped after step 3")
+    stop, other = made.cloud.stop, made.another()
+
+    def comes_too_late(name: str) -> None:  # its time limit came just then, and somebody else looked
+        made.cloud.stop = stop
+        made.becomes("2", "Stopped", "MaxRuntimeExceeded")
+        other.statuses(made.sweep.jobs)
+        made.cloud.stopped.append(name)
+
+    made.cloud.stop = comes_too_late
+    made.launcher.cancel([made.jobs["2"]])
+    assert made.cloud.started == made.cloud.stopped == [made.name("2"), made.name("2", "-r1")]
+    assert made.ended("2") == ("cancelled", "cancelled by hand")
+
+
 def test_what_is_over_is_looked_at_without_asking(make):
     made = make()
     made.launcher.submit([made.jobs["2"]])
