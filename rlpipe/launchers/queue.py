@@ -134,10 +134,10 @@ class Queue(ABC, Generic[R]):
     def ask(self, now: bool = False) -> None:
         """Ask the place, write down what jobs that are gone could not say themselves, and hand over what may begin.
 
-        Asked more often than `poll` allows it does nothing, unless `now`. Without an answer, what was seen last
-        stands. Raises LaunchError when there has never been one.
+        Asked more often than `poll` allows, or when there is nothing left to learn, it does nothing, unless `now`.
+        Without an answer, what was seen last stands. Raises LaunchError when there has never been one.
         """
-        if not now and self._clock() - self._asked < self.poll:
+        if not now and (self._clock() - self._asked < self.poll or self.is_all_known()):
             return
         self._asked = self._clock()
         try:
@@ -148,6 +148,10 @@ class Queue(ABC, Generic[R]):
         except NoAnswer:
             if now or self._answered == float("-inf"):
                 raise
+
+    def is_all_known(self) -> bool:
+        """Whether nothing is left to learn: a sweep that is over can be looked at where nobody answers any more."""
+        return all(self.is_over(job) for job, _ in self.submitted())
 
     def statuses(self) -> dict[str, JobStatus]:
         """Return how every submitted job stands, as of the last answer."""

@@ -15,11 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlpipe.core.files import json_text
 from rlpipe.core.paths import PACKAGE
 
 CARRIED = "rlpipe-carried.json"
-"""The file beside rlpipe's folder that says, where it was carried to another machine, which code it is."""
+"""The file beside rlpipe's folder that says, where it was carried to another machine, which code it is (`rlpipe`), and
+which was there where the sweep was started (`here`)."""
 NUMERIC_PACKAGES = (
     "rlpipe",
     "torch",
@@ -125,13 +125,10 @@ def code(folder: Path) -> tuple[dict[str, Any], bytes]:
     return state, hide(diff.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
-def carry(folder: Path) -> str:
-    """Return the content of `CARRIED` for a sweep that was started in a folder."""
-    found = {}
-    for name, place in (("here", folder), ("rlpipe", PACKAGE)):
-        state, diff = code(place)
-        found[name] = {"state": state, "diff": diff.decode("latin-1")}
-    return json_text(found)
+def carry(folder: Path) -> dict[str, Any]:
+    """Return what `CARRIED` is to hold of the repository that holds `folder`."""
+    state, diff = code(folder)
+    return {"state": state, "diff": diff.decode("latin-1")}
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

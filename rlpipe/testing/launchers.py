@@ -79,8 +79,7 @@ def _small_sweep(cls: type[Launcher], folder: Path, settings: dict[str, Any]) ->
     """Freeze two stages, an arm that needs each, one that is killed, and one that waits for a file."""
     fields = {**dataclasses.asdict(cls.Config()), **settings}
     cwd = str(folder.resolve())
-    place = folder / "multirun" / "small"
-    sweep = Sweep.create(place, launcher=name_of(cls, "launcher"), settings=fields, cwd=cwd, code={})
+    sweep = Sweep.create(folder / "sweep", launcher=name_of(cls, "launcher"), settings=fields, cwd=cwd, code={})
     needs = {"works": (), "fails": (), "0": ("works",), "1": ("fails",), "2": (), "3": ()}
     for key, needed in needs.items():
         kind = Kind.arm if key.isdigit() else Kind.stage

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "rlpipe.launchers.local.process": "the sweep's folder",
     "rlpipe.launchers.local.queue": "the sweep's folder",
     "rlpipe.launchers.environment": "the sweep's folder: a file that only the user can read",
+    "rlpipe.launchers.sagemaker.boot": "a container's own disk, before anything of rlpipe is there",
     "rlpipe.launchers.slurm.script": "the sweep's folder",
     "rlpipe.sweep.job": "the sweep's folder",
     "rlpipe.sweep.place": "the sweep's folder",

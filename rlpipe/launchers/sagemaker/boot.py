@@ -25,6 +25,8 @@ def main(plan_name: str) -> None:
     code = base / "code"
     with zipfile.ZipFile(channel / plan["code"]) as archive:
         archive.extractall(code)
+    for name, content in plan["carried"].items():
+        (code / name).write_text(json.dumps(content))
     for place, name in plan["links"].items():
         _link(Path(place), base / "checkpoints" / name)
     for content, place, how in plan["files"]:

@@ -48,7 +48,8 @@ def cargo(sweep: Sweep, config: SageMakerConfig, job: Job, job_id: str, bucket: 
     """
     files = [(bucket.keep(file), str(place), how) for file, place, how in _files(sweep, config, job)]
     plan = {
-        "code": bucket.keep_bytes(code(Path(sweep.data["cwd"]))),
+        "code": bucket.keep_bytes(code()),
+        "carried": {CARRIED: {"here": _carried(Path(sweep.data["cwd"])), "rlpipe": _carried(PACKAGE)}},
         "files": files,
         "links": links(sweep, job),
         "cwd": sweep.data["cwd"],
@@ -71,19 +72,19 @@ def links(sweep: Sweep, job: Job) -> dict[str, str]:
 
 
 @functools.cache
-def code(cwd: Path) -> bytes:
-    """Return rlpipe's code and options, as they are when this is first asked, as a zip archive.
-
-    It says which commits these are of, and of the repository that holds `cwd`.
-    """
+def code() -> bytes:
+    """Return rlpipe's code and options, as they are when this is first asked, as a zip archive."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for file, name in sorted(_code(), key=lambda one: one[1]):
             archive.writestr(zipfile.ZipInfo(name), file.read_bytes())
-        archive.writestr(zipfile.ZipInfo(CARRIED), carry(cwd))
         about = f"Metadata-Version: 2.1\nName: rlpipe\nVersion: {rlpipe_version()}\n"
         archive.writestr(zipfile.ZipInfo(f"rlpipe-{rlpipe_version()}.dist-info/METADATA"), about)
     return content.getvalue()
+
+
+_carried = functools.cache(carry)
+"""Which code a repository holds, as it is when this is first asked."""
 
 
 def _code() -> Iterator[tuple[Path, str]]:

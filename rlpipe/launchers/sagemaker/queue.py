@@ -55,10 +55,9 @@ class SageMakerQueue(Queue[TrainingJob]):
         """Return the name of a job's submission; of a stage's key the end counts, which is its fingerprint."""
         return f"{self.prefix}{_words(key[-14:])}-{number}"
 
-    def ask(self, now: bool = False) -> None:
-        """Ask, unless there is nothing left to learn: a sweep that is over can be looked at without an account."""
-        if now or not all(self.is_over(job) and self.home.fetched(job).whole for job, _ in self.submitted()):
-            super().ask(now)
+    def is_all_known(self) -> bool:
+        """Whether nothing is left to learn, and to fetch."""
+        return super().is_all_known() and all(self.home.fetched(job).whole for job, _ in self.submitted())
 
     def seen(self) -> dict[str, TrainingJob]:
         """Return the sweep's training jobs. Raises NoAnswer and Refused."""

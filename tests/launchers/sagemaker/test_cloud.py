@@ -106,7 +106,8 @@ def test_a_name_that_is_taken_is_another_s_submission_and_a_job_that_has_ended_i
 
 
 def test_a_request_that_boto3_itself_refuses_names_the_key(stubbed):
-    jobs, _ = stubbed
+    jobs, stubber = stubbed
+    stubber.add_response("create_training_job", {"TrainingJobArn": "arn:aws:sagemaker:e:123456789012:training-job/r"})
     with pytest.raises(Refused, match=r"StoppingCondition\.MaxRuntimeInSeconds") as refused:
         jobs.start({**REQUEST, "StoppingCondition": {"MaxRuntimeInSeconds": "soon"}})
     assert "hydra.launcher.extra" in refused.value.fix

@@ -108,8 +108,10 @@ def test_what_the_account_lacks_is_told(make, answers, where, fatal, words):
 
 def test_spare_capacity_has_a_quota_of_its_own(make):
     none = quota(0, "ml.m5.large for spot training job usage")
-    assert told(make(), list_service_quotas=none) == {}
-    assert "instance" in told(make(spot=True), list_service_quotas=none)
+    made = make()
+    assert told(made, list_service_quotas=none) == {}
+    made.sweep.data["settings"]["spot"] = True
+    assert "instance" in told(made, list_service_quotas=none)
 
 
 def test_arms_that_would_look_at_each_other_are_refused(make):

@@ -32,6 +32,28 @@ def test_arms_are_handed_over_when_their_stage_is_here(make):
     assert digest in made.s3.content[f"rlpipe/jobs/{made.name('0')}.manifest"].decode()
 
 
+def test_what_a_failed_stage_was_needed_for_is_cancelled_with_the_reason(make):
+    made = make()
+    made.launcher.submit(made.sweep.jobs)
+    made.says("sft", Ended.failed, "DataError: no rows")
+    made.becomes("sft", "Failed", words="AlgorithmError: , exit code: 1")
+    made.look()
+    assert made.ended("0") == made.ended("1") == ("cancelled", "stage sft, which it needs, failed: DataError: no rows")
+    assert made.cloud.started == [made.name("sft"), made.name("2")]
+
+
+def test_no_more_arms_at_once_than_the_throttle_allows(make):
+    made = make(throttle=1)
+    made.launcher.submit([made.jobs["sft"]])
+    made.ends("sft", Ended.ok)
+    made.look()
+    made.launcher.submit([made.jobs[key] for key in "012"])
+    assert made.cloud.started[1:] == [made.name("0")]
+    made.ends("0", Ended.ok)
+    made.look()
+    assert made.cloud.started[1:] == [made.name("0"), made.name("1")]
+
+
 def test_names_are_such_as_sagemaker_takes(make):
     made = make()
     made.launcher.submit(made.sweep.jobs)
