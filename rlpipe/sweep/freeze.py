@@ -133,10 +133,15 @@ def _built(stages: Sequence[Stage], missing: dict[str, Stage]) -> Iterator[str]:
     return (str(stage.folder) for stage in stages if stage.name not in missing)
 
 
+_PLACES = ("source", "model", "file")
+"""Fields that take a folder, by whatever name."""
+
+
 def files_of(config: RunConfig) -> Iterator[str]:
     """Yield the absolute paths of what is there on this machine of all that a config names: rows, weights, responses.
 
-    A word is taken for a path where it names a file, or a folder and has a slash or is a `source`.
+    A word is taken for a path where it names a file, and for that of a folder where it has a slash, or its field is one
+    of `_PLACES`.
     """
     for cls, name, _, value in settings(config):
         if statement(cls, name).changes is Changes.nothing:
@@ -145,7 +150,7 @@ def files_of(config: RunConfig) -> Iterator[str]:
             if not isinstance(one, str) or one in ("", "hub", "sample") or "=" in one:
                 continue
             place = Path(os.path.expanduser(one)).absolute()  # a text of any length says no more than that it is none
-            folder = os.path.isdir(place) and ("/" in one or name == "source")
+            folder = os.path.isdir(place) and ("/" in one or name in _PLACES)
             if os.path.isfile(place) or (folder and not Path.cwd().is_relative_to(place)):
                 yield str(place)
 
