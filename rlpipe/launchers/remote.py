@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import JobStatus, Launcher, Phase
@@ -17,7 +17,7 @@ class RemoteLauncher(Launcher):
     """Runs jobs where `queue` hands them over; see `rlpipe.launchers.queue`."""
 
     queue: Queue[Any]
-    pause: ClassVar[float] = 0.5
+    pause: float = 0.5
     """Seconds between two looks at jobs that were asked to end."""
 
     @property

@@ -93,7 +93,7 @@ class Cloud:
             from botocore.config import Config
 
             retries = {"mode": "standard", "max_attempts": 5}
-            config = Config(connect_timeout=10, read_timeout=TIMEOUT, retries=retries)  # type: ignore[arg-type]
+            config = Config(connect_timeout=10, read_timeout=TIMEOUT, retries=retries)
             region = region or self.region
             self._clients[service] = self._session.client(service, region_name=region, config=config)
         return self._clients[service]
