@@ -32,7 +32,6 @@ class RayQueue(Queue[RayJob]):
     def __init__(self, sweep: Sweep, config: RayConfig, cluster: Cluster, clock: Callable[[], float] = time.monotonic):
         super().__init__(sweep, config.poll, config.requeues, config.throttle, clock)
         self.config = config
-        self.config = config
         self.cluster = cluster
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 from rlpipe.config.launchers import SageMakerConfig
 from rlpipe.core.files import move, sha256
 from rlpipe.launchers.base import Refused
-from rlpipe.launchers.sagemaker.cloud import AT, Cloud
+from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.head_bucket(Bucket=self.name)
-        except Refused as error:
-            if "404" in error.what:
+        except Answer as error:
+            if error.code == "404":
                 fix = f"make it: aws s3 mb s3://{self.name} --region {self.cloud.region}; or name another"
                 raise Refused(error.where, f"there is no bucket {self.name}", fix) from error
             raise
@@ -108,8 +108,8 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.download_file(self.name, stored.key, str(new))
-        except Refused as error:
-            if "404" in error.what or "NoSuchKey" in error.what:  # its job has deleted or renamed it since
+        except Answer as error:
+            if error.code == "404":  # its job has deleted or renamed it since
                 return False
             raise
         move(new, file)
@@ -120,8 +120,8 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 return words in self._client.get_object(Bucket=self.name, Key=stored.key)["Body"].read()
-        except Refused as error:
-            if "NoSuchKey" in error.what:
+        except Answer as error:
+            if error.code == "NoSuchKey":
                 return False
             raise
 
@@ -131,8 +131,8 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.head_object(Bucket=self.name, Key=self.key("content", digest))
-        except Refused as error:
-            if "404" not in error.what:
+        except Answer as error:
+            if error.code != "404":
                 raise
             return False
         self._there.add(digest)

@@ -57,6 +57,15 @@ _REFUSALS = (  # code, a pattern of its words, the field, what to do
 )
 
 
+class Answer(Refused):
+    """AWS itself said no."""
+
+    def __init__(self, code: str, where: str, what: str, fix: str):
+        """Take its own code for that beside its words."""
+        super().__init__(where, what, fix)
+        self.code = code
+
+
 class Cloud:
     """AWS in one region, as the profile in use sees it."""
 
@@ -123,11 +132,11 @@ def refusal(response: dict[str, Any], where: str, operation: str) -> LaunchError
     if code in _SILENT:
         return NoAnswer(where, words, _AGAIN)
     if code in _UNKNOWN:
-        return Refused("AWS", words, _CREDENTIALS)
+        return Answer(code, "AWS", words, _CREDENTIALS)
     for known, pattern, field, fix in _REFUSALS:
         if code == known and re.search(pattern, message):
-            return Refused(f"{AT}.{field}" if field else where, words, fix)
-    return Refused(where, words, "fix what it names")
+            return Answer(code, f"{AT}.{field}" if field else where, words, fix)
+    return Answer(code, where, words, "fix what it names")
 
 
 def _own(error: Exception, where: str) -> LaunchError:

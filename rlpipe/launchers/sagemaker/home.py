@@ -15,7 +15,7 @@ from rlpipe.core.files import append, json_text, read_json, remove, write_atomic
 from rlpipe.core.shapes import NUMBER, Shape
 from rlpipe.launchers.sagemaker.bucket import Bucket
 from rlpipe.launchers.sagemaker.cargo import RUN, SWEEP
-from rlpipe.launchers.sagemaker.jobs import Jobs
+from rlpipe.launchers.sagemaker.jobs import Jobs, Read
 from rlpipe.launchers.verdict import is_final
 from rlpipe.records.lease import Taken, acquire
 from rlpipe.records.sweep import EXTENDED, Job, Sweep
@@ -28,7 +28,7 @@ _RUNNING = b'"ended": "running"'
 """What an outcome holds whose attempt goes on."""
 _OURS = ("job.pkl", EXTENDED, "log.txt", "fetched.json")
 """Files of a job's folder that are written here."""
-_SHAPE: Shape = {"name": str, "whole": bool, "ended?": NUMBER, "etags": {str: str}, "tokens": {str: str}}
+_SHAPE: Shape = {"name": str, "whole": bool, "ended?": NUMBER, "etags": {str: str}, "read": {str: [int]}}
 
 
 @dataclass
@@ -43,8 +43,13 @@ class Fetched:
     """When it was first seen to have ended."""
     etags: dict[str, str] = field(default_factory=dict)
     """What tells a file from a later one, by its path in the bucket."""
-    tokens: dict[str, str] = field(default_factory=dict)
-    """Where to go on reading its log, by stream."""
+    read: dict[str, list[int]] = field(default_factory=dict)
+    """How far its log is read, by stream (`jobs.Read`)."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing more is to come."""
+        return self.whole and time.time() - (self.ended or 0.0) > LATE
 
 
 class Home:
@@ -63,7 +68,7 @@ class Home:
         fetched = self.fetched(job)
         if fetched.name != name:
             fetched = dataclasses.replace(fetched, name=name, whole=False, ended=None)
-        if fetched.whole and time.time() - (fetched.ended or 0.0) > LATE:
+        if fetched.is_all:
             return
         home = self.sweep.folder / ".launch" / "sagemaker"
         home.mkdir(parents=True, exist_ok=True)
@@ -129,6 +134,7 @@ class Home:
         return None if left_there else place
 
     def _log(self, job: Job, fetched: Fetched) -> None:
-        for stream, text, token in self.jobs.lines(fetched.name, fetched.tokens):
+        before = {stream: Read(*far) for stream, far in fetched.read.items()}
+        for stream, text, far in self.jobs.lines(fetched.name, before):
             append(self.sweep.job_folder(job) / "log.txt", text)
-            fetched.tokens[stream] = token
+            fetched.read[stream] = [far.time, far.events]

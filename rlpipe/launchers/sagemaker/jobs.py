@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlpipe.launchers.base import Phase, Refused
-from rlpipe.launchers.sagemaker.cloud import AT, Cloud
+from rlpipe.launchers.base import Phase
+from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 """Where CloudWatch keeps what training jobs print."""
@@ -40,6 +40,20 @@ class TrainingJob:
     def waits_for(self) -> str:
         """Why it waits."""
         return ": ".join(part for part in (self.stage or "Starting", self.words) if part)
+
+
+@dataclass(frozen=True)
+class Read:
+    """How far a stream of a log is read. Its own tokens say so for a day only."""
+
+    time: int
+    """Of the last event that is read, in milliseconds."""
+    events: int
+    """How many of that time are read."""
+
+    def then(self, time: int) -> Read:
+        """Return how far it is read with one event more."""
+        return Read(time, self.events + 1 if time == self.time else 1)
 
 
 class Jobs:
@@ -76,8 +90,8 @@ class Jobs:
         try:
             with self.cloud.answers(AT):
                 self.cloud.client("sagemaker").create_training_job(**request)
-        except Refused as error:
-            if "ResourceInUse" in error.what:
+        except Answer as error:
+            if error.code == "ResourceInUse":
                 return False
             raise
         return True
@@ -87,35 +101,43 @@ class Jobs:
         try:
             with self.cloud.answers():
                 self.cloud.client("sagemaker").stop_training_job(TrainingJobName=name)
-        except Refused as error:
-            if "ValidationException" not in error.what:  # that is how it says that the job has ended meanwhile
+        except Answer as error:
+            if error.code != "ValidationException":  # that is how it says that the job has ended meanwhile
                 raise
 
-    def lines(self, name: str, tokens: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-        """Yield what a job has printed since: the stream, the text of a page of it, and the token to go on from.
+    def lines(self, name: str, read: Mapping[str, Read]) -> Iterator[tuple[str, str, Read]]:
+        """Yield what a job has printed since: the stream, the text of a page of it, and how far that is read then.
 
-        `tokens` are those that were yielded last, by stream. Raises LaunchError.
+        `read` says how far streams were read before. Raises LaunchError.
         """
-        logs = self.cloud.client("logs")
+        for stream in self._streams(name):
+            far = read.get(stream, Read(0, 0))
+            left_out, page = far.events, self._page(stream, far.time)
+            while page["events"]:
+                fresh = page["events"][left_out:]
+                left_out = max(0, left_out - len(page["events"]))
+                for event in fresh:
+                    far = far.then(event["timestamp"])
+                if fresh:
+                    yield stream, "".join(f"{event['message']}\n" for event in fresh), far
+                page = self._page(stream, None, page["nextForwardToken"])
+
+    def _streams(self, name: str) -> list[str]:
+        pages = self.cloud.client("logs").get_paginator("describe_log_streams")
         try:
             with self.cloud.answers():
-                pages = logs.get_paginator("describe_log_streams").paginate(
-                    logGroupName=GROUP, logStreamNamePrefix=f"{name}/"
-                )
-                streams = [one["logStreamName"] for page in pages for one in page["logStreams"]]
-        except Refused as error:
-            if "ResourceNotFoundException" in error.what:  # nothing has ever been printed in this account
-                return
+                found = pages.paginate(logGroupName=GROUP, logStreamNamePrefix=f"{name}/")
+                return [one["logStreamName"] for page in found for one in page["logStreams"]]
+        except Answer as error:
+            if error.code == "ResourceNotFoundException":  # nothing has ever been printed in this account
+                return []
             raise
-        for stream in streams:
-            token = tokens.get(stream)
-            while True:
-                with self.cloud.answers():
-                    more = {"nextToken": token} if token else {}
-                    page = logs.get_log_events(logGroupName=GROUP, logStreamName=stream, startFromHead=True, **more)
-                text = "".join(f"{event['message']}\n" for event in page["events"])
-                if text:
-                    yield stream, text, page["nextForwardToken"]
-                if page["nextForwardToken"] == token or not page["events"]:
-                    break
-                token = page["nextForwardToken"]
+
+    def _page(self, stream: str, since: int | None, token: str | None = None) -> dict[str, Any]:
+        """Return a page of a stream's events: the next one, or the first since a time in milliseconds."""
+        where: dict[str, Any] = {"nextToken": token} if token else {"startTime": since}
+        with self.cloud.answers():
+            page: dict[str, Any] = self.cloud.client("logs").get_log_events(
+                logGroupName=GROUP, logStreamName=stream, startFromHead=True, **where
+            )
+        return page

@@ -11,7 +11,7 @@ from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import LaunchError, Problem
 from rlpipe.launchers.base import Refused
 from rlpipe.launchers.sagemaker.bucket import Bucket
-from rlpipe.launchers.sagemaker.cloud import AT, Cloud
+from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
 from rlpipe.launchers.sagemaker.queue import LONGEST
 from rlpipe.launchers.units import seconds
 from rlpipe.records.sweep import Sweep
@@ -107,8 +107,8 @@ def _image(config: SageMakerConfig, cloud: Cloud) -> None:
     try:
         with cloud.answers(f"{AT}.image"):
             cloud.client("ecr").describe_images(registryId=account, repositoryName=name, imageIds=[which])
-    except Refused as error:
-        if "NotFound" in error.what:
+    except Answer as error:
+        if "NotFound" in error.code:
             shows = f"aws ecr list-images --repository-name {name} shows what is there"
             fix = f"push it: docker push {config.image}; {shows}"
             raise Refused(error.where, error.what, fix) from error
@@ -124,8 +124,8 @@ def _role(config: SageMakerConfig, cloud: Cloud) -> None:
     try:
         with cloud.answers(f"{AT}.role"):
             role = cloud.client("iam").get_role(RoleName=name)["Role"]
-    except Refused as error:
-        if "NoSuchEntity" in error.what:
+    except Answer as error:
+        if error.code == "NoSuchEntity":
             raise Refused(error.where, f"there is no role {name}", make) from error
         raise
     if "sagemaker.amazonaws.com" not in str(role.get("AssumeRolePolicyDocument")):
@@ -154,4 +154,4 @@ def _quota(config: SageMakerConfig, cloud: Cloud) -> Iterator[Problem]:
 
 def _may_not_look(error: LaunchError) -> bool:
     """Whether all that is wrong is that whoever submits may not see what the role of the jobs may well use."""
-    return "AccessDenied" in error.what and error.where != f"{AT}.bucket"
+    return isinstance(error, Answer) and error.code.startswith("AccessDenied") and error.where != f"{AT}.bucket"

@@ -57,7 +57,7 @@ class SageMakerQueue(Queue[TrainingJob]):
 
     def is_all_known(self) -> bool:
         """Whether nothing is left to learn, and to fetch."""
-        return super().is_all_known() and all(self.home.fetched(job).whole for job, _ in self.submitted())
+        return super().is_all_known() and all(self.home.fetched(job).is_all for job, _ in self.submitted())
 
     def seen(self) -> dict[str, TrainingJob]:
         """Return the sweep's training jobs. Raises NoAnswer and Refused."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpipe.launchers.base import NoAnswer
-from rlpipe.launchers.sagemaker.jobs import TrainingJob
+from rlpipe.launchers.sagemaker.jobs import Read, TrainingJob
 
 
 class FakeS3:
@@ -87,7 +87,7 @@ class FakeJobs:
         self.stopped.append(name)
         self.known[name] = TrainingJob("Stopped", "Stopped")
 
-    def lines(self, name: str, tokens: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-        text = self.printed.get(name, "")[int(tokens.get(name, 0)) :]
+    def lines(self, name: str, read: dict[str, Read]) -> Iterator[tuple[str, str, Read]]:
+        text = self.printed.get(name, "")[read.get(name, Read(0, 0)).events :]
         if text:
-            yield name, text, str(len(self.printed[name]))
+            yield name, text, Read(0, len(self.printed[name]))

@@ -11,7 +11,7 @@ import pytest
 from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import NoAnswer, Refused
 from rlpipe.launchers.sagemaker.cloud import Cloud
-from rlpipe.launchers.sagemaker.jobs import Jobs
+from rlpipe.launchers.sagemaker.jobs import Jobs, Read
 
 REQUEST = {
     "TrainingJobName": "rlpipe-1",
@@ -127,6 +127,46 @@ def test_jobs_are_described_until_they_have_ended(stubbed):
     stubber.add_response("list_training_jobs", listed)
     assert jobs.named("rlpipe-")["rlpipe-1"].stage == "Training"
     assert [jobs.named("rlpipe-")["rlpipe-1"].words for _ in range(2)] == ["AlgorithmError: , exit code: 1"] * 2
+
+
+class Log:
+    """CloudWatch with one stream, of which a page has two events."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def get_paginator(self, name: str) -> Log:
+        return self
+
+    def paginate(self, **asked: Any) -> list[dict[str, Any]]:
+        return [{"logStreams": [{"logStreamName": "rlpipe-1/algo-1"}]}]
+
+    def get_log_events(self, nextToken: str = "", startTime: int = 0, **asked: Any) -> dict[str, Any]:
+        first = int(nextToken or next((i for i, one in enumerate(self.events) if one["timestamp"] >= startTime), 0))
+        return {"events": self.events[first : first + 2], "nextForwardToken": str(min(first + 2, len(self.events)))}
+
+    def prints(self, time: int, *lines: str) -> None:
+        self.events += [{"timestamp": time, "message": line} for line in lines]
+
+
+def test_a_log_is_read_on_from_where_it_was_read_to_whatever_came_at_one_time():
+    pytest.importorskip("boto3")
+    log, cloud = Log(), Cloud("eu-central-1")
+    cloud._clients["logs"] = log
+    read: dict[str, Read] = {}
+    text = ""
+
+    def more() -> None:
+        nonlocal text
+        for stream, page, far in Jobs(cloud).lines("rlpipe-1", dict(read)):
+            text += page
+            read[stream] = far
+
+    more()
+    for time, lines in ((1, "abc"), (2, "d"), (2, "ef"), (2, ""), (2, "ghi"), (3, "j")):
+        log.prints(time, *lines)
+        more()
+    assert text == "".join(f"{one}\n" for one in "abcdefghij")
 
 
 @pytest.mark.parametrize(

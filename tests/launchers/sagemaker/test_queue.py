@@ -8,6 +8,7 @@ import pytest
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import Phase
+from rlpipe.launchers.sagemaker import home
 from rlpipe.records.sweep import NOTHING_SAVED, Ended
 
 
@@ -190,7 +191,8 @@ def test_a_job_that_is_handed_over_again_while_it_is_cancelled_is_ended_too(make
     assert made.ended("2") == ("cancelled", "cancelled by hand")
 
 
-def test_what_is_over_is_looked_at_without_asking(make):
+def test_what_is_over_is_looked_at_without_asking(make, monkeypatch):
+    monkeypatch.setattr(home, "LATE", 0.0)
     made = make()
     made.launcher.submit([made.jobs["2"]])
     made.ends("2", Ended.ok)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlpipe.cli import main as cli
+from rlpipe.launchers.sagemaker import home
 from rlpipe.records.sweep import Sweep
 from rlpipe.stages.stored import Stored
 from rlpipe.sweep.states import State, standings
@@ -42,6 +43,7 @@ def test_a_sweep_is_as_if_it_had_run_here(
     manifest = json.loads((Path(job.run_dir) / "manifest.json").read_bytes())
     assert stage.key in manifest["parents"]
     assert "the code is another" not in (sweep.job_folder(job) / "log.txt").read_text()
+    monkeypatch.setattr(home, "LATE", 0.0)
     account.sagemaker.silent = True  # what is over needs no account any more
     try:
         assert cli.status(["sweep", "multirun/one"]) == 0
