@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlpipe.config.launchers import SageMakerConfig
-from rlpipe.core.files import move, sha256
+from rlpipe.core.files import explained, move, sha256
 from rlpipe.launchers.base import Refused
 from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
 
@@ -60,9 +60,10 @@ class Bucket:
             raise
 
     def keep(self, file: Path) -> str:
-        """Put a file there, unless its content is there; return its SHA-256. Raises LaunchError, and OSError."""
-        state = file.stat()
-        digest = _sha256(str(file.resolve()), state.st_size, state.st_mtime_ns)
+        """Put a file there, unless its content is there; return its SHA-256. Raises LaunchError and RecordError."""
+        with explained(file, "read"):
+            state = file.stat()
+            digest = _sha256(str(file.resolve()), state.st_size, state.st_mtime_ns)
         if not self._has(digest):
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.upload_file(str(file), self.name, self.key("content", digest))

@@ -14,6 +14,7 @@ from typing import Any
 
 from rlpipe.config.launchers import SageMakerConfig
 from rlpipe.core.errors import LaunchError
+from rlpipe.core.files import explained
 from rlpipe.core.paths import PACKAGE, conf_dir
 from rlpipe.launchers import environment
 from rlpipe.launchers.sagemaker import boot
@@ -120,8 +121,10 @@ def _within(path: Path) -> Iterator[Path]:
         yield path
         return
     skipped = (*_SKIPPED, *(("checkpoints",) if manifest.is_run(path) else ()))
-    for inner in sorted(path.iterdir()):
-        if inner.name not in skipped and inner.suffix != ".pyc":
+    with explained(path, "read"):
+        inside = sorted(path.iterdir())
+    for inner in inside:
+        if inner.name not in skipped and inner.suffix != ".pyc" and (inner.is_file() or inner.is_dir()):
             yield from _within(inner)
 
 
