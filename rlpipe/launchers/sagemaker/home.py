@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -70,21 +72,29 @@ class Home:
             fetched = dataclasses.replace(fetched, name=name, whole=False, ended=None)
         if fetched.is_all:
             return
-        home = self.sweep.folder / ".launch" / "sagemaker"
-        home.mkdir(parents=True, exist_ok=True)
-        try:
-            lease = acquire(home, "bringing results home", patient=False)
-        except Taken:
-            return  # who is at it brings them
-        try:
+        with ExitStack() as held:
+            try:
+                for folder in self._written(job, ended and not fetched.whole):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    held.callback(acquire(folder, "bringing results home", patient=False).release)
+            except Taken:
+                return  # who is at it brings them, or builds the same stage here
             if not fetched.whole:
                 self._files(job, fetched, ended)
             self._log(job, fetched)
             fetched.whole = ended
             fetched.ended = (fetched.ended or time.time()) if ended else None
             write_atomic(self._file(job), json_text(dataclasses.asdict(fetched)))
-        finally:
-            lease.release()
+
+    def _written(self, job: Job, whole: bool) -> Iterator[Path]:
+        """Yield the folders that nobody else may write to meanwhile; `whole` says whether all of a job comes."""
+        yield self.sweep.folder / ".launch" / "sagemaker"
+        if whole and self._is_apart(job):
+            yield Path(job.run_dir)
+
+    def _is_apart(self, job: Job) -> bool:
+        """Whether a job's folder is in the store, where other sweeps and runs look for it."""
+        return not Path(job.run_dir).is_relative_to(self.sweep.folder)
 
     def fetched(self, job: Job) -> Fetched:
         """Return what was fetched of a job."""
@@ -98,9 +108,12 @@ class Home:
         """Fetch files that are new or changed; delete those that were fetched and are gone there.
 
         The outcome comes last, and one that says that the job is over only when it is: files get there in any order.
+        Of a stage nothing comes before.
         """
         there = {path: one for path, one in self.bucket.files(*self.parts(job)).items() if self._place(job, path)}
         for path, stored in sorted(there.items(), key=lambda one: one[0].endswith(_OUTCOME)):
+            if path.startswith(f"{RUN}/") and not ended:
+                continue
             place = self._place(job, path)
             assert place is not None
             if fetched.etags.get(path) == stored.etag or self._settled(job, place):
@@ -109,7 +122,7 @@ class Home:
                 continue
             if self.bucket.fetch(stored, place):
                 fetched.etags[path] = stored.etag
-        for path in fetched.etags.keys() - there.keys():
+        for path in fetched.etags.keys() - there.keys() if there else ():  # nothing at all: the bucket was emptied
             if (place := self._place(job, path)) is not None and not self._settled(job, place):
                 remove(place)
             del fetched.etags[path]

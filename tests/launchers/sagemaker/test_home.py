@@ -20,12 +20,15 @@ def test_results_come_home_and_checkpoints_stay(make):
     made.leaves("sft", "run/result.json", "{}")
     made.becomes("sft", "InProgress", "Training")
     made.look()
-    folder = made.sweep.folder
+    folder, stage = made.sweep.folder, made.sweep.folder.parent / "store" / "sft"
+    assert not (stage / "result.json").exists(), "others would take half a stage for one"
+    made.ends("sft", Ended.ok)
+    made.look()
     assert [file.relative_to(folder).as_posix() for file in sorted((folder / "2").rglob("*"))] == ["2/metrics.jsonl"]
     assert (folder / ".launch" / "2" / "return.pkl").read_text() == "returned"
     assert (folder / ".launch" / "2" / "job.pkl").read_text() == "work of 2"
     assert not (folder / ".launch" / "1" / "outcome.json").exists()
-    assert (folder.parent / "store" / "sft" / "result.json").exists()
+    assert (stage / "result.json").exists()
     assert not (folder.parent / "escaped").exists()
 
 
@@ -76,3 +79,29 @@ def test_nothing_is_decided_while_another_process_fetches(make):
     lease.release()
     made.look()
     assert made.ended("2") == ("failed", None)
+
+
+def test_a_stage_that_somebody_builds_here_is_not_written_over(make):
+    made = make()
+    made.launcher.submit([made.jobs["sft"]])
+    made.leaves("sft", "run/result.json", "{}")
+    made.ends("sft", Ended.ok)
+    stage = made.sweep.folder.parent / "store" / "sft"
+    lease = acquire(stage, "building it")
+    assert made.look()["sft"].reason == "its results are on their way"
+    assert not (stage / "result.json").exists()
+    lease.release()
+    made.look()
+    assert (stage / "result.json").exists()
+    assert made.ended("sft") == ("ok", None)
+
+
+def test_a_bucket_that_was_emptied_empties_nothing_here(make):
+    made = make()
+    made.launcher.submit([made.jobs["2"]])
+    made.becomes("2", "InProgress", "Training")
+    made.leaves("2", "sweep/2/metrics.jsonl", "rows")
+    made.look()
+    made.s3.content.clear()
+    made.look()
+    assert (made.sweep.folder / "2" / "metrics.jsonl").read_text() == "rows"
