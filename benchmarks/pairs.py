@@ -79,8 +79,8 @@ def _copy(model: Any) -> Any:
 
 def step(trained: Any, patched: bool, share: bool) -> tuple[float, float]:
     """Compute the loss and its gradient; return it with the seconds of processor time."""
+    from rlpipe.engines.shared_prompts import shared
     from rlpipe.training.offline.compaction import compact
-    from rlpipe.training.offline.shared_prompts import shared
 
     batch = trained.data_collator([trained.train_dataset[row] for row in range(len(trained.train_dataset))])
     trained.model.zero_grad()
@@ -99,8 +99,8 @@ def step(trained: Any, patched: bool, share: bool) -> tuple[float, float]:
 
 def reference(trained: Any, share: bool) -> tuple[float, float]:
     """Compute the reference's log-probabilities; return their sum with the seconds of processor time."""
+    from rlpipe.engines.shared_prompts import shared
     from rlpipe.training.offline.compaction import compact
-    from rlpipe.training.offline.shared_prompts import shared
 
     batch = trained.data_collator([trained.train_dataset[row] for row in range(len(trained.train_dataset))])
     start = time.process_time()
