@@ -141,7 +141,7 @@ class SageMakerConfig(LauncherConfig):
     role: str | None = None
     """The role that SageMaker takes on, by its ARN (`arn:aws:iam::ACCOUNT:role/NAME`). Must be given."""
     region: str | None = None
-    """The region. Default: that of the AWS profile in use (`$AWS_REGION`, `$AWS_PROFILE`)."""
+    """The region. Default: that of the AWS profile in use (`$AWS_DEFAULT_REGION`, `$AWS_PROFILE`)."""
     bucket: str | None = None
     """The S3 bucket. Default: `sagemaker-REGION-ACCOUNT`, which must be there."""
     prefix: str = "rlpipe"

@@ -53,7 +53,8 @@ def test_one_argument_chooses_between_processors_and_gpus():
     assert [one.partition(" AS ")[2] for one in froms] == ["cpu", "cuda", ""]
     assert froms[-1] == "${DEVICE}"
     assert steps()[0] == ("ARG", "DEVICE=cpu")
-    [version] = {re.match(r"python:(3\.\d+)-slim-", one)[1] for one in froms[:2]}
+    assert all(one.startswith("python:${PYTHON}-slim-") for one in froms[:2])
+    (version,) = (what.removeprefix("PYTHON=") for word, what in steps() if what.startswith("PYTHON="))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert tuple(map(int, version.split("."))) >= tuple(map(int, project["requires-python"].strip(">=").split(".")))
 

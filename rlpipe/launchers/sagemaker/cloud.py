@@ -87,7 +87,7 @@ class Cloud:
         with self.answers():
             region = self._session.region_name
         if region is None:
-            raise Refused(f"{AT}.region", "no region is named", f"{AT}.region=eu-central-1, or $AWS_REGION")
+            raise Refused(f"{AT}.region", "no region is named", f"{AT}.region=eu-central-1, or $AWS_DEFAULT_REGION")
         return str(region)
 
     @property

@@ -196,5 +196,6 @@ def test_without_boto3_and_without_a_region_it_is_said(monkeypatch):
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")  # which other tools of AWS read, and boto3 does not
     with pytest.raises(LaunchError, match=r"no region is named"):
         _ = Cloud(None).region
