@@ -28,7 +28,7 @@ LOCAL = pytest.param("local", marks=pytest.mark.slow)
 ON_SLURM = pytest.param("slurm", marks=pytest.mark.slurm)
 ON_RAY = pytest.param("ray", marks=pytest.mark.ray)
 ON_SAGEMAKER = pytest.param("sagemaker", marks=pytest.mark.slow)
-LIMITS = {"ray": {"time": "0:30", "grace": 15}, "sagemaker": {"time": "0:20"}}
+LIMITS = {"ray": {"time": "0:30", "grace": 15}, "sagemaker": {"time": "0:25"}}
 """Time limits at which a job of 25 seconds goes on once, where they are not whole minutes."""
 ELSEWHERE = """
 import os, sys
@@ -90,7 +90,7 @@ def settings(
     elif request.param == "sagemaker":
         account = request.getfixturevalue("account")
         account.sagemaker.hidden = [tmp_path / "multirun"]
-        yield "sagemaker", {**SAGEMAKER, "python": sys.executable, "poll": 2.0}
+        yield "sagemaker", {**SAGEMAKER, "python": sys.executable, "poll": 4.0}
     else:
         yield "ray", {**RAY, "address": request.getfixturevalue("head").address}
 

@@ -32,7 +32,7 @@ def test_a_sweep_is_as_if_it_had_run_here(
     (place / "data" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(place)
     monkeypatch.setenv("RLPIPE_STORE", str(place / "store"))
-    fields = {**SETTINGS, "python": sys.executable, "poll": 2.0}
+    fields = {**SETTINGS, "python": sys.executable, "poll": 5.0}
     launcher = ["hydra/launcher=sagemaker", *(f"hydra.launcher.{name}={value}" for name, value in fields.items())]
     assert cli.status(["-m", *ARM, *launcher, "hydra.sweep.dir=multirun/one"]) == 0
     assert "($0.10 an hour of ml.m5.large)" in capsys.readouterr().err
