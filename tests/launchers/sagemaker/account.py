@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,4 @@ class Account:
     def stop(self) -> None:
         self.sagemaker.close()
         self._moto.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
