@@ -42,6 +42,7 @@ _JOB: Shape = {
     "fields?": {str: str},
     "steps?": int,
     "confirms?": bool,
+    "reads?": [str],
 }
 _SWEEP: Shape = {
     "jobs?": [_JOB],
@@ -111,6 +112,9 @@ class Job:
     """Planned optimiser steps, where they are known."""
     confirms: bool = False
     """Whether it is a fresh seed of the setting that won, which runs to its end and is reported apart."""
+    reads: tuple[str, ...] = ()
+    """Absolute paths of the files and folders of this machine that it reads beside that: rows, weights, and stages that
+    are there."""
 
     @property
     def setting(self) -> str:
@@ -205,12 +209,7 @@ class Sweep:
     @property
     def jobs(self) -> list[Job]:
         """All jobs, stages before the arms that need them."""
-        return [
-            Job(
-                **{**one, "kind": Kind(one["kind"]), "overrides": tuple(one["overrides"]), "needs": tuple(one["needs"])}
-            )
-            for one in self.data["jobs"]
-        ]
+        return [_job(one) for one in self.data["jobs"]]
 
     @property
     def arms(self) -> list[Job]:
@@ -268,6 +267,11 @@ class Sweep:
 
     def _write(self) -> None:
         write_atomic(self.folder / SWEEP_FILE, json_text(self.data))
+
+
+def _job(row: dict[str, Any]) -> Job:
+    lists = {name: tuple(row.get(name, ())) for name in ("overrides", "needs", "reads")}
+    return Job(**{**row, **lists, "kind": Kind(row["kind"])})
 
 
 def read_sweep(folder: Path) -> dict[str, Any] | None:
