@@ -44,6 +44,7 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     config, settings = parts.config, method.config
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     set_seed(config.seed)
+    _without_dropout(parts.loaded.model)
     loaded = _adapted(parts.loaded)
     hybrid = config.hardware.sharding is Sharding.hybrid
     copied = _copying(loaded, arguments.device, hybrid)
@@ -86,6 +87,17 @@ def _copying(loaded: Loaded, device: torch.device, hybrid: bool) -> Callable[[nn
         return made
 
     return copied
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Switch the model's own dropout off, as TRL does in PPO and in methods on pairs.
+
+    With it, a policy would differ at random from the one that has drawn the completions. Adapters, which are put on
+    later, keep the dropout that `model.lora.dropout` gives them.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def _adapted(loaded: Loaded) -> Loaded:
