@@ -9,18 +9,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import append
-from rlpipe.launchers.base import Phase, job_command
+from rlpipe.launchers.base import Phase
 from rlpipe.launchers.local import launcher as launcher_module
 from rlpipe.launchers.local import pool, process
 from rlpipe.launchers.local.launcher import LocalLauncher
 from rlpipe.launchers.local.pool import Pool
+from rlpipe.launchers.warm import Start, Warm
 from rlpipe.records.sweep import SWEEP_FILE, Ended, Job, Sweep
 
 Make = Callable[..., Sweep]
@@ -48,15 +49,44 @@ with open(os.path.join(folder, "ends"), "a") as file:
 """Stands in for `rlpipe.sweep.job`: it writes the outcome that its folder's told.json asks for."""
 
 
+class Cold:
+    """Stands in for the parent of all jobs: they are a small program, which finds the job's folder in its last argument."""
+
+    program = JOB
+
+    def __init__(self, imports: Sequence[str] = ()): ...
+
+    def ready(self) -> bool:
+        return True
+
+    def start(self, start: Start) -> Cold:
+        with open(start.files[1], "ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-S", "-c", self.program, *start.arguments],
+                cwd=start.cwd,
+                env=start.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        made = Cold()
+        made.popen, made.pid = self.popen, self.popen.pid
+        return made
+
+    def wait(self, timeout: float) -> int | None:
+        return self.popen.poll()
+
+    def close(self) -> None: ...
+
+
 def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Have jobs run a small program, which finds the job's folder in its last argument."""
-    command = [sys.executable, "-S", "-c", program]
-    monkeypatch.setattr(process, "job_command", lambda folder: [*command, str(folder)])
+    """Have jobs run a small program."""
+    monkeypatch.setattr(Cold, "program", program)
 
 
 @pytest.fixture(autouse=True)
 def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_instead(monkeypatch, JOB)
+    monkeypatch.setattr(pool, "Warm", Cold)
     monkeypatch.setattr(pool, "TICK", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
@@ -305,7 +335,7 @@ class TestProcesses:
 
     @pytest.fixture(autouse=True)
     def real_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "job_command", job_command)
+        monkeypatch.setattr(pool, "Warm", Warm)
 
     def freeze(self, sweep: Sweep, seconds: float) -> None:
         from rlpipe.sweep.job import freeze
