@@ -36,11 +36,11 @@ class Process:
         self._kept = tempfile.TemporaryDirectory()
         for name, text in (("stdin", given), ("stdout", ""), ("stderr", "")):
             (Path(self._kept.name) / name).write_text(text)
-        stdin, stdout, stderr = (terminal or str(Path(self._kept.name) / name) for name in ("stdin", "stdout", "stderr"))
+        files = (terminal or str(Path(self._kept.name) / name) for name in ("stdin", "stdout", "stderr"))
         environment = {**os.environ, **(env or {})}
-        self._child = PARENT.start(
-            Start(module, arguments, str(cwd or Path.cwd()), environment, (stdin, stdout, stderr))
-        )
+        stdin, stdout, stderr = files
+        start = Start(module, arguments, str(cwd or Path.cwd()), environment, (stdin, stdout, stderr))
+        self._child = PARENT.start(start)
 
     @property
     def pid(self) -> int:

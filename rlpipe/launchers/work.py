@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from rlpipe.launchers.warm import Child
+
 TORCHRUN = ("-m", "torch.distributed.run", "--max-restarts=0", "--signals-to-handle=SIGHUP")
 """What comes behind `python`, before where its processes meet and how many there are."""
 
@@ -27,7 +29,7 @@ def start(
     return subprocess.Popen(command, env=environment, preexec_fn=ignore)  # this process has one thread
 
 
-def ask_to_stop(child: subprocess.Popen[bytes], several: bool) -> None:
+def ask_to_stop(child: subprocess.Popen[bytes] | Child, several: bool) -> None:
     """Ask a job's work to stop: its one process, or all that torchrun started on this node."""
     if not several:
         child.send_signal(signal.SIGTERM)

@@ -142,7 +142,11 @@ def test_a_forked_run_is_a_cold_one_bit_for_bit_and_its_parent_looks_at_no_gpu(t
     environment["RLPIPE_STORE"] += "-of-its-own"
     cold = subprocess.run(
         [sys.executable, "-c", COLD, *own, f"run_dir={folders['cold']}"],
-        **{"cwd": tmp_path, "env": {**os.environ, **environment}, "capture_output": True, "text": True, "check": False},
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert cold.returncode == 0, cold.stderr
     weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in folders.values()]

@@ -18,6 +18,7 @@ from rlpipe.launchers.attempt import Attempt
 from rlpipe.launchers.slurm import ranks
 from rlpipe.launchers.slurm.command import requeue
 from rlpipe.launchers.units import seconds
+from rlpipe.launchers.warm import Child
 from rlpipe.records.sweep import Ended, Outcome, Sweep, read_outcome
 
 _LAST_WORDS = 60.0
@@ -41,7 +42,7 @@ class Task(Attempt):
         """Whether the job's run has more than one process."""
         return ranks.several(self.config)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes] | Child:
         """Start this node's part of the work."""
         return ranks.start(self.config, self.folder, os.environ)
 

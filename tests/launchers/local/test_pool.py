@@ -50,7 +50,7 @@ with open(os.path.join(folder, "ends"), "a") as file:
 
 
 class Cold:
-    """Stands in for the parent of all jobs: they are a small program, which finds the job's folder in its last argument."""
+    """Stands in for the parent of jobs: they are a small program, which finds the job's folder in its last argument."""
 
     program = JOB
 
