@@ -102,7 +102,7 @@ class Warm:
         if self._connection is None:
             code = self._process.wait() if self._process is not None else None
             what = f"the process that jobs are forked from ended while it began (exit code {code})"
-            raise LaunchError("", what, "see what it said last; is the installation whole?")
+            raise LaunchError("", what, "see what it said last, in .launch/local/pool.log or the job's log")
         return self._ready
 
     def start(self, start: Start) -> Child:

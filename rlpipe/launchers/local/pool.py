@@ -141,7 +141,8 @@ class Pool:
             child, started = process.start(folder, cwd, gpu, self.queue.submission(job.key), self.warm)
         except (OSError, LaunchError) as error:
             self.queue.answered(job.key)
-            lost(self.sweep, job, f"cannot be started: {error}")
+            reason = error.headline if isinstance(error, LaunchError) else str(error)
+            lost(self.sweep, job, f"cannot be started: {reason}")
             return
         self.running[job.key] = Running(job, started, child)
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import JOB, job_environment
 from rlpipe.launchers.slurm import ranks
 from rlpipe.launchers.slurm.command import current_job_id
@@ -24,7 +25,7 @@ from rlpipe.launchers.slurm.task import Task
 from rlpipe.launchers.verdict import FINAL
 from rlpipe.launchers.warm import IMPORTS, LIGHT, Child, Start, Warm
 from rlpipe.records import heartbeat
-from rlpipe.records.sweep import DONE, FAILED, STOPPED, Ended, Outcome, Sweep, cancelled, read_outcome
+from rlpipe.records.sweep import DONE, FAILED, STOPPED, Ended, Outcome, Sweep, cancelled, lost, read_outcome
 
 CANCEL = "cancel"
 """The file in a job's folder that says that it is to end, or not to begin."""
@@ -106,7 +107,12 @@ def one_after_another(folders: Sequence[Path]) -> int:
         if turn.is_over:
             continue
         _log_to(folder)
-        code, first = max(code, turn.run()), False
+        try:
+            code = max(code, turn.run())
+        except (LaunchError, OSError) as error:
+            lost(turn.sweep, turn.job, f"cannot be started: {error}")
+            code = FAILED
+        first = False
         signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)  # what comes now is for the next turn
         if turn.requested is not None:
             left = any(not Turn(other, warm, False).is_over for other in folders[place + 1 :])

@@ -21,7 +21,7 @@ from rlpipe.launchers.local import launcher as launcher_module
 from rlpipe.launchers.local import pool, process
 from rlpipe.launchers.local.launcher import LocalLauncher
 from rlpipe.launchers.local.pool import Pool
-from rlpipe.launchers.warm import Start, Warm
+from rlpipe.launchers.warm import IMPORTS, LIGHT, Start, Warm
 from rlpipe.records.sweep import SWEEP_FILE, Ended, Job, Sweep
 
 Make = Callable[..., Sweep]
@@ -54,7 +54,8 @@ class Cold:
 
     program = JOB
 
-    def __init__(self, imports: Sequence[str] = ()): ...
+    def __init__(self, imports: Sequence[str] = ()):
+        self.imports = imports
 
     def ready(self) -> bool:
         return True
@@ -218,6 +219,38 @@ def test_a_job_that_dies_without_a_word_is_given_one(make_sweep: Make, how, said
     work(sweep)
     assert ended(sweep) == {"0": Ended.failed, "1": Ended.ok}
     assert sweep.outcome(sweep.jobs[0]).error == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(OSError("no such folder"), "no such folder"), (LaunchError("", "it ended", "see"), "it ended")]
+)
+def test_what_cannot_be_started_is_said(make_sweep: Make, monkeypatch, error: Exception, said: str) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Cold, "start", refuse)
+    sweep = make_sweep(2, {0: ("sft",)})
+    submit(sweep)
+    work(sweep)
+    assert ended(sweep) == {"sft": Ended.failed, "0": Ended.cancelled, "1": Ended.failed}
+    assert sweep.outcome(sweep.arms[1]).error == f"cannot be started: {said}"
+
+
+def test_nothing_begins_before_what_jobs_are_forked_from_is_ready(make_sweep: Make, monkeypatch) -> None:
+    looks = iter([False, False, False, True])
+    monkeypatch.setattr(Cold, "ready", lambda _: next(looks, True))
+    sweep = make_sweep(2, jobs=2)
+    submit(sweep)
+    work(sweep)
+    assert next(looks, None) is None
+    assert ended(sweep) == {"0": Ended.ok, "1": Ended.ok}
+
+
+@pytest.mark.parametrize(("task", "imports"), [("rlpipe.cli.run", IMPORTS), ("app", LIGHT)])
+def test_runs_of_other_applications_are_not_given_what_ours_import(make_sweep: Make, task: str, imports: tuple) -> None:
+    sweep = make_sweep()
+    sweep.change(task=task)
+    assert Pool(sweep.folder).warm.imports == imports
 
 
 def test_only_what_is_submitted_runs_and_again_only_when_submitted_again(make_sweep: Make) -> None:
