@@ -25,7 +25,7 @@ def main() -> None:
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help="what to measure; everything where none is named")
     parser.add_argument("--list", action="store_true", help="name the cases and their sides, and measure nothing")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side that count")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="where the results are written")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU where there is one")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU")

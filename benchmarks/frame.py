@@ -4,7 +4,7 @@ A case is one comparison. Its sides are named; the first one is what the others 
 
 same rows, same checkpoints   `make` writes them once into a folder, and every side reads them there
 same precision, same threads  `prepare` of a side takes them from `Machine`, which is the same for all
-in turns                      round by round, each side once, in an order that turns too; the first round warms up
+in turns                      round by round, each side once, in an order that turns too
 one at a time                 a side works only while it is asked, and a case only while no other does
 same result                   a side may return its loss: where `tolerance` is given, sides that are apart end the case
 
@@ -78,6 +78,8 @@ class Case(ABC):
     """Their names, what the others are compared with first."""
     tolerance: float | None = None
     """How far losses may be apart, as a share of the first side's."""
+    warms_up: bool = True
+    """Whether a first round is not counted; of whole commands each starts anew."""
 
     def __init__(self, name: str, what: str):
         self.name, self.what = name, what
@@ -133,11 +135,11 @@ def compare(case: Case, machine: Machine, rounds: int, folder: Path) -> dict[str
     sides = [Side(case.name, name, folder, machine) for name in case.sides]
     took: dict[str, list[Took]] = {side.name: [] for side in sides}
     try:
-        for number in range(rounds + 1):
+        for number in range(rounds + case.warms_up):
             start = number % len(sides)
             turns = {side.name: side.turn() for side in (*sides[start:], *sides[:start])}
             check_losses(case, turns)
-            if number:  # the first one warms up
+            if number >= case.warms_up:
                 for name, one in turns.items():
                     took[name].append(one)
     finally:

@@ -30,6 +30,7 @@ class Commands(Case):
     """DPO by command lines."""
 
     sides = ("rlpipe", "trl", "trl flags")
+    warms_up = False
 
     def __init__(self, name: str, what: str, steps: int, arms: int = 1):
         """Take how many steps a run has, and how many arms the sweep; one is no sweep."""
@@ -92,6 +93,7 @@ class Rehearsal(Case):
     """Sweeps of several sizes, checked as a whole."""
 
     sides = tuple(GRIDS)
+    warms_up = False
 
     def prepare(self, side: str, folder: Path, machine: Machine) -> Turn:
         """Return the command."""

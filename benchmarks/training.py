@@ -68,21 +68,12 @@ class Training(Case):
         return lambda: self._trl_epoch(side, folder, machine)
 
     def given(self, folder: Path, machine: Machine) -> list[str]:
+        """Return the overrides of rlpipe's run but for its model."""
         precision = [] if machine.precision == "float32" else [f"model.precision={machine.precision}"]
-        own = (
-            f"hardware.device={machine.device}",
-            f"method={self.method}",
-            f"method.batch_size={BATCH}",
-            "method.epochs=1",
-        )
-        own += (f"method.learning_rate={RATE}",)
-        data = (
-            "dataset=files",
-            f"dataset.source='{folder / 'data'}'",
-            "dataset.test_split=test",
-            "dataset.deduplicate=false",
-        )
-        return [*QUIET, *own, *data, *precision, *self.overrides]
+        rate = (f"method.learning_rate={RATE}", "method.schedule=constant", "method.warmup=0")
+        own = (f"method={self.method}", f"method.batch_size={BATCH}", "method.epochs=1", *rate, *self.overrides)
+        data = ("dataset=files", f"dataset.source='{folder / 'data'}'", "dataset.test_split=test")
+        return [*QUIET, f"hardware.device={machine.device}", *own, *data, "dataset.deduplicate=false", *precision]
 
     def _trl_epoch(self, side: str, folder: Path, machine: Machine) -> Took:
         """Train with TRL's trainer from the checkpoint, on the same rows."""
@@ -120,15 +111,10 @@ class Training(Case):
 
     def _arguments(self, side: str, machine: Machine, out: str) -> dict[str, Any]:
         """Return what TRL is told; of its own choices only what a side's name stands for is not its default."""
-        same = {"per_device_train_batch_size": BATCH, "num_train_epochs": 1, "learning_rate": RATE}
-        same |= {
-            "output_dir": out,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "logging_steps": 1,
-            "save_strategy": "no",
-        }
+        same: dict[str, Any] = {"per_device_train_batch_size": BATCH, "num_train_epochs": 1, "learning_rate": RATE}
+        same |= {"lr_scheduler_type": "constant", "output_dir": out, "report_to": "none", "disable_tqdm": True}
         same |= {"use_cpu": machine.device == "cpu", "bf16": machine.precision == "bfloat16", "seed": 0}
+        same |= {"logging_steps": 1, "save_strategy": "no"}
         if side == "trl":
             return same
         best: dict[str, Any] = {"gradient_checkpointing": False}

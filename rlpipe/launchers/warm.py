@@ -26,8 +26,6 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NoReturn
 
-from rlpipe.core.errors import LaunchError
-
 LIGHT = ("hydra.main", "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser")
 """Other people's modules that any job of a sweep imports."""
 IMPORTS = (
@@ -57,7 +55,7 @@ class Start:
 
 
 class Child:
-    """A forked process: as much of `subprocess.Popen` as launchers use."""
+    """A forked process: as much of `subprocess.Popen` as launchers use. None of it is for handlers of signals."""
 
     def __init__(self, pid: int, parent: Warm):
         self.pid, self._parent = pid, parent
@@ -92,7 +90,7 @@ class Warm:
         self._codes: dict[int, int] = {}
 
     def ready(self, timeout: float | None = 0.0) -> bool:
-        """Return whether it has imported all, after at most `timeout` seconds. Raises LaunchError where it cannot."""
+        """Return whether it has imported all, after at most `timeout` seconds. Raises OSError where it cannot."""
         if self._ready:
             self._read(0.0)  # it may be gone by now
         if self._connection is None:
@@ -101,12 +99,11 @@ class Warm:
             self._read(timeout)
         if self._connection is None:
             code = self._process.wait() if self._process is not None else None
-            what = f"the process that jobs are forked from ended while it began (exit code {code})"
-            raise LaunchError("", what, "see what it said last, in .launch/local/pool.log or the job's log")
+            raise OSError(f"what jobs are forked from ended while it began (exit code {code}); its log says more")
         return self._ready
 
     def start(self, start: Start) -> Child:
-        """Start a process. Raises OSError for one that cannot be, LaunchError where the parent cannot."""
+        """Start a process, once the parent is ready. Raises OSError where that cannot be."""
         self.ready(None)
         assert self._connection is not None
         try:
@@ -115,7 +112,7 @@ class Warm:
                 self._note(answer)
         except (EOFError, ConnectionError) as error:
             self._forget()
-            raise OSError("the process that jobs are forked from is gone") from error
+            raise OSError("what jobs are forked from is gone") from error
         if isinstance(answer, OSError):
             raise answer
         return Child(answer, self)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.warm import Child, Start, Warm
 from tests import warm
 
@@ -108,7 +107,7 @@ def test_what_cannot_be_started_is_said(parent: Warm, tmp_path: Path):
 
 
 def test_a_parent_that_cannot_import_says_so():
-    with pytest.raises(LaunchError, match=r"ended while it began \(exit code 1\)"):
+    with pytest.raises(OSError, match=r"ended while it began \(exit code 1\)"):
         Warm(["no_such_module"]).ready(30)
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlpipe.config.launchers import LocalConfig
-from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
 from rlpipe.launchers.local.queue import Queue, blocked_by
@@ -139,10 +138,9 @@ class Pool:
                 return
             self.queue.answered(job.key)
             child, started = process.start(folder, cwd, gpu, self.queue.submission(job.key), self.warm)
-        except (OSError, LaunchError) as error:
+        except OSError as error:
             self.queue.answered(job.key)
-            reason = error.headline if isinstance(error, LaunchError) else str(error)
-            lost(self.sweep, job, f"cannot be started: {reason}")
+            lost(self.sweep, job, f"cannot be started: {error}")
             return
         self.running[job.key] = Running(job, started, child)
 

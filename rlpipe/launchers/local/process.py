@@ -49,7 +49,7 @@ class Process:
 
 
 def start(folder: Path, cwd: Path, gpu: str | None, submission: int, warm: Warm) -> tuple[Child, Process]:
-    """Fork a frozen job into a session of its own; what it says goes to its log.txt. Raises OSError, LaunchError."""
+    """Fork a frozen job into a session of its own; what it says goes to its log.txt. Raises OSError."""
     environment = job_environment(None) | ({VISIBLE: gpu} if gpu is not None else {})
     log = str(folder / "log.txt")
     child = warm.start(Start(JOB, (str(folder),), str(cwd), environment, (os.devnull, log, log)))

@@ -16,8 +16,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
-from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import JOB, job_environment
 from rlpipe.launchers.slurm import ranks
 from rlpipe.launchers.slurm.command import current_job_id
@@ -44,6 +44,8 @@ class Turn(Task):
         """Take the arm's folder, what it is forked from, and whether it has the job's time limit to itself."""
         super().__init__(folder)
         self.warm, self.first = warm, first
+        self.at_the_end = False
+        """Whether the time limit has come so near that an arm that still runs must be killed."""
 
     @property
     def was_queued_again(self) -> bool:
@@ -73,16 +75,16 @@ class Turn(Task):
         return self.warm.start(start)
 
     def wait(self, child: subprocess.Popen[bytes] | Child) -> int:
-        """Wait for the arm's end, which comes soon if it is cancelled, and return the exit code."""
-        asked = None
+        """Pass on what is requested until the arm ends, and return the exit code."""
+        asked: float | None = None
         while (code := child.poll()) is None:
             if heartbeat.born(child.pid) is None:
                 last = child.wait(LAST_WORDS)
                 return FAILED if last is None else last  # None: what it was forked from is gone too
-            if asked is None and self._is_cancelled:
+            if asked is None and (self.requested is not None or self._is_cancelled):
                 asked = time.monotonic()
                 child.send_signal(signal.SIGTERM)
-            elif asked is not None and time.monotonic() - asked > self.grace:
+            if self.at_the_end or (asked is not None and self._is_cancelled and time.monotonic() - asked > self.grace):
                 child.kill()
             time.sleep(TICK)
         return code
@@ -93,6 +95,15 @@ class Turn(Task):
             cancelled(self.sweep, self.job, BY_HAND)
             return DONE
         return super().ended(code, outcome)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        """Note a request, for `wait`: what is said of a forked arm is read there alone."""
+        if self.requested is None:
+            self.requested, self.requested_at = signal.Signals(number), time.time()
+
+    def _alarm(self, number: int, frame: FrameType | None) -> None:
+        self._request(number, frame)
+        self.at_the_end = True
 
     def _at_limit(self) -> bool:
         return self.first and super()._at_limit()
@@ -109,7 +120,7 @@ def one_after_another(folders: Sequence[Path]) -> int:
         _log_to(folder)
         try:
             code = max(code, turn.run())
-        except (LaunchError, OSError) as error:
+        except OSError as error:
             lost(turn.sweep, turn.job, f"cannot be started: {error}")
             code = FAILED
         first = False
