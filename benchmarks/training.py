@@ -187,10 +187,13 @@ def lora() -> Any:
     return LoraConfig(r=8, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
 
 
+PACKED = ("method.packing=bfd", "method.max_length=256")
 SHORT, LONG = Shape(20, 24), Shape(200, 24)
 CASES = (
     Training("sft", "SFT, one epoch", "sft", Shape(20, 30)),
-    Training("sft-packed", "SFT, rows packed", "sft", Shape(20, 30), "method.packing=bfd", packing=True),
+    Training(
+        "sft-packed", "SFT, rows packed into 256 tokens", "sft", Shape(20, 30), *PACKED, packing=True, max_length=256
+    ),
     Training("dpo", "DPO, short prompts", "dpo", SHORT),
     Training("dpo-long", "DPO, long prompts", "dpo", LONG),
     Training("dpo-lora", "DPO with LoRA of rank 8", "dpo", SHORT, "model.lora.rank=8", peft=lora),
