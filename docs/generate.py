@@ -36,8 +36,9 @@ INTRODUCTIONS = {
     "(`dataset.source=PATH`), or makes sample rows (`dataset.source=sample`), which is what toy models do by default.",
     "method": "How the model is trained. Methods on fixed data use TRL's trainers: what rlpipe sets itself cannot be "
     "set twice, and every other argument of TRL's config class goes through `+method.extra.NAME=VALUE`. The learning "
-    "rates below are for models of a billion weights: a default one is multiplied by `model.learning_rate_scale`, and "
-    "the default `max_length` is cut to what the model takes. [Which dataset serves which method](dataset.md).",
+    "rates below are for all weights of a model of a billion: a default one is multiplied by "
+    "`model.learning_rate_scale`, and by `model.lora.learning_rate_scale` where adapters train; the "
+    "default `max_length` is cut to what the model takes. [Which dataset serves which method](dataset.md).",
     "reward": "What completions earn, for methods that sample. Methods on fixed data learn from the dataset alone and "
     "refuse a reward.",
     "tool": "What completions may call, for methods that sample.",

@@ -13,11 +13,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", WANDB_MODE="offline", WANDB_SILENT="true")
 
 import pytest
+from hypothesis import settings
 
 from tests.house.collecting import Imports
 
 # Composing makes many small objects; beside torch's modules, Python's collector would take a quarter of its time.
 gc.set_threshold(100_000, 50, 100)
+
+
+# The first example of a test imports what all others use, and a busy machine is slow: time says nothing of the claim.
+settings.register_profile("timeless", settings.default, deadline=None)
+settings.load_profile("timeless")
 
 
 def pytest_configure(config: pytest.Config) -> None:

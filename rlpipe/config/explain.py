@@ -69,7 +69,24 @@ def problem(error: Exception, overrides: Sequence[str], folders: Sequence[Path] 
         return _unknown_key(cause, overrides, folders)
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _wrong_value(cause, overrides, folders)
-    return _other(error, overrides)
+    return _absent_field(error, overrides) or _other(error, overrides)
+
+
+def _absent_field(error: Exception, overrides: Sequence[str]) -> Problem | None:
+    """Say which choice lacks a field that an experiment sets; None where the error is another."""
+    found = re.match(r"In '(.+?)': ConfigKeyError .*?full_key: (\S+)", str(error), re.DOTALL)
+    if found is None:
+        return None
+    file, key = found.groups()
+    group, _, rest = key.partition(".")
+    chosen = next((one for one in overrides if key_of(one) == group and "=" in one), None)
+    if chosen is None:
+        return None
+    fix = f"leave {chosen} out"
+    if group in plugins.SEVERAL:
+        option = rest.split(".")[0]
+        fix = f"name {option} in it too; or {fix}, and take away what is not wanted: '~{group}.{option}'"
+    return Problem(chosen, f"{file} sets {key}, which this choice does not have", fix)
 
 
 def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> Problem:

@@ -86,6 +86,16 @@ class LoraConfig:
     """0 trains all weights; above 0 trains adapters of this rank."""
     alpha: float = setting(32.0, above=0, usual=(1, 4096), unused_if="rank=0")
     """The adapters' output is scaled by alpha / rank."""
+    rslora: bool = setting(False, unused_if="rank=0")
+    """Scale by alpha / √rank instead, so that adapters of a high rank learn as fast (arXiv:2312.03732)."""
+    dora: bool = setting(False, unused_if="rank=0", timed=True)
+    """Train the length of each output's weights apart from their direction, which the adapter turns (DoRA,
+    arXiv:2402.09353): a little closer to training all weights, a step takes longer."""
+    learning_rate_scale: float = setting(
+        10.0, Changes.indirect, above=0, at_most=10**6, usual=(0.1, 100), unused_if="rank=0"
+    )
+    """Multiplies a method's own default rate where adapters train: they take about ten times larger steps than all
+    weights. A `method.learning_rate` that is given counts as it is."""
     dropout: float = setting(0.0, at_least=0, below=1, usual=(None, 0.5), unused_if="rank=0")
     """Share of the adapters' inputs that is dropped in training."""
     target_modules: list[str] = setting(lambda: ["all-linear"], unused_if="rank=0")
@@ -118,7 +128,7 @@ class ModelConfig:
     steps. A `method.learning_rate` that is given counts as it is."""
     attention: str = setting("sdpa", timed=True)
     """transformers' attention implementation: sdpa, eager, flash_attention_2."""
-    gradient_checkpointing: bool = setting(False, timed=True)
+    gradient_checkpointing: bool = setting(False, timed=True, rounding=True)
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     parameters: int | None = setting(None, Changes.nothing, at_least=1, at_most=10**14)
     """Number of weights, for the memory estimate before anything is loaded (null: read from the local folder, else

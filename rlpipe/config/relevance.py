@@ -37,6 +37,11 @@ def timed(config: Row) -> Row:
     return {key: value for key, value in flat(config).items() if _last(_statements(key, config)).timed}
 
 
+def rounding(key: str, config: Row) -> bool:
+    """Return whether another value of a dotted key changes results by rounding alone."""
+    return _last(_statements(key, config)).rounding
+
+
 def _last(statements: Iterator[Statement]) -> Statement:
     return functools.reduce(lambda _, one: one, statements, Statement(None, None))
 

@@ -20,8 +20,9 @@ def register() -> None:
 
 
 def scaled(rate: float, *, _root_: Any) -> float:
-    """`${scaled:1e-6}`: a learning rate for a model of a billion weights, scaled to the run's model."""
-    return float(rate) * _root_.model.learning_rate_scale
+    """`${scaled:1e-6}`: a rate for all weights of a model of a billion, scaled to the run's model and its adapters."""
+    model = _root_.model
+    return float(rate) * model.learning_rate_scale * (model.lora.learning_rate_scale if model.lora.rank > 0 else 1)
 
 
 def fitting(length: int, *, _root_: Any) -> int:

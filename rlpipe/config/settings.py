@@ -117,6 +117,8 @@ class Statement:
     """`other=value`: where it has no effect."""
     timed: bool = False
     """Whether another value changes how long a step takes."""
+    rounding: bool = False
+    """Whether another value changes results by rounding alone."""
 
 
 def setting(
@@ -132,17 +134,20 @@ def setting(
     usual: tuple[float | None, float | None] = (None, None),
     unused_if: str = "",
     timed: bool = False,
+    rounding: bool | None = None,
 ) -> Any:
     """Return a dataclass field with its default and what it says of itself.
 
     A list, mapping or nested config is given as the function that makes it. `changes` may be left to the class.
     `finite` is for a number without any bound, `usual` for the least and the most that is no surprise.
     `unused_if` names a field of the same class, and the value (`rank=0`; all others: `mode!=hybrid`) at which this one
-    has no effect. `timed` says that another value changes how long a step takes.
+    has no effect. `timed` says that another value changes how long a step takes, `rounding` that it changes
+    results by rounding alone (sums in another order): an attempt of a run may have another, which the record notes.
     """
     bounded = finite or any(bound is not None for bound in (above, at_least, below, at_most))
     known = Range(above, at_least, below, at_most, zero, usual) if bounded else None
     metadata = {"changes": changes, "range": known, "unused_if": unused_if, "timed": timed}
+    metadata["rounding"] = rounding
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -163,6 +168,7 @@ def statement(cls: type, name: str) -> Statement:
     changes: Changes | None = None
     known: Range | None = None
     unused_if, timed = "", False
+    rounding: bool | None = None
     for owner in cls.__mro__:
         default, inherited = vars(owner).get("__changes__", (None, {}))
         changes = changes or inherited.get(name)
@@ -173,7 +179,8 @@ def statement(cls: type, name: str) -> Statement:
         known = known or metadata.get("range")
         unused_if = unused_if or metadata.get("unused_if", "")
         timed = timed or metadata.get("timed", False)
+        rounding = metadata.get("rounding") if rounding is None else rounding
         first = not any(name in vars(base).get("__annotations__", {}) for base in owner.__mro__[1:])
         if first:  # the class that brings the field speaks for it
-            return Statement(changes or default, known, unused_if, timed)
-    return Statement(changes, known, unused_if, timed)
+            return Statement(changes or default, known, unused_if, timed, bool(rounding))
+    return Statement(changes, known, unused_if, timed, bool(rounding))

@@ -109,6 +109,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def gigabytes(size: float) -> str:
+    """Return bytes in words: 3.2 GB."""
+    return f"{size / 1e9:.1f} GB"
+
+
 def count(number: float) -> str:
     """Return a number with three digits and a unit: 950, 1.23k, 4.5M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

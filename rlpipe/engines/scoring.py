@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.datasets.forms import Example, Preference
+from rlpipe.engines.row_costs import Costs
 from rlpipe.models.tokens import tokenize
 
 if TYPE_CHECKING:
@@ -59,10 +61,11 @@ def likelihoods(
 def span_likelihoods(loaded: Loaded, spans: Sequence[Span], batch_tokens: int | None = None) -> list[Likelihood]:
     """Return the log-likelihood of each sequence's scored tokens given those before, in order.
 
-    What `loaded.scored` knows is not scored again, nor what stands here twice. Rows are batched by length, and logits
-    are computed for scored tokens only, chunk by chunk. Sequences longer than the model's context are cut at the front,
-    as the model would see them; of an answer that alone is longer, only the tokens that have one before them in the
-    context count.
+    What `loaded.scored` knows is not scored again, nor what stands here twice. Rows are batched by length, two that are
+    scored behind the same tokens together, so that these go through the network once where that is cheaper
+    (`shared_prompts`); logits are computed for scored tokens only, chunk by chunk. Sequences longer than the model's
+    context are cut at the front, as the model would see them; of an answer that alone is longer, only the tokens that
+    have one before them in the context count.
     """
     known: dict[Any, Likelihood] = {} if loaded.scored is None else loaded.scored
     keys = [(tuple(span.ids), span.scored) for span in spans]
@@ -84,14 +87,15 @@ def _score(loaded: Loaded, spans: Sequence[Span], batch_tokens: int | None) -> l
     loaded.model.eval()
     known = _whole(loaded) if loaded.sharded else support(causal_lm(loaded.model))
     logits = 0 if known.head else known.vocabulary
-    for batch in _batches(spans, _tokens(loaded, batch_tokens), logits):
-        ids, lengths = _padded([spans[i].ids for i in batch], loaded)
-        counts = [min(spans[i].scored, length - 1) for i, length in zip(batch, lengths, strict=True)]
-        with without_gradients(loaded), autocast(loaded):
-            logps = _logps(loaded.model, ids, lengths, counts, known)
-            sums = torch.stack([part.double().sum() for part in logps.split(counts)]).tolist()
-        for index, logp, count in zip(batch, sums, counts, strict=True):
-            found[index] = Likelihood(logp, count)
+    with _sharing(loaded) as costs:
+        for batch in _batches(spans, _tokens(loaded, batch_tokens), costs, logits):
+            ids, lengths = _padded([spans[i].ids for i in batch], loaded)
+            counts = [min(spans[i].scored, length - 1) for i, length in zip(batch, lengths, strict=True)]
+            with without_gradients(loaded), autocast(loaded):
+                logps = _logps(loaded.model, ids, lengths, counts, known)
+                sums = torch.stack([part.double().sum() for part in logps.split(counts)]).tolist()
+            for index, logp, count in zip(batch, sums, counts, strict=True):
+                found[index] = Likelihood(logp, count)
     return found
 
 
@@ -108,7 +112,8 @@ def _logps(
 ) -> torch.Tensor:
     """Return the log-probabilities [n] of the last `counts` tokens of each row of `ids` [B, T], row after row.
 
-    Rows go without a mask: padding stands on the right, where a causal model sees none of it.
+    The whole model goes without a mask: padding stands on the right, where a causal model sees none of it. The decoder
+    gets one where rows may share their beginning, which must know where they end.
     """
     import torch
 
@@ -123,7 +128,8 @@ def _logps(
         row, column = (places - 1) // width, (places - 1) % width
         made = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[row, column - (width - keep)]
         return -torch.nn.functional.cross_entropy(made.float(), targets, reduction="none")
-    states = hidden_states(inner, ids).flatten(0, 1)[places - 1]
+    mask = _mask(ids, lengths) if known.shared else None
+    states = hidden_states(inner, ids, mask=mask).flatten(0, 1)[places - 1]
     length = chunk_length(known.vocabulary, ids.device)
     parts = [
         -torch.nn.functional.cross_entropy(logits(inner, chunk).float(), wanted, reduction="none")
@@ -136,26 +142,39 @@ def rewards(
     loaded: Loaded, examples: Sequence[Preference], batch_tokens: int | None = None
 ) -> list[tuple[float, float]]:
     """Return the reward head's numbers for each pair's chosen and rejected conversation, in order."""
-    ids = [one.prompt + answer for one in tokenize(examples, loaded.tokenizer) for answer in one.answers]
-    found = sequence_scores(loaded, ids, batch_tokens)
+    tokens = tokenize(examples, loaded.tokenizer)
+    spans = [Span(one.prompt + answer, len(answer)) for one in tokens for answer in one.answers]
+    found = span_rewards(loaded, spans, batch_tokens)
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def sequence_scores(loaded: Loaded, sequences: Sequence[list[int]], batch_tokens: int | None = None) -> list[float]:
-    """Return the reward head's number for each sequence of tokens, in order; rows are batched by length."""
-    import torch
-
-    spans = [Span(ids) for ids in sequences]
+def span_rewards(loaded: Loaded, spans: Sequence[Span], batch_tokens: int | None = None) -> list[float]:
+    """Return the reward head's number for each sequence of tokens, in order; batched as in `span_likelihoods`."""
     found = [0.0] * len(spans)
+    if not spans:
+        return found
     loaded.model.eval()
-    for batch in _batches(spans, _tokens(loaded, batch_tokens)):
-        ids, lengths = _padded([spans[i].ids for i in batch], loaded)
-        mask = torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
-        with without_gradients(loaded), autocast(loaded):
-            scores = loaded.model(input_ids=ids, attention_mask=mask.long().to(ids.device)).logits[:, 0].float()
-        for index, score in zip(batch, scores.tolist(), strict=True):
-            found[index] = score
+    with _sharing(loaded) as costs:
+        for batch in _batches(spans, _tokens(loaded, batch_tokens), costs):
+            ids, lengths = _padded([spans[i].ids for i in batch], loaded)
+            with without_gradients(loaded), autocast(loaded):
+                scores = loaded.model(input_ids=ids, attention_mask=_mask(ids, lengths)).logits[:, 0].float()
+            for index, score in zip(batch, scores.tolist(), strict=True):
+                found[index] = score
     return found
+
+
+@contextmanager
+def _sharing(loaded: Loaded) -> Iterator[Costs]:
+    """Have rows of a batch that begin alike share their beginning, where the model serves; yield what rows cost."""
+    from rlpipe.engines.shared_prefix import costs
+    from rlpipe.engines.shared_prompts import refusal, shared
+
+    if loaded.sharded or refusal(loaded.model) is not None:
+        yield Costs(share=False)
+        return
+    with shared(loaded.model):
+        yield costs(loaded.model)
 
 
 def without_gradients(loaded: Loaded) -> AbstractContextManager[Any]:
@@ -179,19 +198,47 @@ def _tokens(loaded: Loaded, batch_tokens: int | None) -> int:
     return batch_tokens or BATCH_TOKENS.get(loaded.model.device.type, BATCH_TOKENS["cuda"])
 
 
-def _batches(sequences: Sequence[Span], batch_tokens: int, vocabulary: int = 0) -> Iterator[list[int]]:
-    """Yield indices in batches of similar length, longest first, bounded in padded tokens and in their logits."""
+def _batches(spans: Sequence[Span], batch_tokens: int, costs: Costs, vocabulary: int = 0) -> Iterator[list[int]]:
+    """Yield indices in batches of similar length, longest first, bounded in padded tokens and in their logits.
+
+    Two sequences that are scored behind the same tokens stay together where they cost less in one row.
+    """
     if vocabulary:
         batch_tokens = min(batch_tokens, LOGITS_PER_BATCH // vocabulary)
-    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i].ids))
     batch: list[int] = []
-    for index in order:
-        if batch and (len(batch) + 1) * len(sequences[batch[0]].ids) > batch_tokens:
+    rows = longest = 0
+    for length, members in sorted(_rows(spans, costs), key=lambda row: -row[0]):
+        if batch and (rows + 1) * longest > batch_tokens:
             yield batch
-            batch = []
-        batch.append(index)
+            batch, rows = [], 0
+        longest = length if rows == 0 else longest
+        batch += members
+        rows += 1
     if batch:
         yield batch
+
+
+def _rows(spans: Sequence[Span], costs: Costs) -> Iterator[tuple[int, list[int]]]:
+    """Yield rows that hold one sequence or two: how many tokens, and which sequences."""
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, span in enumerate(spans):
+        alike[tuple(span.ids[: len(span.ids) - span.scored])].append(index)
+    for prompt, members in alike.items():
+        members.sort(key=lambda index: len(spans[index].ids))
+        for pair in (members[start : start + 2] for start in range(0, len(members), 2)):
+            lengths = [len(spans[index].ids) for index in pair]
+            together = sum(lengths) - len(prompt)
+            if costs.share and len(pair) == 2 and costs.row(together, 2) < sum(costs.row(one, 1) for one in lengths):
+                yield together, pair
+            else:
+                yield from ((length, [index]) for length, index in zip(lengths, pair, strict=True))
+
+
+def _mask(ids: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Return which of the tokens [B, T] are no padding, 1 for yes."""
+    import torch
+
+    return (torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]).long().to(ids.device)
 
 
 def _padded(rows: list[list[int]], loaded: Loaded) -> tuple[torch.Tensor, list[int]]:

@@ -274,6 +274,8 @@ def unserved(config: RunConfig) -> Iterator[Problem]:
     if model.lora.rank > RANKS[-1]:
         what = f"vLLM takes adapters up to rank {RANKS[-1]}"
         yield Problem("model.lora.rank", what, f"set at most {RANKS[-1]}, or engine=transformers")
+    if model.lora.rank > 0 and model.lora.dora:
+        yield Problem("model.lora.dora", "vLLM takes no such adapters", "set it to false, or engine=transformers")
     temperature = getattr(getattr(config.method, "sampling", None), "temperature", 1.0)
     if 0 < temperature < LEAST_TEMPERATURE:
         what = f"vLLM draws at {LEAST_TEMPERATURE} where {temperature} is asked for"

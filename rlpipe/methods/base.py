@@ -37,6 +37,8 @@ class Method(ABC):
     """Whether completions may call tools while training."""
     takes_environment: ClassVar[bool] = False
     """Whether completions may be episodes of an environment while training."""
+    divided: ClassVar[str] = "sums are taken in another order, which is rounding, and dropout draws other numbers"
+    """What is different where another number of processes goes on with a run, in words."""
     draws: ClassVar[bool] = False
     """Whether completions are drawn by the run's engine while it trains, or makes data."""
 

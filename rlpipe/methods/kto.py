@@ -27,6 +27,8 @@ class KTOConfig(SharedPromptConfig):
     """TRL's default; the paper used 5e-7 (section 4.2) and its authors advise 5e-7 to 5e-6."""
     group_by_length: bool = False
     """Must stay off: which rows meet in a micro-batch is part of the KL estimate."""
+    micro_batch_size: int = setting(8, rounding=False)
+    """Examples per forward pass on one device, 2 or more: part of the objective, see above."""
     beta: float = setting(0.1, above=0, at_most=10**4, usual=(1e-3, 10))
     """How closely the policy stays to the reference (the paper's value). Larger is closer."""
     desirable_weight: float = setting(1.0, at_least=0, at_most=10**4, usual=(0.1, 10))
@@ -55,6 +57,7 @@ class KTO(OfflineMethod):
     library = ("trl", "KTOConfig", "KTOTrainer")
     has_reference = True
     in_order = True
+    divided = f"the KL term is estimated from other pairs, {OfflineMethod.divided}"
     library_fields = {  # noqa: RUF012
         "beta": "beta",
         "desirable_weight": "desirable_weight",

@@ -34,7 +34,7 @@ class Overlong(Enum):
 class OfflineConfig(MethodConfig):
     """What every method on fixed data can be told."""
 
-    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True)
+    micro_batch_size: int = setting(8, at_least=1, at_most=10**5, usual=(None, 1024), timed=True, rounding=True)
     """Examples per forward pass on one device; accumulation makes up the rest of `batch_size`. Where none is named: the
     largest up to 8 that `batch_size` can be made up of."""
     overlong: Overlong = Overlong.drop

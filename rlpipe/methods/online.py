@@ -132,7 +132,7 @@ class OnlineConfig(MethodConfig):
     et al., "Curriculum learning", doi:10.1145/1553374.1553380)."""
     solve_rate: SolveRateConfig = field(default_factory=SolveRateConfig)
     """Which prompts are drawn, by how often the policy has solved them (as in arXiv:2504.03380, by a running rate)."""
-    micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22), timed=True)
+    micro_batch_tokens: int = setting(8192, at_least=1, at_most=10**9, usual=(64, 2**22), timed=True, rounding=True)
     """Tokens per forward pass on one device, padding included; changes memory and speed, not the result."""
     epochs_per_batch: int = setting(1, at_least=1, at_most=10**4, usual=(None, 16), timed=True)
     """Passes over each batch of rollouts; above 1 the completions are the more off-policy the later they are used."""

@@ -43,9 +43,14 @@ def target_error(targets: Iterable[str], modules: Iterable[str]) -> Problem | No
     return None
 
 
-def parameter_count(rank: int, targets: Iterable[str], modules: dict[str, tuple[int, int]]) -> int:
-    """Return how many weights adapters of a rank have: rank · (outputs + inputs) for each targeted module."""
-    return sum(rank * (outputs + inputs) for outputs, inputs in targeted(targets, modules))
+def parameter_count(config: LoraConfig, modules: dict[str, tuple[int, int]]) -> int:
+    """Return how many weights adapters have.
+
+    Rank · (outputs + inputs) for each targeted module; DoRA a length for each output more.
+    """
+    lengths = 1 if config.dora else 0
+    shapes = targeted(config.target_modules, modules)
+    return sum(config.rank * (outputs + inputs) + lengths * outputs for outputs, inputs in shapes)
 
 
 def targeted(targets: Iterable[str], modules: dict[str, tuple[int, int]]) -> list[tuple[int, int]]:
@@ -73,5 +78,7 @@ def peft_config(config: LoraConfig, model: PreTrainedModel, head: Head) -> peft.
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well: it is divided by the rank
         lora_dropout=config.dropout,
+        use_rslora=config.rslora,
+        use_dora=config.dora,
         target_modules=ALL_LINEAR if ALL_LINEAR in config.target_modules else list(config.target_modules),
     )

@@ -66,6 +66,11 @@ def begin(manifest: Row) -> bytes:
     return diff
 
 
+def redivided(attempt: Row) -> bool:
+    """Return whether an attempt went on with another number of processes than had made the checkpoint."""
+    return attempt.get("resumed_processes", attempt.get("processes")) != attempt.get("processes")
+
+
 def close(manifest: Row, outcome: str, stage: str, spent: Mapping[str, float]) -> Row:
     """Note how the current attempt ended and what it took, and return the run's result so far."""
     attempts = manifest["attempts"]
@@ -85,8 +90,18 @@ def close_killed(manifest: Row, metrics: Iterable[Row]) -> None:
 def total_cost(manifest: Row, names: Iterable[str]) -> dict[str, float]:
     """Return what all attempts took together; `steps` counts from the start of the run anyway."""
     attempts = manifest["attempts"]
-    total = {name: round(sum(attempt.get(name, 0) for attempt in attempts), 3) for name in names}
-    return total | {name: attempts[-1][name] for name in total if name == "steps"}
+    return added([{name: attempt.get(name, 0) for name in names} for attempt in attempts]) | {
+        name: attempts[-1][name] for name in names if name == "steps"
+    }
+
+
+def added(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return what several took together: of memory the most, of all else the sum."""
+    total: dict[str, float] = {}
+    for cost in costs:
+        for name, value in cost.items():
+            total[name] = max(total.get(name, 0), value) if name == "peak_memory" else total.get(name, 0) + value
+    return {name: round(value, 3) for name, value in total.items()}
 
 
 def _now() -> str:

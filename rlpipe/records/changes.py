@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlpipe.core.terminal import duration, is_number
+from rlpipe.core.terminal import duration, gigabytes, is_number
 
 _ENDS = ("_low", "_high")
 
@@ -90,6 +90,8 @@ def cost(cost: Mapping[str, Any], attempts: int = 1) -> str:
     """Return a run's cost in words."""
     parts = [duration(cost["seconds"])] if "seconds" in cost else []
     parts += [f"{cost[name]:,.0f} {name}" for name in ("steps", "tokens", "calls") if is_number(cost.get(name))]
+    if is_number(cost.get("peak_memory")):
+        parts.append(f"{gigabytes(cost['peak_memory'])} of memory at most")
     if attempts > 1:
         parts.append(f"{attempts} attempts")
     return ", ".join(parts)

@@ -61,6 +61,12 @@ def history_of(checkpoint: Path) -> dict[str, Row]:
     return found
 
 
+def processes_of(checkpoint: Path) -> int:
+    """Return how many processes made a whole checkpoint."""
+    found: int = json.loads((checkpoint / SEAL).read_bytes())["world_size"]
+    return found
+
+
 def publish(checkpoint: Path, folder: Path) -> Path:
     """Move a sealed checkpoint to those that count, in one step, and return where it is."""
     place = folder / checkpoint.name

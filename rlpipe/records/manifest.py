@@ -17,6 +17,7 @@ _ATTEMPT = {
     "outcome?": str,
     "seconds?": NUMBER,
     "processes?": int,
+    "resumed_processes?": int,
     "code?": {"untracked?": [str]},
     "packages?": {str: str},
     "hardware?": {"gpus?": list},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rlpipe.config.relevance import flat
+from rlpipe.config.relevance import flat, rounding
 from rlpipe.core.errors import RecordError
 from rlpipe.core.files import Row, explained, remove
 from rlpipe.records import manifest
@@ -49,8 +49,11 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def refuse_other_run(folder: Path, old: Row, new: Row, same_run: Callable[[Row, Row], list[str]]) -> None:
-    """Raise RecordError when the folder's run (config `old`) differs from the one asked for, naming the keys."""
-    keys = same_run(old, new)
+    """Raise RecordError when the folder's run (config `old`) differs from the one asked for, naming the keys.
+
+    What changes results by rounding alone may differ.
+    """
+    keys = [key for key in same_run(old, new) if not rounding(key, new)]
     if not keys:
         return
     before, after = flat(old), flat(new)

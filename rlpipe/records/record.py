@@ -256,12 +256,12 @@ class Record:
         """Force metrics and samples to the disk, and return their seals: what a checkpoint of now vouches for."""
         return history.saved(self.run_dir) if self.may_write() else {}
 
-    def rewind(self, step: int, saved: Mapping[str, Row] = history.NOTHING) -> list[str]:
+    def rewind(self, step: int, saved: Mapping[str, Row] = history.NOTHING, processes: int | None = None) -> list[str]:
         """Go back to `step` (0: the start): metrics and samples of later steps are forgotten, for they come again.
 
-        `saved` holds the seals of both at that step, where the checkpoint has them. `logged_until` is set to the last
-        step that had been logged, and the attempt notes where it resumed. Returns what is to be said: rows that are
-        missing or twice.
+        `saved` holds the seals of both at that step, where the checkpoint has them, and `processes` is how many made
+        it. `logged_until` is set to the last step that had been logged, and the attempt notes where it resumed. Returns
+        what is to be said: rows that are missing or twice.
         """
         if not self.may_write():
             return []
@@ -270,6 +270,8 @@ class Record:
         self.logged_until = max([*logged, *(row["step"] for row in self.metrics())])
         notes = history.rewind(self.run_dir, step, saved)
         made[-1] |= {"resumed_from": step, "logged_until": self.logged_until}
+        if processes is not None:
+            made[-1]["resumed_processes"] = processes
         self.update(notes=notes)
         return notes
 

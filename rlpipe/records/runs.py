@@ -91,7 +91,7 @@ class Run:
 
     @property
     def cost(self) -> dict[str, float]:
-        """What all attempts took: `seconds`, and `gpu_hours`, `steps` and `tokens` where they are known."""
+        """What all attempts took: `seconds`; `gpu_hours`, `steps`, `tokens`, `peak_memory` (bytes) where known."""
         spent = dict(self.result.get("cost", {}))
         if self.config.get("hardware", {}).get("device") == "cpu":
             return spent

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rlpipe.core.errors import RlpipeError, guess
 from rlpipe.core.progress import Counting
 from rlpipe.core.terminal import is_number
+from rlpipe.records.attempts import added
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report import selection
 from rlpipe.report.arms import Arm, group
@@ -247,9 +248,7 @@ def _numbers(arm: Arm, key: str) -> list[SeedMean]:
 
 def _summary(arm: Arm) -> ArmSummary:
     runs = [RunSummary(run.name, str(run.dir), run.seed, run.standing.value, run.error, run.cost) for run in arm.runs]
-    cost: dict[str, float] = {}
-    for run in (*arm.runs, *arm.repeated):
-        for name, value in run.cost.items():
-            if is_number(value):
-                cost[name] = cost.get(name, 0.0) + value
-    return ArmSummary(arm.label, runs, cost)
+    costs = (
+        {name: value for name, value in run.cost.items() if is_number(value)} for run in (*arm.runs, *arm.repeated)
+    )
+    return ArmSummary(arm.label, runs, added(costs))

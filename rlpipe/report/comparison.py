@@ -24,7 +24,7 @@ class RunSummary:
     """`ok`, `failed`, `stopped`, `pruned`, `running`, `killed`, `missing` or `damaged`."""
     error: str | None
     cost: dict[str, float]
-    """`seconds`, and `steps`, `tokens`, `gpu_hours` where they are known."""
+    """`seconds`, and `steps`, `tokens`, `gpu_hours`, `peak_memory` (bytes, the most of all) where they are known."""
 
 
 @dataclass(frozen=True)

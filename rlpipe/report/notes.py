@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rlpipe.records.attempts import redivided
 from rlpipe.records.runs import Run, Standing
 from rlpipe.report.arms import Arm
 from rlpipe.report.comparison import EvaluationComparison
@@ -25,7 +26,7 @@ def notes(arms: Sequence[Arm], evaluations: Sequence[EvaluationComparison]) -> l
         for name, lines in run.damaged.items():
             found.append(f"{run.name}: {lines} damaged {'line' if lines == 1 else 'lines'} of {name} skipped")
         found += [f"{run.name}: {words}" for words in _altered(run)]
-    found += _tools(arms) + _code(runs)
+    found += _tools(arms) + _code(runs) + _processes(runs)
     if not evaluations:
         found.append("no run has results to compare (yet)")
     return found
@@ -77,6 +78,13 @@ def _code(runs: Sequence[Run]) -> list[str]:
     versions = [f"the runs were made by {len(commits)} versions of the code ({', '.join(commits[:MOST_NAMES])})"]
     changed = "some runs were made with uncommitted changes (code.diff in their folders)"
     return (versions if len(commits) > 1 else []) + ([changed] if any(state.get("dirty") for state in states) else [])
+
+
+def _processes(runs: Sequence[Run]) -> list[str]:
+    """Say which runs went on with another number of processes: repeating them gives the same but for rounding."""
+    found = [run for run in runs if any(map(redivided, run.manifest.get("attempts", ())))]
+    what = "went on with another number of processes, so that sums are taken in another order from there on"
+    return [f"{_names(found)}: {what}"] if found else []
 
 
 def _names(runs: Sequence[Run]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rlpipe.core.terminal import count, duration
+from rlpipe.core.terminal import count, duration, gigabytes
 from rlpipe.report.comparison import (
     BEFORE,
     ArmMean,
@@ -28,7 +28,7 @@ MOST_LINES = 20
 """Sentences below a table on the terminal; files have all."""
 
 _JUDGED = ("p", "p_holm", "verdict", "words", "more_examples", "more_seeds", "together", "settle")
-_COSTS = ("seconds", "tokens", "gpu_hours")
+_COSTS = ("seconds", "tokens", "gpu_hours", "peak_memory")
 _INTERVALS = ("mean", "low", "high", "examples", "seeds", "difference", "difference_low", "difference_high")
 COLUMNS = (
     "evaluation",
@@ -164,9 +164,8 @@ def _runs(comparison: Comparison) -> Sheet:
         for run in arm.absent:
             seed = f", seed {run.seed}" if run.seed is not None else ""
             lines.append(f"{run.standing}: {arm.label}{seed} ({run.name})" + (f": {run.error}" if run.error else ""))
-    return Sheet(
-        "runs and what they cost", ["arm", "runs", "time", "tokens", "GPU hours"], rows, lines + comparison.notes
-    )
+    heads = ["arm", "runs", "time", "tokens", "GPU hours", "memory"]
+    return Sheet("runs and what they cost", heads, rows, lines + comparison.notes)
 
 
 def _standings(arm: ArmSummary) -> str:
@@ -177,11 +176,12 @@ def _standings(arm: ArmSummary) -> str:
 
 
 def _cost(arm: ArmSummary) -> list[str]:
-    seconds, tokens, hours = (arm.cost.get(name) for name in ("seconds", "tokens", "gpu_hours"))
+    seconds, tokens, hours, memory = (arm.cost.get(name) for name in _COSTS)
     return [
         duration(seconds) if seconds is not None else "",
         count(tokens) if tokens is not None else "",
         f"{hours:.3g}" if hours is not None else "",
+        gigabytes(memory) if memory is not None else "",
     ]
 
 

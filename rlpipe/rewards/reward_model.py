@@ -46,7 +46,7 @@ class RewardModelReward(Reward):
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Score conversations in batches of similar length."""
-        from rlpipe.engines.scoring import sequence_scores
+        from rlpipe.engines.scoring import Span, span_rewards
         from rlpipe.models.tokens import tokenize
 
         conversations = [
@@ -55,5 +55,6 @@ class RewardModelReward(Reward):
             )
             for one in rollouts
         ]
-        ids = [one.prompt + one.answers[0] for one in tokenize(conversations, self.loaded.tokenizer)]
-        return [Score(value) for value in sequence_scores(self.loaded, ids, self.config.batch_tokens)]
+        tokens = tokenize(conversations, self.loaded.tokenizer)
+        spans = [Span(one.prompt + answer, len(answer)) for one in tokens for answer in one.answers]
+        return [Score(value) for value in span_rewards(self.loaded, spans, self.config.batch_tokens)]

@@ -23,6 +23,7 @@ from rlpipe.models.base import Loaded
 from rlpipe.records.record import Record
 from rlpipe.records.rungs import current
 from rlpipe.rewards.combine import unscorable, verified_columns
+from rlpipe.run.memory import forget_peak
 from rlpipe.stages.identity import named
 from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
@@ -36,12 +37,16 @@ if TYPE_CHECKING:
 
 
 def hardware(config: RunConfig) -> str:
-    """Set threads and determinism, and return `cpu` or `cuda`. Raises ModelError without the GPU that was asked for."""
+    """Set threads and determinism, and return `cpu` or `cuda`; the peak of memory counts from here on.
+
+    Raises ModelError without the GPU that was asked for.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS sums in one order, so that runs repeat
     import torch
     from accelerate import PartialState
 
     torch.set_num_threads(config.hardware.threads)
+    forget_peak()
     if config.hardware.device is Device.cuda and not torch.cuda.is_available():
         raise ModelError(
             "hardware.device",

@@ -28,6 +28,7 @@ from rlpipe.engines.base import drawn_by
 from rlpipe.records.lease import held
 from rlpipe.records.record import Record, Status
 from rlpipe.run.check.check import check
+from rlpipe.run.memory import out_of_memory, peak_memory
 from rlpipe.run.summary import show_checked, show_finished, summary
 from rlpipe.training.base import GenerationContext
 from rlpipe.training.tracking import store_model, track, untrack
@@ -82,7 +83,7 @@ def run(
 
 def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
     config, outcome = resolved.config, Outcome()
-    with stop_requests(at_once=True) as stop, _recorded(record, outcome, stage, stop), ExitStack() as context:
+    with stop_requests(at_once=True) as stop, _recorded(config, record, outcome, stage, stop), ExitStack() as context:
         from rlpipe.core import logs
         from rlpipe.run import build, evaluate
         from rlpipe.stages.store import parents
@@ -97,7 +98,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         device = build.hardware(config)
         loaded = build.model(resolved, source, device, record)
         loaded = context.enter_context(drawn_by(resolved.make_engine(), loaded))
-        checkpoint = training.resume_point(record)
+        checkpoint = training.resume_point(record, resolved.method)
         tracker = outcome.tracker = track(resolved, record, stage is not None, loaded.path)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"
@@ -143,11 +144,14 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
 
 
 @contextmanager
-def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopRequest) -> Iterator[None]:
+def _recorded(
+    config: RunConfig, record: Record, outcome: Outcome, stage: Stage | None, stop: StopRequest
+) -> Iterator[None]:
     """Close the record at every exit, and show how the run ended (a stage's run leaves that to the one that asked)."""
 
     def finish(status: Status, error: BaseException | None = None) -> None:
-        reached, metrics, cost = outcome.reached.value, outcome.metrics, outcome.cost
+        reached, metrics = outcome.reached.value, outcome.metrics
+        cost = {**outcome.cost, "peak_memory": peak_memory()}
         try:
             with stop.deferred():
                 record.finish(status, reached, metrics=metrics, cost=cost, error=error, hold=True)
@@ -173,8 +177,9 @@ def _recorded(record: Record, outcome: Outcome, stage: Stage | None, stop: StopR
             finish(Status.stopped)
             raise
         except BaseException as error:
-            finish(Status.failed, error)
-            raise
+            failure = out_of_memory(error, config, outcome.doing) or error
+            finish(Status.failed, failure)
+            raise failure from failure.__cause__
         finish(Status.ok)
     except Interrupted as interrupted:
         what = f"stopped while {outcome.doing}; what was saved so far is kept"

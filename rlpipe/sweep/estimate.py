@@ -1,7 +1,8 @@
 """What a run will take, before it is started: steps, memory, time. Estimates, each with its basis.
 
-Time comes from finished runs of the same shape on the same kind of device, where the store or earlier sweeps hold one:
-their seconds a step, and what they took beside their steps. Else it is counted: a training step takes about 6·P
+Time and memory come from finished runs of the same shape on the same kind of device, where the store or earlier sweeps
+hold one: their seconds a step, what they took beside their steps, and the most memory. Else memory is that of a step's
+tensors (`models/memory.py`), and time is counted: a training step takes about 6·P
 floating-point operations a token (Kaplan et al., arXiv:2001.08361), 2·P more for a reference model, and 2·P for each
 token that is scored or sampled. Rows are as long as the first of them; a processor is as fast as it multiplies matrices
 of the model's shapes (`machine`). What small models add to that is measured in benchmarks/estimates.py.
@@ -23,10 +24,10 @@ from rlpipe.core.errors import RecordError
 from rlpipe.core.files import first_row, json_text, last_row
 from rlpipe.core.paths import store_dir
 from rlpipe.core.shapes import misfit
+from rlpipe.core.terminal import is_number
 from rlpipe.datasets.forms import Preference
 from rlpipe.methods.online import OnlineConfig
 from rlpipe.methods.trl import TrlConfig
-from rlpipe.models.memory import Memory
 from rlpipe.records import history, manifest
 from rlpipe.records.record import read_result
 from rlpipe.run.check import capacity
@@ -70,13 +71,24 @@ class Time:
 
 
 @dataclass(frozen=True)
+class Room:
+    """Bytes that a run takes at its peak in one process."""
+
+    size: int
+    measured: bool
+    """Whether an earlier run took that, all in all; else the tensors of a step are counted."""
+
+
+@dataclass(frozen=True)
 class Pace:
-    """How long an earlier run took."""
+    """What an earlier run took."""
 
     step: float
     """Seconds of one optimiser step."""
     rest: float
     """Seconds of all else: loading, evaluating, writing."""
+    memory: int | None = None
+    """Bytes that it held at most; None where its record does not say."""
 
 
 def steps(subject: Subject) -> int | None:
@@ -97,9 +109,13 @@ def steps(subject: Subject) -> int | None:
     return math.ceil(method.epochs * math.ceil(rows / method.batch_size))
 
 
-def memory(subject: Subject) -> Memory | None:
-    """Return the estimated bytes of a training step; None where the model's size is not known or nothing is trained."""
-    return capacity.needed(subject)
+def memory(subject: Subject, earlier: Mapping[str, Pace], gpu: bool) -> Room | None:
+    """Return what a run takes; None where nothing is trained or nothing is known. `earlier` is `pace`'s."""
+    known = earlier.get(like(subject.config, gpu))
+    if known is not None and known.memory is not None:
+        return Room(known.memory, measured=True)
+    counted = capacity.needed(subject)
+    return None if counted is None else Room(counted.total, measured=False)
 
 
 def time(subject: Subject, count: int | None, earlier: Mapping[str, Pace], gpu: bool) -> Time | None:
@@ -221,4 +237,5 @@ def _pace(metrics: Path, cost: Mapping[str, float]) -> Pace:
         # An interrupted run's waiting lies between its steps too.
         seconds, steps = (whole[1][name] - whole[0][name] for name in ("time", "step"))
         step = min(step, seconds / steps)
-    return Pace(step, cost["seconds"] - step * cost["steps"])
+    memory = int(cost["peak_memory"]) if is_number(cost.get("peak_memory")) else None
+    return Pace(step, cost["seconds"] - step * cost["steps"], memory)

@@ -12,11 +12,10 @@ from rich.text import Text
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
-from rlpipe.core.terminal import count, duration
-from rlpipe.models.memory import Memory
+from rlpipe.core.terminal import count, duration, gigabytes
 from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
-from rlpipe.sweep.estimate import Time
+from rlpipe.sweep.estimate import Room, Time
 from rlpipe.sweep.freeze import missing_stages
 from rlpipe.sweep.rehearse import Rehearsal
 
@@ -32,7 +31,7 @@ class Planned:
     """What one run is expected to take."""
 
     steps: int | None
-    memory: Memory | None
+    memory: Room | None
     time: Time | None
 
 
@@ -75,7 +74,7 @@ def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int, pru
             subject = Subject(config)
             steps = estimate.steps(subject)
             time = estimate.time(subject, steps, earlier, bool(gpus))
-            known[key] = Planned(steps, estimate.memory(subject), time)
+            known[key] = Planned(steps, estimate.memory(subject, earlier, bool(gpus)), time)
         return known[key]
 
     missing = missing_stages(rehearsal.stages)
@@ -114,9 +113,13 @@ def _numbers(planned: Planned | None) -> tuple[str, str, str]:
         return "", "", ""
     return (
         "" if planned.steps is None else str(planned.steps),
-        f"{planned.memory.total / 1e9:.1f} GB" if planned.memory else "",
+        _room(planned.memory) if planned.memory else "",
         f"{_about([planned.time])} {duration(planned.time.seconds)}" if planned.time else "",
     )
+
+
+def _room(memory: Room) -> str:
+    return gigabytes(memory.size) if memory.measured else f"~{gigabytes(memory.size)}"
 
 
 def bound(plan: Plan, runs: int) -> list[str]:
@@ -152,6 +155,10 @@ def _lines(plan: Plan) -> list[str]:
         lines.append(
             f"steps: {f'at most {total}, for arms may end early' if plan.prunes else f'{total} over all runs'}"
         )
+    if memories := [one.memory for one in every if one.memory]:
+        counted = "~: the tensors of a step, counted; the process itself comes on top"
+        words = {True: "measured in earlier runs of the same method and model", False: counted}
+        lines.append(f"memory of a process: {'; '.join(sorted({words[one.measured] for one in memories}))}")
     if plan.seconds is not None:
         lines += _time_lines(plan, plan.seconds, [one.time for one in every if one.time])
     return lines

@@ -14,7 +14,11 @@ REAL = "model=qwen2.5-0.5b"
     [
         (["method.learning_rate=${scaled:1e-6}"], 1.5e-4),
         ([REAL, "method.learning_rate=${scaled:1e-6}"], 1e-6),
+        ([REAL, "model.lora.rank=8", "method.learning_rate=${scaled:1e-6}"], 1e-5),
+        ([REAL, "model.lora.rank=8", "model.lora.learning_rate_scale=4"], 4e-6),
+        (["model.lora.rank=8"], 1.5e-4),
         (["method.learning_rate=1e-6"], 1e-6),
+        ([REAL, "model.lora.rank=8", "method.learning_rate=1e-6"], 1e-6),
     ],
 )
 def test_a_rate_is_scaled_where_the_config_says_so(overrides, rate):

@@ -118,6 +118,7 @@ def test_piqa_without_labels_names_the_column(make, write) -> None:
         load(make("piqa", source=str(path)), (Choice,), 0)
 
 
+@pytest.mark.slow
 def test_real_ultrafeedback(make, shared_dir: Path) -> None:
     dataset = make("ultrafeedback", source=str(shared_dir / "data" / "ultrafeedback"), test_limit=None)
     splits = load(dataset, (Preference,), 0)
@@ -128,6 +129,7 @@ def test_real_ultrafeedback(make, shared_dir: Path) -> None:
     assert Counter(example.label for example in labelled) == {True: 994, False: 994}
 
 
+@pytest.mark.slow
 def test_real_countdown(make, shared_dir: Path) -> None:
     folder = str(shared_dir / "data" / "countdown")
     splits = load(make("countdown", source=folder, test_split="test"), (Prompt,), 0)
@@ -135,6 +137,7 @@ def test_real_countdown(make, shared_dir: Path) -> None:
     assert set(splits.train.examples[0].columns) == {"nums", "target"}
 
 
+@pytest.mark.slow
 def test_real_traces_ask_as_countdown_does(make, shared_dir: Path) -> None:
     """The wording that rlpipe asks in is that of real rows, word for word."""
     folder = str(shared_dir / "data" / "countdown")
@@ -148,6 +151,7 @@ def test_real_traces_ask_as_countdown_does(make, shared_dir: Path) -> None:
     assert WARM_START.startswith(example.prompt[0]["content"][:100])
 
 
+@pytest.mark.slow
 def test_real_gsm8k(make, shared_dir: Path) -> None:
     splits = load(make("gsm8k", source=str(shared_dir / "data" / "gsm8k"), test_limit=None), (Prompt,), 0)
     assert (len(splits.train.examples), len(splits.test.examples)) == (7473, 1319)

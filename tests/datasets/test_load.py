@@ -20,7 +20,7 @@ from rlpipe.datasets.forms import Chat, Choice, Completion, Labelled, Preference
 from rlpipe.datasets.load import data_problems, load, summed_up
 
 Make = Callable[..., object]
-QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows(count: int, start: int = 0) -> list[dict]:

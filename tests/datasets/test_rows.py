@@ -20,7 +20,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 ROWS = st.lists(st.dictionaries(st.text(), VALUES, max_size=4), min_size=1, max_size=8)
-QUIET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @QUIET

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from rlpipe.config.kinds import Head, ModelConfig
 from rlpipe.models.base import Loaded
@@ -41,6 +44,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3_window": ("Gemma3Text", {"head_dim": 8, "query_pre_attn_scalar": 8, "tie_word_embeddings": False, **HALF}),
 }  # fmt: skip
 """By the family's name: what transformers calls its config, and what it has beyond the common shape."""
+
+
+def each(names: Iterable[str], fast: Collection[str]) -> list[Any]:
+    """Return families as parameters of a test: those that differ most are fast tests, all others slow ones."""
+    return [pytest.param(name, marks=[] if name in fast else pytest.mark.slow) for name in names]
 
 
 def config_of(name: str) -> PreTrainedConfig:

@@ -37,7 +37,7 @@ def test_a_token_is_the_place_where_the_cumulative_probability_passes_the_number
     torch.testing.assert_close(logps.exp(), torch.tensor([0.1, 0.1, 0.2, 0.3, 0.4, 0.4]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     logits=st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=12),
     number=st.floats(0, 1, exclude_max=True),

@@ -14,7 +14,7 @@ from rlpipe.engines.prompts import prompt_ids
 from rlpipe.engines.rollout import Finish, Rollout, SamplingConfig
 from rlpipe.engines.sampler import Sampler
 from rlpipe.engines.transformers import Transformers, TransformersConfig
-from tests.engines.families import FAMILIES, config_of, family, loaded
+from tests.engines.families import FAMILIES, config_of, each, family, loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ TEXTS = [
     "Why is it?",
 ]
 PROMPTS = [Prompt(f"train/{number}", [{"role": "user", "content": text}]) for number, text in enumerate(TEXTS)]
+FAST = ("llama", "deepseek", "gemma3_window")
 SETTINGS = SamplingConfig(temperature=0.8, top_k=200, top_p=0.95, min_p=0.001, max_tokens=20)
 
 
@@ -43,7 +44,7 @@ def plain_logps(model, rollout: Rollout, sampling: SamplingConfig) -> Tensor:
     return logps.gather(1, torch.tensor(rollout.ids).unsqueeze(1)).squeeze(1)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", each(FAMILIES, FAST))
 def test_recorded_log_probabilities_are_those_of_a_plain_forward(name: str) -> None:
     """In every family: padded prompts, shared prompts, windows shorter than a prompt, rows that left."""
     import torch
@@ -71,7 +72,7 @@ def test_log_probabilities_are_those_after_the_filters() -> None:
         torch.testing.assert_close(torch.tensor(rollout.logps), expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", each(FAMILIES, FAST))
 def test_greedy_is_generate_token_by_token(name: str) -> None:
     import torch
 

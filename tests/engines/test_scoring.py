@@ -166,3 +166,39 @@ def test_reward_head_scores_do_not_depend_on_the_batch(blank_reward, pairs):
     alone = scoring.rewards(blank_reward, whole, batch_tokens=1)
     assert np.array(together) == pytest.approx(np.array(alone), rel=1e-3, abs=1e-4)
     assert len(set(together)) > 1
+
+
+@pytest.mark.parametrize("head", ["blank_loaded", "blank_reward"])
+def test_a_prompt_that_two_answers_follow_is_read_once(head, pairs, request, monkeypatch):
+    from rlpipe.engines import shared_prefix, shared_prompts
+    from rlpipe.engines.row_costs import Costs
+
+    loaded = request.getfixturevalue(head)
+    score = scoring.rewards if loaded.head is Head.reward else scoring.likelihoods
+    whole = [Preference(str(i), *pair, pairs[i - 1][1]) for i, pair in enumerate(pairs)]
+    prompts = sum(len(one.prompt) for one in scoring.tokenize(whole, loaded.tokenizer))
+    found, counts = [], []
+    for costs in (Costs(share=False), Costs(share=True)):
+        for module in (shared_prefix, shared_prompts):
+            monkeypatch.setattr(module, "costs", lambda model, costs=costs: costs)
+        seen: list[int] = []
+        watched = loaded.model.get_input_embeddings().register_forward_hook(
+            lambda _, given, __, seen=seen: seen.append(given[0].numel())
+        )
+        found.append(score(loaded, whole, batch_tokens=1))
+        watched.remove()
+        counts.append(sum(seen))
+    assert counts[0] - counts[1] >= prompts, "a row of its own for each answer, then one for both"
+    plain, shared = (np.array([[getattr(one, "logp", one) for one in pair] for pair in side]) for side in found)
+    assert shared == pytest.approx(plain, rel=1e-4, abs=1e-4)
+
+
+def test_rows_of_two_are_batched_by_what_they_are_together():
+    from rlpipe.engines.row_costs import Costs
+
+    spans = [scoring.Span([*prompt, *end], len(end)) for prompt, end in [("aaaa", "b"), ("c", "d"), ("aaaa", "eff")]]
+    assert list(scoring._batches(spans, 10, Costs(share=True))) == [[0, 2], [1]]
+    assert list(scoring._batches(spans, 16, Costs(share=True))) == [[0, 2, 1]]
+    assert list(scoring._batches(spans, 14, Costs(share=False))) == [[2, 0], [1]]
+    assert list(scoring._batches(spans, 14, Costs(share=True, masked=1.0))) == [[2, 0], [1]]
+    assert list(scoring._batches(spans, 10, Costs(share=True), vocabulary=scoring.LOGITS_PER_BATCH)) == [[0, 2], [1]]

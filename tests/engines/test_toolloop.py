@@ -135,6 +135,7 @@ def test_the_model_wrote_what_training_marks_as_written(chat: Loaded) -> None:
     assert encoded["assistant_masks"][len(rollout.prompt_ids) :] == [int(ours) for ours in rollout.written]
 
 
+@pytest.mark.slow
 def test_qwens_own_template(shared_dir: Path, chat: Loaded, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

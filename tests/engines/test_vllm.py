@@ -66,6 +66,8 @@ def test_a_vllm_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch, vers
         (("model=qwen2.5-0.5b", "model.lora.rank=512"), None, ""),
         (("model=qwen2.5-0.5b", "model.lora.rank=513"), "model.lora.rank", "adapters up to rank 512"),
         (("model.quantize=nf4", "model.lora.rank=8"), "model.quantize", "whole weights"),
+        (("model.lora.rank=8", "model.lora.dora=true"), "model.lora.dora", "no such adapters"),
+        (("model.lora.dora=true",), None, ""),
         (("method.sampling.temperature=0.005",), "method.sampling.temperature", "vLLM draws at 0.01"),
         (("method=trl_rloo",), "engine=vllm", "trl_rloo draws by means of its own"),
         (("method=dpo", "dataset=ultrafeedback", "reward=none"), "engine=vllm", "nothing in this run draws"),

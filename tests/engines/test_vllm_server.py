@@ -128,6 +128,7 @@ def test_a_server_that_dies_in_a_batch_loses_and_doubles_nothing(make: Make, fak
     )
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_between_batches_is_started_again(make: Make, fake: Path) -> None:
     engine, one = make(), family("llama")
     expected = drawn(engine, one)
@@ -136,6 +137,7 @@ def test_a_server_that_dies_between_batches_is_started_again(make: Make, fake: P
     assert drawn(engine, one) == expected
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_again_and_again_ends_the_run(make: Make, fake: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("rlpipe.engines.vllm_server.RESTARTS", 1)
     engine, one = make(), family("llama")

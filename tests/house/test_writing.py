@@ -24,6 +24,7 @@ ELSEWHERE = {
     "rlpipe.launchers.ray.entrypoint": "the sweep's folder: a file that only the user can read",
     "rlpipe.launchers.slurm.launcher": "the sweep's folder",
     "rlpipe.launchers.slurm.script": "the sweep's folder",
+    "rlpipe.run.memory": "a word to the system about this process",
     "rlpipe.sweep.job": "the sweep's folder",
     "rlpipe.sweep.place": "the sweep's folder",
     "rlpipe.models.export": "a new folder beside its place, moved there by core.files",

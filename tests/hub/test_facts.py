@@ -71,7 +71,7 @@ def test_config_that_is_no_json(copied):
         check_files(copied)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0, 0.999))
 def test_cut_off_weights_are_found(copied, cut):
     file = copied / "model.safetensors"
@@ -84,7 +84,7 @@ def test_cut_off_weights_are_found(copied, cut):
         file.write_bytes(whole)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=200))
 def test_junk_is_never_read_as_weights(copied, junk):
     file = copied / "model.safetensors"

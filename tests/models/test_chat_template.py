@@ -63,7 +63,7 @@ def test_a_call_alone_stands_where_the_generation_prompt_ends(tokenizer):
     assert written(tokenizer, call).startswith(prompt + "<tool_call>\n")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     contents=st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20), min_size=2, max_size=6)
 )
@@ -179,6 +179,7 @@ def test_untied_output_rows_are_means_too(copied, load):
     assert "pad token: <|pad|>, added" in loaded.notes
 
 
+@pytest.mark.slow
 def test_qwen_keeps_its_template_and_its_padded_rows(qwen, load):
     loaded = load(qwen)
     assert loaded.path == str(qwen)
@@ -189,6 +190,7 @@ def test_qwen_keeps_its_template_and_its_padded_rows(qwen, load):
     assert loaded.model.generation_config.eos_token_id == [151_645, 151_643]
 
 
+@pytest.mark.slow
 def test_qwen_takes_chatml_without_new_tokens(qwen, load):
     loaded = load(qwen, chat_template="chatml")
     assert loaded.notes == ["chat template: chatml"]

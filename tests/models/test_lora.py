@@ -39,6 +39,24 @@ def test_config_by_head(make):
     assert reward.target_modules == "all-linear"
 
 
+@pytest.mark.parametrize("fields", [{}, {"rslora": True}, {"dora": True}], ids=str)
+def test_what_an_adapter_adds(make, fields):
+    """By hand: B A scaled; DoRA puts each output's own length on the sum, and begins with that of the base."""
+    import torch
+    from peft import get_peft_model
+
+    loaded = make(lora=LoraConfig(rank=4, alpha=8.0, target_modules=["q_proj"], **fields))
+    base = loaded.model.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    layer = get_peft_model(loaded.model, loaded.peft).base_model.model.model.layers[0].self_attn.q_proj
+    torch.nn.init.normal_(layer.lora_B["default"].weight)
+    scale = 8.0 / (2 if fields.get("rslora") else 4)
+    whole = base + scale * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    if fields.get("dora"):
+        whole = base.norm(dim=1, keepdim=True) * whole / whole.norm(dim=1, keepdim=True)
+    given = torch.randn(3, base.shape[1])
+    assert torch.allclose(layer(given), given @ whole.T, atol=1e-5)
+
+
 def test_no_rank_no_adapter(make):
     assert make().peft is None
 

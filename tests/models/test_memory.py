@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.config.kinds import Precision, Quantize
+from rlpipe.config.kinds import LoraConfig, Precision, Quantize
 from rlpipe.models.lora import parameter_count
 from rlpipe.models.memory import Facts, estimate
 
@@ -36,7 +36,7 @@ def test_processes_share_weights_gradients_and_optimiser_but_no_activations():
 
 
 def test_lora_trains_only_the_adapters_and_needs_no_reference():
-    adapters = parameter_count(8, ["all-linear"], SHAPE.linear_modules)
+    adapters = parameter_count(LoraConfig(rank=8), SHAPE.linear_modules)
     assert adapters == 8 * (384 + 128 + 128 + 128)
     memory = estimate(
         1_000_000, precision=Precision.pure_bfloat16, tokens=0, trainable=adapters, reference=True, facts=SHAPE
@@ -47,7 +47,10 @@ def test_lora_trains_only_the_adapters_and_needs_no_reference():
 
 
 def test_named_targets_count_alone():
-    assert parameter_count(4, ["q_proj"], SHAPE.linear_modules) == 4 * 256
+    narrow = LoraConfig(rank=4, target_modules=["q_proj"])
+    assert parameter_count(narrow, SHAPE.linear_modules) == 4 * 256
+    narrow.dora = True
+    assert parameter_count(narrow, SHAPE.linear_modules) == 4 * 256 + 128
 
 
 def test_reference_quantisation_and_checkpointing():

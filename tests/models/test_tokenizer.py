@@ -17,6 +17,7 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(TOKENIZER)
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_shipped_files(tmp_path):
     main([str(tmp_path)])
     names = ["tokenizer.json", "tokenizer_config.json"]

@@ -297,6 +297,7 @@ def contend(folder: Path, rounds: int, wins: multiprocessing.Queue) -> None:
     wins.put(won)
 
 
+@pytest.mark.slow
 def test_of_many_takers_one_wins_every_time(tmp_path):
     fork = multiprocessing.get_context("fork")
     wins = fork.Queue()
@@ -370,5 +371,5 @@ class Machines(RuleBasedStateMachine):
                     held.check()
 
 
-Machines.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+Machines.TestCase.settings = settings(max_examples=40, stateful_step_count=20)
 TestMachines = Machines.TestCase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -29,12 +30,18 @@ BROKEN = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path):
-    record = Record.open(tmp_path / "run", CONFIG)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    record = Record.open(folder, CONFIG)
     record.log_metrics(1, {"loss": 1.0})
     record.finish(Status.stopped, "train", cost={"steps": 1})
-    return tmp_path / "run"
+    return folder
+
+
+@pytest.fixture
+def folder(stopped, tmp_path):
+    return shutil.copytree(stopped, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", [manifest.FILE, manifest.COPY])

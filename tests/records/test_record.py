@@ -94,7 +94,7 @@ def test_numbers_under_secret_names_stay():
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_hiding_hides_any_quoted_value(value):
     value = value.replace("'", "").replace("\n", "")
     assert hide_override(f"x.api_key='{value}',y=1") == f"x.api_key={HIDDEN},y=1"
@@ -322,7 +322,7 @@ rows = st.lists(
 
 
 @given(rows=rows, cut=st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_torn_end_costs_one_row_at_most(rows, cut, tmp_path_factory):
     path = tmp_path_factory.mktemp("torn") / "rows.jsonl"
     files.write_lines(path, rows)

@@ -179,7 +179,7 @@ def test_a_damaged_sweep_file_is_said(tmp_path):
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.dictionaries(st.text(), VALUES, max_size=4)), st.lists(st.binary(max_size=12), max_size=3))
 def test_whole_lines_survive_among_any_bytes(whole, torn):
     lines = [json.dumps(row).encode() for row in whole]

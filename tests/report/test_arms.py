@@ -131,7 +131,7 @@ def test_long_values_are_cut_where_they_stay_different():
     assert len(set(labels(*runs))) == 2
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(max_size=3), st.sampled_from([0.1, 1, None, True, "1", [1]])), max_size=7))
 def test_labels_are_never_the_same_and_never_empty(values):
     arms = group([made(place, a=one, b__c=two) for place, (one, two) in enumerate(values)])

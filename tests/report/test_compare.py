@@ -11,6 +11,7 @@ from rlpipe.records.record import Record, Status
 from rlpipe.records.runs import find
 from rlpipe.records.sweep import Job, Kind, Sweep
 from rlpipe.report.compare import compare
+from rlpipe.report.page import provenance
 from tests.report.recorded import PROTOCOL, config, recorded, rows
 
 DRAW = np.random.default_rng(0)
@@ -239,6 +240,22 @@ def test_unlike_tools_are_said_and_compared(tmp_path):
     assert "no tool: " in note
     assert "calculator: " in note
     assert not any("tool" in note for note in compare(find([plain])).notes)
+
+
+def test_a_run_that_went_on_with_other_processes_is_named(tmp_path):
+    folder = recorded(tmp_path / "run", binary(0.5))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["attempts"] = [{**manifest["attempts"][0], "processes": one} for one in (4, 2)]
+    manifest["attempts"][1] |= {"resumed_from": 3, "resumed_processes": 4}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    [run] = find([folder])
+    assert any(note.startswith("run: went on with another number of processes") for note in compare([run]).notes)
+    [row] = provenance.table([("arm", run)])
+    assert ["in place of" in attempt for attempt in row["attempts"]] == [False, True]
+    assert "from step 3, 2 processes in place of 4" in row["attempts"][1]
+    manifest["attempts"][1]["resumed_processes"] = 2
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert not any("number of processes" in note for note in compare(find([folder])).notes)
 
 
 def test_a_damaged_line_is_skipped_counted_and_said(tmp_path):

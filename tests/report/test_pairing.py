@@ -114,7 +114,7 @@ def test_a_run_that_does_not_say_how_it_measured_is_refused(tmp_path):
     assert "other: does not say how it measured" in reason
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.dictionaries(st.sampled_from("abcdef"), st.one_of(st.floats(-9, 9), st.just(math.nan))),

@@ -31,6 +31,7 @@ def test_it_scores_its_own_cases(reward):
     prove("math", reward)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)  # left alone, the parser works on it for ever
 @installed
 def test_text_that_keeps_the_parser_busy_is_cut_off_and_the_next_is_scored(reward, finished, monkeypatch):

@@ -118,21 +118,21 @@ STYLES = {
 }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(matrices())
 def test_what_is_written_is_read_back(rows):
     for style, write in STYLES.items():
         assert read_matrix(write(rows)) == rows, style
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(some.text(alphabet="[](){}0123456789-+./,; \n\\&$=*^abfr", max_size=60))
 def test_no_text_breaks_the_reader(text):
     rows = read_matrix(text)
     assert rows is None or (len({len(row) for row in rows}) == 1 and all(isinstance(one, Fraction) for one in rows[0]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     some.recursive(some.integers(-99, 99) | some.sampled_from(["0.5", "-.25"]), lambda one: some.lists(one, max_size=3))
 )
@@ -159,7 +159,7 @@ def test_what_numpy_prints_is_read(seed):
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(matrices())
 def test_another_reader_of_latex_agrees(rows):
     """math-verify's, which hands the text to sympy."""

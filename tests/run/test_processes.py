@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rlpipe.core.files import hashes
 from tests import warm
+from tests.training.offline.test_sharded import difference
 
 pytestmark = pytest.mark.slow
 
@@ -22,8 +24,8 @@ SMALL = (
 """22 rows are 3 steps an epoch, the last of 6 rows: the checkpoint at step 4 lies inside the second epoch."""
 
 
-def start(folder: Path) -> list[warm.Process]:
-    return warm.ranks(2, "rlpipe", *SMALL, f"run_dir={folder}")
+def start(folder: Path, count: int = 2) -> list[warm.Process]:
+    return warm.ranks(count, "rlpipe", *SMALL, f"run_dir={folder}")
 
 
 def ended(processes: list[warm.Process]) -> list[int]:
@@ -44,10 +46,11 @@ def kill(victim: int, processes: list[warm.Process], checkpoint: Path) -> None:
 
 
 def test_a_run_of_which_one_process_is_killed_after_the_other_ends_with_the_same_weights(tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole, killed, alone = (tmp_path / name for name in ("whole", "killed", "alone"))
     assert ended(start(whole)) == [0, 0]
     for victim, step in ((1, 2), (0, 4)):
         kill(victim, start(killed), killed / "checkpoints" / f"checkpoint-{step}")
+    shutil.copytree(killed, alone)
     assert ended(start(killed)) == [0, 0]
     assert hashes(killed / "model")["model.safetensors"] == hashes(whole / "model")["model.safetensors"]
     logged, other = (
@@ -55,3 +58,7 @@ def test_a_run_of_which_one_process_is_killed_after_the_other_ends_with_the_same
     )
     assert [row["step"] for row in logged] == list(range(1, 7))
     assert [row["loss"] for row in logged] == [row["loss"] for row in other]
+    assert ended(start(alone, count=1)) == [0]
+    assert difference(*(folder / "model" / "model.safetensors" for folder in (alone, whole))) < 1e-6
+    notes = json.loads((alone / "manifest.json").read_text())["notes"]
+    assert any(note.startswith("1 in place of 2 processes go on from step 4: sums") for note in notes)

@@ -164,6 +164,7 @@ def test_counts(number, words):
 
 def test_a_cost_without_tokens():
     assert cost({"seconds": 3}) == "3s"
+    assert cost({"seconds": 3, "peak_memory": 3.21e9}) == "3s, 3.2 GB of memory at most"
 
 
 def table_text(metrics) -> list[str]:

@@ -22,8 +22,8 @@ from tests.composed import compose
 CHANGES = {
     "run": "model dataset method reward tool environment seed",
     "model": """
-        name precision quantize lora.rank lora.alpha lora.dropout lora.target_modules chat_template attention
-        gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
+        name precision quantize lora.rank lora.alpha lora.rslora lora.dora lora.dropout lora.target_modules
+        chat_template attention gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
     "dataset": """
         name hub subset revision columns system train_split test_split test_fraction train_limit deduplicate sample_size
         form instruction parts prompt numbers guesses task options tasks sizes entries""",
@@ -48,7 +48,7 @@ CHANGES = {
 
 CHANGES_NOT = {
     "run": "evaluation tracker after until run_dir store objective hardware checkpoint log watch engine",
-    "model": "source revision stage dataset_source learning_rate_scale parameters context",
+    "model": "source revision stage dataset_source learning_rate_scale lora.learning_rate_scale parameters context",
     "dataset": "source stage test_limit puzzles puzzles_test_split",
     "method": """reference.model reference.revision reference.stage teacher.model teacher.revision
         teacher.stage samples_every chunk share_prompt""",

@@ -72,6 +72,7 @@ def test_arms_that_start_together_build_it_once(stage, build, tmp_path):
     assert users(stage.folder) == []
 
 
+@pytest.mark.slow
 def test_when_the_owner_is_killed_half_way_one_of_the_others_goes_on(stage, build, tmp_path):
     log = tmp_path / "log"
     arms = processes(4, arm, stage, build, log)
@@ -261,6 +262,7 @@ def test_a_killed_run_s_mark_counts_no_more(tmp_path):
     assert not (tmp_path / ".users" / "x").exists()
 
 
+@pytest.mark.slow
 def test_what_is_not_built_is_an_error_for_who_only_loads_it(config):
     asking = compose(
         "model=blank", "method=dpo", "method.reference.stage=[method=sft,dataset=smoltalk]", f"store={config.store}"

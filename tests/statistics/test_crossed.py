@@ -129,7 +129,7 @@ SCORES = hnp.arrays(
 
 @given(SCORES, st.booleans())
 @example(np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), True)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(scores, smooth):
     pseudo = None if smooth else DIFFERENCE
     parts = one_arm(scores if smooth else np.sign(scores), pseudo)
@@ -142,7 +142,7 @@ def test_p_is_below_the_level_exactly_where_the_interval_leaves_zero_out(scores,
 
 
 @given(SCORES, st.floats(0.1, 50), st.floats(-50, 50))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_intervals_move_and_stretch_with_the_scores(scores, factor, shift):
     parts = one_arm(scores)
     assume(float(parts.variance) > 1e-6)
@@ -154,7 +154,7 @@ def test_intervals_move_and_stretch_with_the_scores(scores, factor, shift):
 
 
 @given(SCORES)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_order_of_seeds_and_examples_does_not_matter(scores):
     parts = one_arm(scores)
     again = one_arm(scores[::-1, ::-1])

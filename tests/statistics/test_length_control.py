@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlpipe.statistics.length_control import PRIOR_VARIANCE, fit, length_controlled_win_rate
@@ -26,7 +26,6 @@ def test_with_equal_lengths_it_is_the_win_rate(scores):
 
 
 @given(SCORES.filter(lambda scores: len(scores) > 1), st.integers(0, 10**6))
-@settings(deadline=None)
 def test_the_other_side_sees_the_complement_and_the_unit_does_not_count(scores, seed):
     differences = np.random.default_rng(seed).integers(-200, 300, len(scores))
     here = length_controlled_win_rate(scores, differences)

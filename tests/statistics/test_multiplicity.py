@@ -19,7 +19,7 @@ def test_values_of_r():
     assert holm([0.9, 0.001, 0.04]) == pytest.approx([0.9, 0.003, 0.08])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PS)
 def test_between_the_raw_p_and_bonferronis(ps):
     adjusted = holm(ps)
@@ -28,7 +28,7 @@ def test_between_the_raw_p_and_bonferronis(ps):
     assert [adjusted[i] for i in np.argsort(ps, kind="stable")] == sorted(adjusted)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(PS, st.sampled_from([0.01, 0.05, 0.2]))
 def test_rejects_what_holms_steps_reject(ps, level):
     rejected = set()

@@ -155,13 +155,13 @@ def test_a_machine_is_measured_once_a_shape(tmp_path: Path, monkeypatch: pytest.
     assert machine.operations(tmp_path / "nowhere", 1, 1, 1) == 1.0
 
 
-def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
+def test_a_finished_run_of_the_same_kind_tells_time_and_memory(tmp_path: Path) -> None:
     config = compose("method=sft", "method.max_steps=100", *SMALL)
     folder = recorded(tmp_path / "store" / "sft-x-1")
     (folder / "metrics.jsonl").unlink()
     for name, part in {
         "manifest": {"config": to_plain(config)},
-        "result": {"cost": {"seconds": 50.0, "steps": 25}},
+        "result": {"cost": {"seconds": 50.0, "steps": 25, "peak_memory": 3e9}},
     }.items():
         file = folder / f"{name}.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | part))
@@ -169,6 +169,12 @@ def test_a_finished_run_of_the_same_kind_tells_the_time(tmp_path: Path) -> None:
     measured = estimate.time(Subject(config), 100, earlier, gpu=False)
     assert measured == estimate.Time(200.0, "earlier runs of the same method and model")
     assert estimate.time(Subject(config), 100, earlier, gpu=True) != measured
+    assert estimate.memory(Subject(config), earlier, gpu=False) == estimate.Room(3 * 10**9, measured=True)
+    counted = estimate.memory(Subject(config), {}, gpu=False)
+    assert counted is not None
+    assert not counted.measured
+    assert "the tensors of a step" in text(arms(1, memory=counted))
+    assert "measured in earlier runs" in text(arms(1, memory=estimate.Room(3 * 10**9, measured=True)))
     rows = [{"step": step, "time": 1000.0 + step} for step in (5, 15, 25)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     apart = estimate.time(Subject(config), 100, estimate.pace(tmp_path / "store", tmp_path / "multirun"), gpu=False)

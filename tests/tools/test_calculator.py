@@ -60,7 +60,7 @@ def test_hostile_arguments_are_errors_that_can_be_read(expression: Any) -> None:
         assert expression in ("1_000", "0x10", "1e999", "1\n+1"), text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text() | st.text(alphabet="0123456789+-*/().% "))
 def test_any_expression_gives_a_result(expression: str) -> None:
     text, failed = run(expression)
@@ -68,7 +68,7 @@ def test_any_expression_gives_a_result(expression: str) -> None:
     assert len(text) <= LONGEST_RESULT
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(

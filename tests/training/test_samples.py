@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from unittest.mock import Mock
 
+import pytest
 
+
+@pytest.mark.slow
 def test_samples_are_logged_every_so_many_steps(training, small_model, tmp_path, monkeypatch):
     from rlpipe.training import samples
     from rlpipe.training.samples import LogSamples

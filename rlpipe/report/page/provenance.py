@@ -8,6 +8,7 @@ from typing import Any
 
 from rlpipe.core.files import Row
 from rlpipe.core.terminal import duration
+from rlpipe.records.attempts import redivided
 from rlpipe.records.runs import Run
 
 MOST_NAMED = 6
@@ -74,6 +75,8 @@ def _attempt(attempt: Row) -> str:
     parts = [str(attempt.get("host", "")), attempt.get("outcome") or "going on"]
     parts += [duration(spent)] if spent is not None else []
     parts += [f"from step {attempt['resumed_from']}"] if attempt.get("resumed_from") else []
+    if redivided(attempt):
+        parts.append(f"{attempt['processes']} processes in place of {attempt['resumed_processes']}")
     return ", ".join(part for part in parts if part)
 
 

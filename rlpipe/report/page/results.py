@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlpipe.core.files import Row
-from rlpipe.core.terminal import count, duration, is_number
+from rlpipe.core.terminal import count, duration, gigabytes, is_number
 from rlpipe.records.changes import Change, changes
 from rlpipe.report.arms import Arm
 from rlpipe.report.page import headline
@@ -24,7 +24,12 @@ MOST_SEEDS = 5
 """Seeds that have a column of their own."""
 
 _TONES = {"better": "good", "worse": "bad"}
-_COSTS = (("seconds", "time", duration), ("tokens", "tokens", count), ("gpu_hours", "GPU hours", number))
+_COSTS = (
+    ("seconds", "time", duration),
+    ("tokens", "tokens", count),
+    ("gpu_hours", "GPU hours", number),
+    ("peak_memory", "memory", gigabytes),
+)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def adapters(subject: Subject) -> Iterator[Problem]:
         yield error
         return
     weights = sum(rows * columns for rows, columns in targeted(lora.target_modules, modules))
-    adapters = parameter_count(lora.rank, lora.target_modules, modules)
+    adapters = parameter_count(lora, modules)
     if modules and adapters >= weights:
         what = f"adapters of rank {lora.rank} have more weights than the layers that they adapt ({adapters}, {weights})"
         yield Problem("model.lora.rank", what, "lower it (8 to 64 is usual), or train all weights: model.lora.rank=0")
@@ -168,7 +168,7 @@ def needed(subject: Subject) -> Memory | None:
     trainable = None
     if model.lora.rank > 0:
         modules = subject.facts.linear_modules if subject.facts else {}
-        trainable = parameter_count(model.lora.rank, model.lora.target_modules, modules) or 1  # few, when unknown
+        trainable = parameter_count(model.lora, modules) or 1  # few, when unknown
     tokens, _ = _micro_batch(method, pairs=Preference in subject.method.takes)
     whole = estimate(
         subject.parameters,

@@ -69,7 +69,7 @@ def checkpoint_bytes(subject: Subject) -> int | None:
     if model.lora.rank > 0:
         if subject.facts is None:
             return None
-        return 12 * parameter_count(model.lora.rank, model.lora.target_modules, subject.facts.linear_modules)
+        return 12 * parameter_count(model.lora, subject.facts.linear_modules)
     if subject.parameters is None:
         return None
     return subject.parameters * 3 * (2 if model.precision is Precision.pure_bfloat16 else 4)

@@ -40,6 +40,9 @@ def _model(subject: Subject, method: OfflineMethod) -> Iterator[Problem]:
     if config.model.quantize is not Quantize.none:
         what = "quantised weights cannot be cut into shards"
         yield Problem(WHERE, what, f"{WHOLE}, or model.quantize=none")
+    if config.model.lora.rank > 0 and config.model.lora.dora:
+        what = "DoRA measures whole weights at every step, and shards are parts of them"
+        yield Problem("model.lora.dora", what, f"set it to false, or {WHOLE}")
     reference = getattr(config.method, "reference", None)
     if method.uses_reference and reference is not None and reference.given:
         what = "a reference of its own would be held whole by each process"

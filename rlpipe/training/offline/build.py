@@ -18,6 +18,7 @@ from rlpipe.tools.protocols import Protocol, choose
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
 from rlpipe.training.offline.references import References
+from rlpipe.training.offline.sharded import layers
 from rlpipe.training.offline.store import materialise
 from rlpipe.training.offline.tokenized import TokenizedExamples, tokenize_examples
 from rlpipe.training.offline.trainer import resumable
@@ -57,7 +58,7 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         rows = materialise(method.columns(tokenized.examples, tokenized.tokens), parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
         set_seed(config.seed)
-        return resumable(method.library_trainer(), parts.loaded.sharded)(
+        return resumable(method.library_trainer(), *layers(config, parts.loaded.sharded))(
             model=parts.loaded.model,
             args=arguments,
             train_dataset=rows,

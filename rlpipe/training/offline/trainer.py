@@ -20,13 +20,12 @@ from rlpipe.core import distributed
 from rlpipe.core.errors import DataError
 from rlpipe.core.files import explained
 from rlpipe.core.terminal import say
+from rlpipe.engines.shared_prompts import refusal, shared
 from rlpipe.statistics import intervals
 from rlpipe.training.offline import likelihoods
 from rlpipe.training.offline.compaction import compact
 from rlpipe.training.offline.order import BatchOrder, MicroBatches
 from rlpipe.training.offline.references import References
-from rlpipe.training.offline.sharded import Sharded
-from rlpipe.training.offline.shared_prompts import refusal, shared
 from rlpipe.training.offline.tokenized import TokenizedExamples
 from rlpipe.training.safeguards import folder_of
 
@@ -39,10 +38,9 @@ STATE = "offline_state.json"
 REFERENCE = "reference.safetensors"
 
 
-def resumable(base: type[Trainer], is_sharded: bool = False) -> Any:
-    """Put rlpipe's behaviour over one of TRL's trainer classes; its model's weights may be in shards."""
-    layers = (Sharded, OfflineTrainer) if is_sharded else (OfflineTrainer,)
-    return type(base.__name__, (*layers, base), {"__module__": __name__})
+def resumable(base: type[Trainer], *layers: type) -> Any:
+    """Put rlpipe's behaviour over one of TRL's trainer classes, and `layers` over that."""
+    return type(base.__name__, (*layers, OfflineTrainer, base), {"__module__": __name__})
 
 
 class EpochOfStep(TrainerCallback):
@@ -139,7 +137,7 @@ class OfflineTrainer(Base):
     @staticmethod
     def _may_share(model: Any, arguments: Any) -> bool:
         """Whether a pair's prompt may go through the network once; says why not."""
-        reason = refusal(model, arguments)
+        reason = refusal(model, compiled=arguments.torch_compile)
         if reason is not None:
             say(f"prompts go through the network once a completion: {reason}")
         return reason is None

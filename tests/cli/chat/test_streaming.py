@@ -32,13 +32,13 @@ def pieces_of(tokenizer, ids: list[int]) -> list[str]:
     return [*(pieces.add(token) for token in ids), pieces.rest()]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.deferred(lambda: st.lists(st.integers(0, len(own()) - 1), max_size=40)))
 def test_pieces_of_any_tokens_are_their_text(ids):
     assert "".join(pieces_of(own(), ids)) == own().decode(ids, skip_special_tokens=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(max_size=60))
 def test_pieces_of_a_text_are_whole_characters(text):
     ids = own()(text, add_special_tokens=False)["input_ids"]
@@ -48,6 +48,7 @@ def test_pieces_of_a_text_are_whole_characters(text):
         assert not any(UNFINISHED in piece for piece in pieces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Hello there, you.", "Grüße — 你好 👩‍👩‍👧 done", "  two  spaces\n\nlines\t", "x=½+½"])
 def test_real_tokenizers(tokenizers, text):
     """A byte-level and a SentencePiece vocabulary, the second of which writes a word's first token with a space."""

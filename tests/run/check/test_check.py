@@ -258,6 +258,7 @@ def test_layers_thaw_in_one_process_where_gradients_are_exchanged_by_torch(monke
     [
         ("hardware.sharding", ("method=rloo", "dataset=countdown", "reward=countdown")),
         ("hardware.sharding", ("method=none", "dataset=ultrafeedback")),
+        ("model.lora.dora", (*DPO, "model.lora.rank=4", "model.lora.dora=true")),
         ("method.reference", (*DPO, "method.reference.model=somebody/model")),
         ("method.extra.optim", (*SFT, "+method.extra.optim=adafactor")),
         ("evaluation.win_rate", (*DPO, "evaluation=win_rate", "reward=length")),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -37,6 +39,15 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 ROWS = rows()
+
+
+def in_tiers() -> Iterator[Any]:
+    """Yield the rows as parameters: of those of one place every fourth, from the first on, is a fast test."""
+    seen: Counter[str] = Counter()
+    for line, where, words in ROWS:
+        marks = [] if seen[where] % 4 == 0 else pytest.mark.slow
+        seen[where] += 1
+        yield pytest.param(line, where, words, id=line, marks=marks)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +98,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-@pytest.mark.parametrize(("line", "where", "words"), ROWS, ids=[line for line, _, _ in ROWS])
+@pytest.mark.parametrize(("line", "where", "words"), list(in_tiers()))
 def test_each_row_of_the_table(found, folder, line, where, words):
     listed = found(line.replace("{folder}", str(folder)))
     if where in PASSES:

@@ -44,7 +44,7 @@ def test_rows_come_in_order_by_chunks_and_all_are_told(tmp_path):
 
 
 @given(st.integers(0, len("".join(map(json_line, WHOLE)).encode())))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_wherever_the_file_ends_the_rows_are_the_same(tmp_path_factory, end):
     file = tmp_path_factory.mktemp("cut") / "rows.jsonl"
     content = "".join(map(json_line, WHOLE)).encode()

@@ -131,6 +131,7 @@ def test_prompts_without_room_are_left_out_and_counted(made):
         made(max_length=12, at="none")
 
 
+@pytest.mark.slow
 def test_a_split_without_a_pair_is_not_written_and_that_is_said(made, judge, scoring, tmp_path):
     texts = set()
 
@@ -194,6 +195,7 @@ def test_a_request_to_stop_is_heard_and_what_is_done_is_kept(made, monkeypatch, 
     assert made()["train"] == whole["train"]
 
 
+@pytest.mark.slow
 def test_a_run_that_paused_for_its_budget_pays_for_what_is_missing_alone(made, judge, scoring):
     pause = {"on_failure": OnFailure.pause}
     whole = made(scoring(**pause), at="whole")

@@ -119,6 +119,8 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
     callbacks, template = options.pop("callbacks", []), options.pop("template", None)
     sharding, model_settings = options.pop("sharding", Sharding.none), options.pop("model", {})
     store = options.pop("store", run_dir / "store")
+    from rlpipe.models.sharding import wanted
+
     plugin = method(name, **options)
     peft = None
     if rank:
@@ -131,7 +133,7 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
     loaded = load(folder, plugin.head, peft)
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
     loaded.autocast = config.model.precision is Precision.bfloat16
-    loaded.sharded = sharding is Sharding.fsdp2
+    loaded.sharded = wanted(config.hardware)
     return trainer_module(plugin).build(plugin, Parts(resolve(config), loaded, splits(rows), run_dir, callbacks))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rlpipe.core.files import hashes
 from tests import warm
-from tests.training.offline.train_sharded import AGAIN, CASES
+from tests.training.offline.train_sharded import AGAIN, CASES, keep, train
 
 SCRIPT = "tests.training.offline.train_sharded"
 
@@ -28,11 +28,9 @@ def test_two_processes_with_their_weights_in_shards_train_and_save_what_one_does
     from transformers import AutoModelForCausalLM
 
     two, one = tmp_path / "two", tmp_path / "one"
-    for processes in (
-        warm.ranks(2, SCRIPT, str(small_model), str(two)),
-        [warm.Process(SCRIPT, str(small_model), str(one))],
-    ):
-        assert [process.wait() for process in processes] == [0] * len(processes), processes[0].stderr[-3000:]
+    for count, folders in ((1, [one]), (2, [two, one])):
+        processes = warm.ranks(count, SCRIPT, str(small_model), *map(str, folders))
+        assert [process.wait() for process in processes] == [0] * count, processes[0].stderr[-3000:]
     for case in CASES:
         rounded = "bfloat16" in case
         losses, expected = (json.loads((folder / case / "losses.json").read_text()) for folder in (two, one))
@@ -40,7 +38,11 @@ def test_two_processes_with_their_weights_in_shards_train_and_save_what_one_does
         weights = two / case / "weights.safetensors"
         assert difference(weights, one / case / "weights.safetensors") < (2e-4 if rounded else 1e-6), case
     for case in AGAIN:
-        assert (two / case / "again.safetensors").read_bytes() == (two / case / "weights.safetensors").read_bytes()
+        weights, alone = two / case / "weights.safetensors", tmp_path / f"{case}.safetensors"
+        assert (two / case / "again.safetensors").read_bytes() == weights.read_bytes()
+        keep(train(case, small_model, tmp_path / case, start=two / case), alone)
+        for other in (two / case / "other.safetensors", alone):  # from 1 process to 2, from 2 to 1
+            assert difference(other, weights) < 1e-6, other
     saved = AutoModelForCausalLM.from_pretrained(two / "sft" / "model")
     saved.save_pretrained(tmp_path / "again")
     assert len(list((two / "sft" / "model").glob("model-*.safetensors"))) > 1

@@ -109,6 +109,7 @@ def test_results_carry_no_loss_in_a_conversation(one: Loaded) -> None:
     assert heard == HEARD.format(24) + HEARD.format(72)
 
 
+@pytest.mark.slow
 def test_results_carry_no_loss_in_qwens_own_template(shared_dir: Path) -> None:
     from transformers import AutoTokenizer
 

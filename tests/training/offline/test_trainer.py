@@ -130,3 +130,30 @@ def test_the_watched_loss_has_an_interval(build, tmp_path):
         assert len(trainer.batch_losses) == 3
     assert found["loss"] == pytest.approx(sum(trainer.batch_losses) / 3)
     assert found["loss_low"] < found["loss"] < found["loss_high"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dpo", "kto", "orpo", "simpo", "reward_model"])
+def test_losses_and_gradients_are_the_same_where_prompts_are_shared(build, tmp_path, name, monkeypatch):
+    from rlpipe.engines import shared_prompts
+    from rlpipe.engines.row_costs import Costs
+
+    monkeypatch.setattr(shared_prompts, "costs", lambda model: Costs(share=True))
+    found = []
+    for share in (False, True):
+        trainer = build(
+            tmp_path / str(share), name, max_steps=3, share_prompt=share, lora_rank=0 if name == "reward_model" else 2
+        )
+        seen: list[int] = []
+        watch = trainer.model.get_input_embeddings().register_forward_hook(
+            lambda _, given, __, seen=seen: seen.append(given[0].numel())
+        )
+        trainer.train()
+        watch.remove()
+        found.append(
+            ([(row["loss"], row["grad_norm"]) for row in trainer.state.log_history if "loss" in row], sum(seen))
+        )
+    (plain, tokens), (ours, fewer) = found
+    assert fewer < (1.0 if name == "kto" else 0.9) * tokens
+    for one, other in zip(plain, ours, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)

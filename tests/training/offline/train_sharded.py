@@ -1,7 +1,8 @@
-"""Train with every method, in one process or in several with their weights in shards: MODEL_FOLDER FOLDER.
+"""Train with every method, in one process or in several with their weights in shards: MODEL_FOLDER FOLDER [OTHER].
 
-Writes, for each case, its losses and all its weights to FOLDER. Several processes also go on from checkpoints, save a
-model, and make whole runs, one of which is broken off after a checkpoint.
+Writes, for each case, its losses and all its weights to FOLDER. Several processes also go on from checkpoints, their
+own and those that one process made in OTHER, save a model, and make whole runs, one of which is broken off after a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ RUN = (
 )
 
 
-def main(folder: str, target: str) -> None:
+def main(folder: str, target: str, other: str = "") -> None:
     from transformers import set_seed
 
     from rlpipe.core import distributed
@@ -47,9 +48,9 @@ def main(folder: str, target: str) -> None:
         if distributed.world_size() == 1:
             continue
         if case in AGAIN:
-            set_seed(7)  # what was drawn in between makes no difference
-            again = train(case, Path(folder), run, from_step=2)
-            keep(again, run / "again.safetensors")
+            for name, made in (("again", run), ("other", Path(other) / case)):
+                set_seed(7)  # what was drawn in between makes no difference
+                keep(train(case, Path(folder), run, start=made), run / f"{name}.safetensors")
         if case == "sft":
             save(trainer, run / "model")
     if distributed.world_size() > 1:
@@ -57,8 +58,8 @@ def main(folder: str, target: str) -> None:
     distributed.finish()
 
 
-def train(case: str, folder: Path, run: Path, from_step: int | None = None) -> Any:
-    """Train a case on the model in `folder`; its losses go to `run`."""
+def train(case: str, folder: Path, run: Path, start: Path | None = None) -> Any:
+    """Train a case on the model in `folder`; its losses go to `run`. It may go on from step 2 of another."""
     from rlpipe.config.kinds import Precision
     from rlpipe.config.schema import Sharding
     from rlpipe.core import distributed
@@ -66,10 +67,9 @@ def train(case: str, folder: Path, run: Path, from_step: int | None = None) -> A
     options = {"micro_batch_size": 2, "max_steps": 3, "every": 2, **CASES[case]}
     if "precision" in (model := options.get("model", {})):
         options["model"] = {**model, "precision": Precision(model["precision"])}
-    options["sharding"] = Sharding.fsdp2 if distributed.world_size() > 1 else Sharding.none
-    trainer = builders.build_trainer(folder, run, case.partition("-")[0], **options)
-    trainer.train(resume_from_checkpoint=from_step and str(run / "checkpoints" / f"checkpoint-{from_step}"))
-    if distributed.is_main() and from_step is None:
+    trainer = builders.build_trainer(folder, run, case.partition("-")[0], sharding=Sharding.fsdp2, **options)
+    trainer.train(resume_from_checkpoint=start and str(start / "checkpoints" / "checkpoint-2"))
+    if distributed.is_main() and start is None:
         losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
         (run / "losses.json").write_text(json.dumps(losses))
     return trainer

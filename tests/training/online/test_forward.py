@@ -11,6 +11,7 @@ import pytest
 from rlpipe.core.errors import TrainingError
 from rlpipe.engines.row_costs import Costs
 from rlpipe.training.online.packing import MicroBatch, micro_batches
+from tests.engines.families import each
 from tests.training.online.scoring import (
     ALL,
     FAMILIES,
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from rlpipe.training.online.forward import Scored
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+FAST = ("llama", "gemma3", "gpt2")
+
+
+@pytest.mark.parametrize("family", each(FAMILIES, FAST))
 def test_values_and_gradients_equal_one_row_per_rollout(family: str) -> None:
     import torch
 
@@ -262,9 +266,9 @@ def test_sequence_logps_come_in_order_without_dropout() -> None:
     assert model.training
     assert all(module.training for module in model.modules())
     model.eval()
-    for each, logps in zip(rollouts, found, strict=True):
+    for one, logps in zip(rollouts, found, strict=True):
         assert not logps.requires_grad
-        assert close(logps, plain(model, each, 0.5)[0])
+        assert close(logps, plain(model, one, 0.5)[0])
     assert sequence_logps(model, [], 1.0, 40) == []
 
 

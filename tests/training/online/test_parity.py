@@ -88,7 +88,7 @@ def both(training, small_model, tmp_path, kind: str, ours: dict, theirs: dict) -
     assert clipped > 0, "the clip was never active, so the test shows little"
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.05])
+@pytest.mark.parametrize("beta", [pytest.param(0.0, marks=pytest.mark.slow), 0.05])
 def test_rloo_equals_trl(training, small_model, tmp_path, beta):
     both(training, small_model, tmp_path, "RLOO", {"kl_coef": beta}, {"beta": beta})
 
@@ -101,13 +101,21 @@ def test_rloo_equals_trl_at_another_temperature(training, small_model, tmp_path)
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        ({"kl_coef": 0.04}, {"beta": 0.04, "loss_type": "grpo"}),
-        ({"scale": Scale.none, "lengths": Aggregate.constant, "kl_coef": 0.0}, {"loss_type": "dr_grpo", "beta": 0.0}),
+        pytest.param({"kl_coef": 0.04}, {"beta": 0.04, "loss_type": "grpo"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"scale": Scale.none, "lengths": Aggregate.constant, "kl_coef": 0.0},
+            {"loss_type": "dr_grpo", "beta": 0.0},
+            marks=pytest.mark.slow,
+        ),
         (
             {"lengths": Aggregate.token, "clip_high": 0.28, "kl_coef": 0.01},
             {"loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.01},
         ),
-        ({"scale": Scale.batch, "kl_coef": 0.0}, {"loss_type": "grpo", "beta": 0.0, "scale_rewards": "batch"}),
+        pytest.param(
+            {"scale": Scale.batch, "kl_coef": 0.0},
+            {"loss_type": "grpo", "beta": 0.0, "scale_rewards": "batch"},
+            marks=pytest.mark.slow,
+        ),
         (
             {"ratio": Ratio.sequence, "clip": 3e-3, "clip_high": 4e-3, "kl_coef": 0.0, "entropy_coef": 0.3},
             {

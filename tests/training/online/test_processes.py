@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import pytest
@@ -41,12 +42,15 @@ def test_two_processes_equal_one(small_model, tmp_path, name):
 
 
 def test_two_processes_resume(small_model, tmp_path):
-    """Inside the passes over one batch of rollouts, with the next one begun."""
+    """Inside the passes over one batch of rollouts, with the next one begun; and one process goes on as they do."""
     settings = ("ppo", "every=3", "lag=1", 'correction="truncate"')
     whole = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
     (tmp_path / "run" / "checkpoints" / "checkpoint-6").rename(tmp_path / "away")
+    shutil.copytree(tmp_path / "run", tmp_path / "alone")
     again = result(start_two(str(small_model), str(tmp_path / "run"), *settings))
     assert again["loss"][-3:] == pytest.approx(whole["loss"][-3:], rel=1e-5, abs=1e-7)
+    alone = result(start(str(small_model), str(tmp_path / "alone"), *settings))
+    assert alone["loss"][-3:] == pytest.approx(whole["loss"][-3:], rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize(

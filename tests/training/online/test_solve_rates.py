@@ -40,7 +40,7 @@ def test_a_rate_runs_and_decides_who_is_drawn():
 
 
 @given(st.dictionaries(st.integers(0, 9), st.sampled_from([0, 1, 2])), st.integers(1, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_there_are_always_enough_prompts_and_none_is_twice_in_a_batch(solved, retry):
     from unittest.mock import Mock
 

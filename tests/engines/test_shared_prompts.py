@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rlpipe.engines.row_costs import Costs
+from tests.engines.families import each
 from tests.training.online.scoring import FAMILIES, VOCABULARY, build, close, gradient
 
 FREE = Costs(share=True)
@@ -38,7 +38,7 @@ def step(model: Any, inputs: dict[str, Any], share: bool) -> tuple[Any, Any, int
     """Return what the tokens got, the gradient of a weighted sum of it, and how many tokens went through the layers."""
     import torch
 
-    from rlpipe.training.offline.shared_prompts import shared
+    from rlpipe.engines.shared_prompts import shared
 
     seen: list[int] = []
     watch = model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].numel()))
@@ -52,15 +52,13 @@ def step(model: Any, inputs: dict[str, Any], share: bool) -> tuple[Any, Any, int
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlpipe.training.offline import shared_prompts
+    from rlpipe.engines import shared_prompts
 
     monkeypatch.setattr(shared_prompts, "costs", lambda model: FREE)
 
 
 @pytest.mark.usefixtures("free")
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in FAMILIES]
-)
+@pytest.mark.parametrize("family", each(FAMILIES, FAST))
 def test_states_and_gradients_are_those_of_rows_of_their_own(family: str) -> None:
     model = build(family)
     (plain, wanted, all_tokens), (ours, found, tokens) = (step(model, batch(), share) for share in (False, True))
@@ -84,7 +82,7 @@ def test_padding_at_the_left_gradient_checkpointing_and_adapters() -> None:
 
 
 def test_without_a_pair_worth_it_the_mask_of_padding_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlpipe.training.offline import shared_prompts
+    from rlpipe.engines import shared_prompts
 
     monkeypatch.setattr(shared_prompts, "costs", lambda model: Costs(share=True, masked=1e6))
     model, masks = build("llama"), []
@@ -103,7 +101,7 @@ def test_without_a_pair_worth_it_the_mask_of_padding_goes(monkeypatch: pytest.Mo
 def test_calls_that_say_more_than_rows_and_padding_are_left_alone(free: None) -> None:
     import torch
 
-    from rlpipe.training.offline.shared_prompts import shared
+    from rlpipe.engines.shared_prompts import shared
 
     model, inputs = build("llama"), batch()
     with shared(model), torch.no_grad():
@@ -115,7 +113,7 @@ def test_calls_that_say_more_than_rows_and_padding_are_left_alone(free: None) ->
 
 
 def test_rows_are_put_together_by_what_they_have_in_common() -> None:
-    from rlpipe.training.offline.shared_prompts import plan
+    from rlpipe.engines.shared_prompts import plan
 
     rows = [[1, 2, 3, 4], [9, 9, 9], [1, 2, 3, 5, 6], [1, 7], [9, 9, 8]]
     found = plan(rows, FREE)
@@ -129,46 +127,20 @@ def test_rows_are_put_together_by_what_they_have_in_common() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "arguments", "why"),
+    ("settings", "compiled", "why"),
     [
-        ({}, {}, None),
-        ({"attn_implementation": "flash_attention_2"}, {}, "attention 'flash_attention_2' takes no mask of its own"),
-        ({"output_router_logits": True}, {}, "the balance of its experts"),
-        ({}, {"torch_compile": True}, "torch_compile wants the same shapes"),
+        ({}, False, None),
+        ({"attn_implementation": "flash_attention_2"}, False, "attention 'flash_attention_2' takes no mask of its own"),
+        ({"output_router_logits": True}, False, "the balance of its experts"),
+        ({}, True, "torch_compile wants the same shapes"),
     ],
     ids=str,
 )
-def test_what_does_not_serve_is_said(settings: Any, arguments: Any, why: str | None) -> None:
-    from rlpipe.training.offline.shared_prompts import refusal
+def test_what_does_not_serve_is_said(settings: Any, compiled: bool, why: str | None) -> None:
+    from rlpipe.engines.shared_prompts import refusal
 
     model = build("llama")
     model.config._attn_implementation = settings.pop("attn_implementation", "sdpa")
     model.config.update(settings)
-    found = refusal(model, SimpleNamespace(**{"torch_compile": False, **arguments}))
+    found = refusal(model, compiled)
     assert found is None if why is None else why in str(found)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["dpo", "kto", "orpo", "simpo", "reward_model"])
-def test_losses_and_gradients_of_a_method_are_the_same(build, tmp_path, name, monkeypatch):
-    from rlpipe.training.offline import shared_prompts
-
-    monkeypatch.setattr(shared_prompts, "costs", lambda model: FREE)
-    found = []
-    for share in (False, True):
-        trainer = build(
-            tmp_path / str(share), name, max_steps=3, share_prompt=share, lora_rank=0 if name == "reward_model" else 2
-        )
-        seen: list[int] = []
-        watch = trainer.model.get_input_embeddings().register_forward_hook(
-            lambda _, given, __, seen=seen: seen.append(given[0].numel())
-        )
-        trainer.train()
-        watch.remove()
-        found.append(
-            ([(row["loss"], row["grad_norm"]) for row in trainer.state.log_history if "loss" in row], sum(seen))
-        )
-    (plain, tokens), (ours, fewer) = found
-    assert fewer < (1.0 if name == "kto" else 0.9) * tokens
-    for one, other in zip(plain, ours, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)

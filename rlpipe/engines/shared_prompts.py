@@ -1,8 +1,8 @@
-"""Examples of a micro-batch that begin alike go through the network in one row: their prompt once instead of twice.
+"""Rows of a batch that begin alike go through the network as one: their prompt once instead of twice.
 
-TRL's trainers call the model on padded rows, chosen below rejected. While `shared` lasts, hooks on the model's decoder
-find the rows that begin alike, lay two and two out as `[beginning, end, other end]` (`engines.shared_rows`), and give
-the hidden states back where the trainer expects them. So heads, losses, wrappers and adapters are as without it, and
+Trainers and evaluations call the model on padded rows. While `shared` lasts, hooks on the model's decoder find the
+rows that begin alike, lay two and two out as `[beginning, end, other end]` (`engines.shared_rows`), and give
+the hidden states back where the caller expects them. So heads, losses, wrappers and adapters are as without it, and
 losses and gradients are equal up to rounding: a causal model's state of a token depends on what stands before it alone.
 
 Importing this module imports torch.
@@ -32,11 +32,11 @@ LEFT_ALONE = ("position_ids", "inputs_embeds", "cache", "past_key_values", "outp
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows of a micro-batch share a row of their own."""
+    """Which rows of a batch share a row of their own."""
 
     rows: list[SharedRow]
     members: list[tuple[int, ...]]
-    """The rows of the micro-batch that each of `rows` holds."""
+    """The rows of the batch that each of `rows` holds."""
 
     @property
     def shares(self) -> bool:
@@ -44,9 +44,9 @@ class Plan:
         return any(len(members) > 1 for members in self.members)
 
     def places(self, starts: Sequence[int], shape: torch.Size) -> Tensor:
-        """Return where the state of each token of the micro-batch stands [B · T], as an index into rows end to end.
+        """Return where the state of each token of the batch stands [B · T], as an index into rows end to end.
 
-        `starts` says behind how much padding each row of the micro-batch begins. Padding gets the first token's state.
+        `starts` says behind how much padding each row of the batch begins. Padding gets the first token's state.
         """
         width = max(row.length for row in self.rows)
         places = torch.zeros(shape, dtype=torch.long)
@@ -96,14 +96,14 @@ def _cheaper(row: SharedRow, costs: Costs) -> bool:
     return bool(row.beginning) and costs.row(row.length, 2) < 2 * costs.row(longest, 1)
 
 
-def refusal(model: nn.Module, arguments: Any) -> str | None:
-    """Say why rows of this model cannot share their beginning, under a trainer's arguments; None where they can."""
+def refusal(model: nn.Module, compiled: bool = False) -> str | None:
+    """Say why rows of this model cannot share their beginning; None where they can."""
     inner = causal_lm(model)
     if reason := maskless(inner):
         return reason
     if getattr(inner.config.get_text_config(), "output_router_logits", False):
         return "the balance of its experts is counted token by token"
-    if arguments.torch_compile:
+    if compiled:
         return "method.extra.torch_compile wants the same shapes in every step"
     if distributed.any_rank(any(weight.is_meta or not weight.numel() for weight in inner.parameters())):
         return "its weights lie on several processes"
