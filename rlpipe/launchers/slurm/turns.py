@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -111,26 +112,32 @@ class Turn(Task):
 
 def one_after_another(folders: Sequence[Path]) -> int:
     """Run the arms of a job that are not over, and return the job's exit code."""
-    warm = Warm(IMPORTS if Sweep.load(folders[0].parents[1]).is_ours else LIGHT)
-    code, first = DONE, True
-    for place, folder in enumerate(folders):
-        turn = Turn(folder, warm, first)
-        if turn.is_over:
-            continue
-        _log_to(folder)
-        try:
-            code = max(code, turn.run())
-        except OSError as error:
-            lost(turn.sweep, turn.job, f"cannot be started: {error}")
-            code = FAILED
-        first = False
-        signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)  # what comes now is for the next turn
-        if turn.requested is not None:
-            left = any(not Turn(other, warm, False).is_over for other in folders[place + 1 :])
-            if left and not turn.was_queued_again:
-                print(f"rlpipe: stopped by {turn.requested.name}; {turn.queue_again()}", file=sys.stderr, flush=True)
-            return STOPPED
-    return code
+    with closing(Warm(IMPORTS if Sweep.load(folders[0].parents[1]).is_ours else LIGHT)) as warm:
+        code, first = DONE, True
+        for place, folder in enumerate(folders):
+            turn = Turn(folder, warm, first)
+            if turn.is_over:
+                continue
+            _log_to(folder)
+            code, first = max(code, _run(turn)), False
+            signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)  # what comes now is for the next turn
+            if turn.requested is not None:
+                left = any(not Turn(other, warm, False).is_over for other in folders[place + 1 :])
+                if left and not turn.was_queued_again:
+                    print(
+                        f"rlpipe: stopped by {turn.requested.name}; {turn.queue_again()}", file=sys.stderr, flush=True
+                    )
+                return STOPPED
+        return code
+
+
+def _run(turn: Turn) -> int:
+    """Run an arm, and return its exit code; one that cannot be started has failed."""
+    try:
+        return turn.run()
+    except OSError as error:
+        lost(turn.sweep, turn.job, f"cannot be started: {error}")
+        return FAILED
 
 
 def _log_to(folder: Path) -> None:
