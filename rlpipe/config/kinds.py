@@ -121,8 +121,8 @@ class ModelConfig:
     quantize: Quantize = setting(Quantize.none, timed=True)
     lora: LoraConfig = field(default_factory=LoraConfig)
     chat_template: str | None = None
-    """`chatml`, or a Jinja file. Null keeps the model's own; a base model without one gets `chatml`, and the record
-    says so."""
+    """`chatml`, `plain` (text without roles: an answer follows its prompt after a space), or a Jinja file. Null: the
+    model's own; a base model without one gets `chatml`, and the record says so."""
     learning_rate_scale: float = setting(1.0, Changes.indirect, above=0, at_most=10**6, usual=(1e-3, 1000))
     """Multiplies a method's own default rate, which is meant for models of a billion weights; small ones take larger
     steps. A `method.learning_rate` that is given counts as it is."""

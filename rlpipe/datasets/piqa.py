@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from rlpipe.config.kinds import DatasetConfig
+from rlpipe.config.settings import Changes, changing
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, Row
 from rlpipe.datasets.forms import Choice
 from rlpipe.datasets.samples import piqa as samples
 
 
+class Wording(Enum):
+    """How a goal and its solutions are worded."""
+
+    goal = "goal"
+    """The goal, then a solution."""
+    question = "question"
+    """`Question: GOAL`, a line `Answer:`, then a solution: with `model.chat_template=plain` the very text that
+    lm-evaluation-harness scores."""
+    labelled = "labelled"
+    """`Question: GOAL`, then `Answer: SOLUTION` as what the model says."""
+
+
+@changing(Changes.result)
 @dataclass
 class PiqaConfig(DatasetConfig):
     """Settings of PIQA."""
@@ -24,14 +39,18 @@ class PiqaConfig(DatasetConfig):
     """The hub's commit, tag or branch: the main branch is a loading script, which `datasets` no longer runs."""
     test_split: str | None = "validation"
     """The held-out split; the labels of PIQA's own `test` are not public."""
+    wording: Wording = Wording.goal
+    """How a goal and its solutions are worded."""
 
 
 class Piqa(Dataset):
     """A goal and two solutions. The original files (`valid.jsonl` with `valid-labels.lst` beside it) are read too."""
 
     Config = PiqaConfig
+    config: PiqaConfig
     form = Choice
     columns = ("goal", "sol1", "sol2", "label")
+    fixed = True
 
     def example(self, row: Row, id: str) -> Choice:
         """Ask with the goal; `label` counts the right solution from 0."""
@@ -41,7 +60,16 @@ class Piqa(Dataset):
         label = str(row["label"]).strip()
         if label not in ("0", "1", "-1"):
             raise ValueError("label is neither 0 nor 1")
-        return Choice(id, [{"role": "user", "content": texts[0]}], texts[1:], int(label))
+        goal, solutions = self._worded(texts[0], texts[1:])
+        return Choice(id, [{"role": "user", "content": goal}], solutions, int(label))
+
+    def _worded(self, goal: str, solutions: list[str]) -> tuple[str, list[str]]:
+        wording = self.config.wording
+        if wording is Wording.goal or not all(text.strip() for text in (goal, *solutions)):
+            return goal, solutions  # an empty text stays empty, so that its row is dropped
+        if wording is Wording.question:
+            return f"Question: {goal}\nAnswer:", solutions
+        return f"Question: {goal}", [f"Answer: {solution}" for solution in solutions]
 
     def reward_columns(self, row: Row) -> dict[str, Any]:
         """Return the two solutions as `choices` and the right one's number as `answer`."""

@@ -30,19 +30,25 @@ PLAIN = "none"
 
 
 class Tasks:
-    """The tasks behind some names, groups and tags, with their data. Raises DataError."""
+    """The tasks behind some names, groups and tags, with their data; `folders` hold tasks that are not the harness's.
 
-    def __init__(self, names: Sequence[str], include_path: str | None):
+    Raises DataError.
+    """
+
+    def __init__(self, names: Sequence[str], folders: Sequence[Path]):
         # The harness takes many seconds to read its own thousands of tasks.
-        alone = include_path is not None and not unknown(names, [Path(include_path)])[0]
+        alone = not unknown(names, folders)[0]
+        places: list[str | Path] = [str(folder) for folder in reversed(folders)]  # later ones win
         unreachable = reach()
         with cache_only(unreachable is not None), _silent():
+            self.manager = TaskManager(include_path=places, include_defaults=not alone)
             try:
-                built = _built(names, TaskManager(include_path=include_path, include_defaults=not alone), unreachable)
+                built = _built(names, self.manager, unreachable)
             except UnknownTask:
                 if not alone:
                     raise
-                built = _built(names, TaskManager(include_path=include_path), unreachable)
+                self.manager = TaskManager(include_path=places)
+                built = _built(names, self.manager, unreachable)
         self.tasks: dict[str, Task] = built["tasks"]
         self.groups: dict[str, Group] = built["groups"]
         unsafe = [name for name, task in self.tasks.items() if getattr(task, "UNSAFE_CODE", False)]
@@ -143,6 +149,7 @@ def measure(
             results = simple_evaluate(
                 model,
                 tasks=[*tasks.tasks.values()],
+                task_manager=tasks.manager,
                 num_fewshot=num_fewshot,
                 limit=limit,
                 batch_size=batch_size,

@@ -17,7 +17,7 @@ from rlpipe.config.settings import Changes, changing, setting
 from rlpipe.core.errors import Problem, guess
 from rlpipe.datasets.forms import Example
 from rlpipe.evaluations.base import Evaluation, EvaluationContext, Row
-from rlpipe.evaluations.task_names import harness_folder, unknown
+from rlpipe.evaluations.task_names import OWN_TASKS, harness_folder, unknown
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class LmEvalConfig(EvaluationConfig):
     limit: int | None = None
     """Measure this many documents of each task, the first ones; null: all."""
     tasks: list[str] = field(default_factory=list)
-    """Tasks, groups and tags of the harness by name (`lm-eval ls tasks`), or YAML files of tasks."""
+    """Tasks, groups and tags of the harness by name (`lm-eval ls tasks`), or YAML files of tasks; `piqa_samples` is its
+    `piqa` on made-up rows, for toys and without network."""
     include_path: str | None = setting(None, Changes.nothing)
     """A folder with YAML files of further tasks."""
     num_fewshot: int | None = setting(None, at_least=0, at_most=1000, usual=(None, 64))
@@ -70,7 +71,7 @@ class LmEval(Evaluation):
 
     def _unknown(self, folder: Path) -> list[Problem]:
         config = self.config
-        folders = [folder] if config.include_path is None else [Path(config.include_path).expanduser(), folder]
+        folders = [*self._folders(), folder]
         names = [name for name in config.tasks if not Path(name).expanduser().is_file()]
         missing, known = unknown(names, folders)
         fix = "`lm-eval ls tasks` lists them; for a folder of your own tasks give include_path"
@@ -79,12 +80,16 @@ class LmEval(Evaluation):
             for name in missing
         ]
 
+    def _folders(self) -> list[Path]:
+        """Return the folders of tasks that are not the harness's: the user's, and rlpipe's own."""
+        folder = self.config.include_path
+        return [OWN_TASKS] if folder is None else [Path(folder).expanduser(), OWN_TASKS]
+
     def start(self, context: EvaluationContext) -> None:
         """Load the tasks with their data. Raises DataError where that cannot be had."""
         from rlpipe.evaluations.harness import Tasks
 
-        folder = self.config.include_path
-        self.tasks = Tasks(self.config.tasks, None if folder is None else str(Path(folder).expanduser()))
+        self.tasks = Tasks(self.config.tasks, self._folders())
 
     def make_examples(self) -> Sequence[Example]:
         """Return the tasks' documents by name: `<task>/<number>`."""

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+OWN_TASKS = Path(__file__).parent / "tasks"
+"""The folder of rlpipe's own tasks for the harness."""
 NO_TASKS = (".py", ".pyc", ".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".ipynb")
 _NAME = re.compile(r"""^['"]?(?:task|group)['"]?\s*:\s*(['"]?)([^\s'"#\[\]{]+)\1\s*(?:\#.*)?$""", re.MULTILINE)
 _TAGS = re.compile(r"""^['"]?tag['"]?\s*:(.*(?:\n[ \t]*-.*)*)""", re.MULTILINE)

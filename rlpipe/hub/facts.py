@@ -16,6 +16,10 @@ from typing import Any
 
 from rlpipe.core.errors import ModelError
 
+CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+"""How the names of tensors end that older models keep beside their weights: who sees whom, which no model learns."""
+TRANSPOSED = ("gpt2", "openai-gpt")
+"""Model types that keep matrices as (inputs, outputs): transformers' `Conv1D`."""
 TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 """The sets of files that a tokenizer is read from; one set is enough."""
 
@@ -50,7 +54,7 @@ def local_facts(source: str | Path) -> Facts | None:
     folder = weights_folder(folder)
     config = read_config(folder)
     text = config.get("text_config", config)
-    tensors = read_tensors(folder)
+    tensors = {name: shape for name, shape in read_tensors(folder).items() if not name.endswith(CAUSAL_MASKS)}
     architectures = config.get("architectures") or [""]
     return Facts(
         parameters=sum(math.prod(shape) for shape in tensors.values()),
@@ -58,9 +62,9 @@ def local_facts(source: str | Path) -> Facts | None:
         vocabulary=text.get("vocab_size"),
         layers=text.get("num_hidden_layers") or text.get("n_layer"),
         hidden_size=text.get("hidden_size") or text.get("n_embd"),
-        intermediate_size=text.get("intermediate_size"),
+        intermediate_size=text.get("intermediate_size") or text.get("n_inner"),
         reward_head="SequenceClassification" in architectures[0],
-        linear_modules=_linear_modules(tensors),
+        linear_modules=_linear_modules(tensors, config.get("model_type") in TRANSPOSED),
     )
 
 
@@ -78,13 +82,13 @@ def weights_folder(folder: Path) -> Path:
     return folder / "model"
 
 
-def _linear_modules(tensors: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, int]]:
+def _linear_modules(tensors: dict[str, tuple[int, ...]], transposed: bool) -> dict[str, tuple[int, int]]:
     """Return the matrices inside numbered blocks: not embeddings, not heads."""
     modules = {}
     for name, shape in tensors.items():
         in_block = any(part.isdigit() for part in name.split("."))
         if in_block and len(shape) == 2 and name.endswith(".weight"):
-            modules[name.removesuffix(".weight")] = (shape[0], shape[1])
+            modules[name.removesuffix(".weight")] = (shape[1], shape[0]) if transposed else (shape[0], shape[1])
     return modules
 
 

@@ -15,7 +15,9 @@ from rlpipe.models import special_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-CHATML = "chatml"
+CHATML, PLAIN = "chatml", "plain"
+BUILT_IN = (CHATML, PLAIN)
+"""The templates that rlpipe brings, by what `model.chat_template` calls them."""
 START, END = "<|im_start|>", "<|im_end|>"
 NO_TEMPLATE = "the tokenizer has none"
 """What the notes say where a model came without a template."""
@@ -23,9 +25,12 @@ PROBE = "Zq7"
 """An assistant's reply that no template contains."""
 
 
-def chatml() -> str:
-    """Return the house template: ChatML with generation markers and tool calls."""
-    return (Path(__file__).parent / "chatml.jinja").read_text(encoding="utf-8")
+def built_in(name: str = CHATML) -> str:
+    """Return a template of rlpipe's own; what the model writes stands between generation markers in it.
+
+    `chatml` is ChatML with tool calls, `plain` has no roles and no tools.
+    """
+    return (Path(__file__).parent / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def prepare(
@@ -63,21 +68,23 @@ def _set_template(tokenizer: PreTrainedTokenizerBase, config: ModelConfig) -> tu
     requested = config.chat_template
     if requested is None and tokenizer.chat_template is not None:
         return [], []
-    if requested not in (None, CHATML):
+    if requested not in (None, *BUILT_IN):
         tokenizer.chat_template = _read(requested)
         return [], [f"chat template: {requested}"]
-    end = _chatml_end(tokenizer, config.lora.rank > 0)
-    text = chatml().replace(END, end)
-    notes = ["chat template: chatml" + (f" ({NO_TEMPLATE})" if requested is None else "")]
-    if end != END:
-        notes[0] += f", with {end} as end of turn because LoRA trains no new embeddings"
+    text, tokens = built_in(requested or CHATML), list[str]()
+    notes = [f"chat template: {requested or CHATML}" + (f" ({NO_TEMPLATE})" if requested is None else "")]
+    if requested != PLAIN:
+        end = _chatml_end(tokenizer, config.lora.rank > 0)
+        text, tokens = text.replace(END, end), [START, end]
+        if end != END:
+            notes[0] += f", with {end} as end of turn because LoRA trains no new embeddings"
     if special_tokens.adds_bos(tokenizer):
         text = "{{- bos_token -}}" + text
         notes[0] += f", starting with {tokenizer.bos_token} as the tokenizer does"
     if tokenizer.chat_template == text:
         return [], []
     tokenizer.chat_template = text
-    added = special_tokens.add_tokens(tokenizer, [START, end])
+    added = special_tokens.add_tokens(tokenizer, tokens)
     if added:
         names = ", ".join(str(tokenizer.convert_ids_to_tokens(id)) for id in added)
         notes.append(f"tokens added: {names}")
@@ -154,7 +161,9 @@ def _read(path: str) -> str:
     """Read a template file."""
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ModelError(f"model.chat_template={path}", "there is no such file", f"give '{CHATML}' or a Jinja file")
+        raise ModelError(
+            f"model.chat_template={path}", "there is no such file", f"give '{CHATML}', '{PLAIN}' or a Jinja file"
+        )
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -69,8 +69,8 @@ def peft_config(config: LoraConfig, model: PreTrainedModel, head: Head) -> peft.
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
-    modules = [name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
-    error = target_error(config.target_modules, modules)
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))}
+    error = target_error(config.target_modules, linear)
     if error is not None:
         raise ModelError(error.where, error.what, error.fix)
     return peft.LoraConfig(
@@ -78,6 +78,7 @@ def peft_config(config: LoraConfig, model: PreTrainedModel, head: Head) -> peft.
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float does as well: it is divided by the rank
         lora_dropout=config.dropout,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
         use_rslora=config.rslora,
         use_dora=config.dora,
         target_modules=ALL_LINEAR if ALL_LINEAR in config.target_modules else list(config.target_modules),

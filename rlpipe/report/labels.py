@@ -1,7 +1,7 @@
 """What to call the arms of a comparison.
 
-An arm is called by its experiment, or by what alone it comes after, where each has its own, as in a study; else by
-the fields in which it differs from the others, as few and as short as tell them apart.
+An arm is called by its experiment, or by the run before it or the reward that alone tells it apart, where each has its
+own, as in a study; else by the fields in which it differs from the others, as few and as short as tell them apart.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def distinct_labels(configs: Sequence[Row], named: set[str]) -> list[str]:
 def options(groups: Mapping[str, Sequence[Run]]) -> dict[str, str]:
     """Return the arms' labels where each is an option of its own, as a study's are; empty where one is not."""
     runs = [run for members in groups.values() for run in members]
-    for group in ("experiment", "after") if len({_rest(run) for run in runs}) == 1 else ("experiment",):
+    for group in ("experiment", "after", "reward"):
+        if group != "experiment" and len({_rest(run, group) for run in runs}) > 1:
+            continue
         names = {key: {_option(run, group) for run in members} for key, members in groups.items()}
         found = {key: name for key, [name, *others] in names.items() if name and not others}
         if len(found) > 1 and len(set(found.values())) == len(names):
@@ -55,9 +57,9 @@ def _option(run: Run, group: str) -> str | None:
     return given[-1] if given and not given[-1].startswith("[") else None
 
 
-def _rest(run: Run) -> frozenset[str]:
-    """Return what a run was told besides what it comes after."""
-    return frozenset(one for one in run.overrides if not one.lstrip("+").startswith(("after=", "seed=")))
+def _rest(run: Run, group: str) -> frozenset[str]:
+    """Return what a run was told besides its option of a group."""
+    return frozenset(one for one in run.overrides if not one.lstrip("+").startswith((f"{group}=", "seed=")))
 
 
 def _tell_apart(places: list[int], configs: Sequence[Row], named: set[str], parts: list[list[tuple[str, Any]]]) -> None:

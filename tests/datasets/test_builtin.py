@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from rlpipe.core.errors import DataError
+from rlpipe.datasets.clean import unusable
 from rlpipe.datasets.countdown import WARM_START
 from rlpipe.datasets.forms import Choice, Completion, Labelled, Preference, Prompt, Text
 from rlpipe.datasets.load import data_problems, load
+from rlpipe.datasets.piqa import Wording
 
 ASK = {"role": "user", "content": "q"}
 GOOD = {"role": "assistant", "content": "good"}
@@ -93,6 +95,19 @@ def test_gsm8k_needs_a_final_answer(make) -> None:
         make("gsm8k").example({"question": "q", "answer": "it is 3"}, "0")
     asked = make("gsm8k", instruction="End with ####.").example({"question": "q", "answer": "#### 3"}, "0")
     assert asked.prompt[0]["content"] == "q\nEnd with ####."
+
+
+@pytest.mark.parametrize(
+    ("wording", "goal", "solution"),
+    [("goal", "g?", "a"), ("question", "Question: g?\nAnswer:", "a"), ("labelled", "Question: g?", "Answer: a")],
+)
+def test_piqa_is_worded_as_asked(make, wording: str, goal: str, solution: str) -> None:
+    dataset = make("piqa", wording=Wording(wording))
+    row = {"goal": "g?", "sol1": "a", "sol2": "b", "label": 0}
+    example = dataset.example(row, "0")
+    assert (example.prompt[0]["content"], example.choices[0], len(example.choices)) == (goal, solution, 2)
+    for name in ("goal", "sol1", "sol2"):
+        assert unusable(dataset.example({**row, name: " "}, "0")), "a row without text stays one"
 
 
 def test_piqa_labels_of_the_original_layout(make, write, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_recipe_runs(recipe, tmp_path, monkeypatch):
 
 
 def test_the_recipes_are_found():
-    assert len(RECIPES) == 14
+    assert len(RECIPES) == 15
 
 
 def modules(page: Path) -> dict[str, str]:

@@ -123,6 +123,34 @@ def test_method_none_reads_no_dataset_and_measures_tasks(tmp_path, small_model):
 
 
 @pytest.mark.slow
+def test_piqa_in_the_harnesses_words_is_scored_as_the_harness_does(tmp_path, gpt2):
+    """On GPT-2 with adapters, trained by DPO: the evaluation `choice` and the harness see the same text."""
+    asked = [
+        *("model=hf", f"model.source={gpt2}", "model.chat_template=plain", "model.lora.rank=4", "method=dpo"),
+        *("dataset=piqa", "dataset.source=sample", "dataset.wording=question", "dataset.sample_size=256"),
+        *("method.max_steps=2", "method.batch_size=8", "method.micro_batch_size=8", "method.learning_rate=1e-2"),
+        *("evaluation=[choice,lm_eval]", "evaluation.lm_eval.tasks=[piqa_samples]", "evaluation.lm_eval.limit=32"),
+        *("hardware.device=cpu", "log.progress=false", f"run_dir={tmp_path / 'run'}"),
+    ]
+    config = compose(*asked)
+    assert [one for one in problems(config, asked) if one.fatal] == []
+    run(config, asked)
+    rows = {
+        name: [
+            json.loads(line)
+            for line in (tmp_path / "run" / "evaluations" / f"{name}.jsonl").read_text().split("\n")[:-1]
+        ]
+        for name in ("choice.before", "choice.after", "lm_eval.before", "lm_eval.after")
+    }
+    for when in ("before", "after"):
+        ours, theirs = rows[f"choice.{when}"], rows[f"lm_eval.{when}"]
+        assert len(ours) == len(theirs) == 32
+        assert [row["score"] for row in ours] == [row["score"] for row in theirs]
+    before, after = ([row["logps"] for row in rows[f"choice.{when}"]] for when in ("before", "after"))
+    assert before != after
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "where", "words"),
     [
@@ -151,7 +179,7 @@ def test_data_that_cannot_be_had_is_said_with_its_task(tmp_path, small_model):
     task(tmp_path, [{"goal": "a", "sol1": "b", "sol2": "c", "label": 0}], "gone")
     (tmp_path / "gone.jsonl").unlink()
     with pytest.raises(DataError, match=r"the data of task 'gone' cannot be had.*\n.*include_path"):
-        Tasks(["gone"], str(tmp_path))
+        Tasks(["gone"], [tmp_path])
 
 
 @pytest.mark.slow
@@ -173,7 +201,7 @@ def test_an_answer_longer_than_the_context_is_said(tmp_path, blank_loaded):
 
     folder = task(tmp_path / "tasks", [{"goal": "a", "sol1": "b " * 2000, "sol2": "c", "label": 0}], "long")
     with pytest.raises(DataError, match="cannot measure long: an answer is longer than the 512 tokens"):
-        measure(blank_loaded, Tasks(["long"], str(folder)), None, None, 1, False)
+        measure(blank_loaded, Tasks(["long"], [folder]), None, None, 1, False)
 
 
 def test_every_filter_of_a_document_stands_in_its_row():

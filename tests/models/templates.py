@@ -113,7 +113,7 @@ def tokenizer(name: str) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    from rlpipe.models.chat_template import chatml
+    from rlpipe.models.chat_template import built_in
 
     template, end = TEMPLATES.get(name, (None, "<|im_end|>"))
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -121,5 +121,5 @@ def tokenizer(name: str) -> Any:
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
     made = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=end, additional_special_tokens=SPECIAL)
-    made.chat_template = template or chatml()
+    made.chat_template = template or built_in()
     return made

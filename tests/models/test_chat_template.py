@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import ModelError
-from rlpipe.models.chat_template import chatml, end_of_turn
+from rlpipe.models.chat_template import built_in, end_of_turn
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": 2}}}
 TOOL = {"type": "function", "function": {"name": "add", "description": "Add.", "parameters": {}}}
@@ -96,6 +97,18 @@ def test_the_generation_mask_is_what_the_model_writes(tokenizer):
     assert spans[0].startswith("Let me see.\n<tool_call>")
     assert spans[0].endswith("</tool_call><|im_end|>")
     assert spans[1] == "3<|im_end|>"
+
+
+def test_plain_text_has_no_roles_and_grows_turn_by_turn(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = built_in("plain")
+    chat = [*CHAT[:2], CHAT[-1], {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+    assert written(tokenizer, chat) == "Be brief.\n1 + 2? 3<|im_end|>\n2 + 2? 4<|im_end|>"
+    for end in range(1, len(chat)):
+        assert written(tokenizer, chat).startswith(written(tokenizer, chat[:end], add_generation_prompt=True))
+    done = tokenizer.apply_chat_template(chat, return_dict=True, return_assistant_tokens_mask=True)
+    spoken = [id for id, ours in zip(done["input_ids"], done["assistant_masks"], strict=True) if ours]
+    assert tokenizer.decode(spoken) == " 3<|im_end|> 4<|im_end|>"
 
 
 def test_trl_takes_it_for_training_and_tools(tokenizer):
@@ -194,7 +207,7 @@ def test_qwen_keeps_its_template_and_its_padded_rows(qwen, load):
 def test_qwen_takes_chatml_without_new_tokens(qwen, load):
     loaded = load(qwen, chat_template="chatml")
     assert loaded.notes == ["chat template: chatml"]
-    assert loaded.tokenizer.chat_template == chatml()
+    assert loaded.tokenizer.chat_template == built_in()
 
 
 def test_a_pad_token_that_ends_turns_is_replaced(copied, load):

@@ -109,6 +109,17 @@ def test_arms_that_differ_in_what_they_come_after_are_called_by_it():
     assert labels(*sft, *other) != ["chat_sft", "chat_rlaif"]
 
 
+def test_arms_that_differ_in_their_reward_are_called_by_it():
+    told = ["experiment=gsm8k_context"]
+    rewards = {"gsm8k": {"gsm8k": {"cue": None}}, "answer_hybrid": {"perplexity": {"cue": "####", "mode": "hybrid"}}}
+    runs = [
+        made(seed, [*told, f"reward={name}", f"seed={seed}"], reward=nodes)
+        for name, nodes in rewards.items()
+        for seed in (0, 1)
+    ]
+    assert labels(*runs) == ["gsm8k", "answer_hybrid"]
+
+
 def test_a_grid_is_named_by_both_fields():
     runs = [made(0, method__beta=beta, method__learning_rate=rate) for beta in (0.1, 0.2) for rate in (1e-5, 1e-4)]
     found = labels(*runs)

@@ -13,7 +13,7 @@ from rlpipe.hub import inspection
 from rlpipe.hub.facts import weights_folder
 from rlpipe.hub.files import cannot_be_had
 from rlpipe.hub.inspection import Wanted
-from rlpipe.models.chat_template import CHATML, template_error
+from rlpipe.models.chat_template import BUILT_IN, CHATML, template_error
 from rlpipe.run.check import capacity
 from rlpipe.run.check.subject import Subject
 from rlpipe.stages.lineage import FROZEN
@@ -79,7 +79,7 @@ def template(subject: Subject) -> Iterator[Problem]:
         special = inspection.tokenizer_config(folder) if folder is not None else {}
         if name is None:
             text, where = inspection.chat_template(folder) if folder is not None else None, "model.source"
-        elif name == CHATML:
+        elif name in BUILT_IN:
             return
         else:
             text, where = Path(name).expanduser().read_text(encoding="utf-8"), "model.chat_template"
@@ -90,7 +90,9 @@ def template(subject: Subject) -> Iterator[Problem]:
         yield Problem("model.chat_template", f"{name} is no text in UTF-8 ({error})", "give a Jinja file in UTF-8")
         return
     except OSError:
-        yield Problem("model.chat_template", f"there is no file {name}", "give a Jinja file, `chatml`, or null")
+        yield Problem(
+            "model.chat_template", f"there is no file {name}", "give a Jinja file, `chatml`, `plain`, or null"
+        )
         return
     what = template_error(text, special) if text is not None else None
     if what is not None:

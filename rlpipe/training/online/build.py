@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, cast
 
+from torch import nn
 from transformers import set_seed
 
 from rlpipe.core import distributed
@@ -36,6 +37,7 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     config, settings = parts.config, method.config
     arguments = training_arguments(method, config, parts.run_dir, distributed.world_size())
     set_seed(config.seed)
+    _without_dropout(parts.loaded.model)
     loaded = _adapted(parts.loaded)
     tools, environments = parts.resolved.make_tools(), parts.resolved.environments
     sampler = Sampler(loaded, settings.sampling, tools, environments=environments)
@@ -55,6 +57,17 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     collector = Collector(method, sampler, rewards, prompts, reference, values, teacher)
     arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * prompts.batches) * settings.steps_per_batch
     return OnlineTrainer(loaded, arguments, collector, parts)
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Switch the model's own dropout off, as TRL does in PPO and in methods on pairs.
+
+    With it, a policy would differ at random from the one that has drawn the completions. Adapters, which are put on
+    later, keep the dropout that `model.lora.dropout` gives them.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def _adapted(loaded: Loaded) -> Loaded:

@@ -13,7 +13,7 @@ import pytest
 from rlpipe.cli.export import ollama
 from rlpipe.core.errors import ModelError
 from rlpipe.engines.rollout import SamplingConfig
-from rlpipe.models.chat_template import chatml
+from rlpipe.models.chat_template import built_in
 
 LLAMA3 = (
     "{% for m in messages %}{% set text = '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' "
@@ -81,13 +81,15 @@ def made(name: str) -> tuple[Tokenizer, str]:
     """Return a tokenizer and the text that Ollama must make of QUESTIONS, written down by hand."""
     match name:
         case "rlpipe's ChatML":
-            return Tokenizer(chatml()), CHATML_TEXT
+            return Tokenizer(built_in()), CHATML_TEXT
         case "ChatML with another end":
-            return Tokenizer(chatml().replace("<|im_end|>", "</s>"), "</s>"), CHATML_TEXT.replace("<|im_end|>", "</s>")
+            return Tokenizer(built_in().replace("<|im_end|>", "</s>"), "</s>"), CHATML_TEXT.replace(
+                "<|im_end|>", "</s>"
+            )
         case "ChatML behind a token that the tokenizer adds":
-            return Tokenizer("{{- bos_token -}}" + chatml(), bos="<s>", adds_bos=True), CHATML_TEXT
+            return Tokenizer("{{- bos_token -}}" + built_in(), bos="<s>", adds_bos=True), CHATML_TEXT
         case "ChatML behind a token that it does not add":
-            return Tokenizer("{{- bos_token -}}" + chatml(), bos="<s>"), "<s>" + CHATML_TEXT
+            return Tokenizer("{{- bos_token -}}" + built_in(), bos="<s>"), "<s>" + CHATML_TEXT
     return Tokenizer(LLAMA3, "<|eot_id|>", "<|begin_of_text|>", adds_bos=True), LLAMA3_TEXT
 
 
@@ -142,7 +144,7 @@ def test_another_template_is_refused_with_the_reason(template, reason):
 
 def test_a_token_that_only_the_tokenizer_puts_in_front_is_refused():
     with pytest.raises(ModelError, match="begins each text with <s>"):
-        ollama.template_of(Path("model"), Tokenizer(chatml(), bos="<s>", adds_bos=True))
+        ollama.template_of(Path("model"), Tokenizer(built_in(), bos="<s>", adds_bos=True))
 
 
 def read(text: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from rlpipe.cli.export.vocabulary import LLAMA3, QWEN2, _unsupported, split_name, without_generation
 from rlpipe.models.blank import TOKENIZER
-from rlpipe.models.chat_template import chatml
+from rlpipe.models.chat_template import built_in
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 WORDS = {**BYTES, "use_regex": True}
@@ -84,13 +84,13 @@ def test_templates_lose_their_marks_and_write_the_same():
 
     from rlpipe.models.chat_template import _generation_tag
 
-    plain = without_generation(chatml())
+    plain = without_generation(built_in())
     assert "generation -%}" not in plain
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     marked = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag()])
     messages = [{"role": role, "content": f" {role}\n"} for role in ("system", "user", "assistant", "user")]
     for text in (
-        chatml(),
+        built_in(),
         "{% for m in messages %}\n{%+ generation -%}\n {{ m.content }}\n{%endgeneration%}\n x{% endfor %}",
     ):
         expected = marked.from_string(text).render(messages=messages, add_generation_prompt=True)

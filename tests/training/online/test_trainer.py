@@ -197,6 +197,29 @@ def test_without_kl_there_is_no_reference(training, small_model, tmp_path):
     assert "kl" not in rows(trainer)[0]
 
 
+def test_a_models_own_dropout_is_off(training, gpt2, tmp_path):
+    """With GPT-2's, the policy that learns would differ at random from the one that has drawn."""
+    import torch
+
+    from rlpipe.config.kinds import Head, ModelConfig
+    from rlpipe.engines.shared_prefix import costs
+    from rlpipe.models.pretrained import Pretrained
+    from rlpipe.training.online.forward import forward
+    from rlpipe.training.online.packing import micro_batches
+
+    config = ModelConfig(name="pretrained", chat_template="plain")
+    folder = Pretrained(config).load(str(gpt2), Head.causal_lm, 0, "cpu", tmp_path / "start").path
+    trainer = training.build(folder, tmp_path / "run", "rloo", lora_rank=4)
+    batch, _ = trainer.collector.collect(trainer.model, 0)
+    policy = trainer.model.train()
+    (rows,) = micro_batches(batch.rollouts, 10_000, costs(policy))
+    scored = forward(policy, rows, 1.0).logps.split([len(rollout.ids) for rollout in rows.rollouts])
+    for index, logps in zip(rows.indices, scored, strict=True):
+        assert logps.tolist() == pytest.approx(batch.rollouts[index].logps, abs=1e-4)
+    dropouts = {name: module.p for name, module in policy.named_modules() if isinstance(module, torch.nn.Dropout)}
+    assert {share for name, share in dropouts.items() if "lora" in name} == {0.1}
+
+
 def test_adapters_are_switched_off_for_the_reference(training, small_model, tmp_path):
     import torch
 
