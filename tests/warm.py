@@ -1,33 +1,23 @@
 """`python -m MODULE …` in processes forked from one that has imported what is heavy, so that each starts in no time.
 
 For tests of what a process does: its files, output, exit code, and what signals do to it. That the commands also start
-in an interpreter that knows nothing yet is proved in tests/smoke/test_commands.py.
+in an interpreter that knows nothing yet is proved in tests/smoke/test_commands.py. The processes are forked as the
+jobs of a sweep are (`rlpipe.launchers.warm`).
 """
 
 from __future__ import annotations
 
-import atexit
-import gc
-import multiprocessing
 import os
-import runpy
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-HEAVY = (
-    *("hydra.main", "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser"),
-    *("torch", "torch.distributed", "datasets", "peft", "scipy.stats", "transformers.models.llama.modeling_llama"),
-    *("trl.trainer.dpo_trainer", "trl.trainer.sft_trainer", "transformers.models.auto.modeling_auto"),
-)
-"""Other people's modules that a run imports: rlpipe itself is imported by each process, as the test left it."""
+from rlpipe.launchers.warm import IMPORTS, Start, Warm
 
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(list(HEAVY))
+PARENT = Warm(IMPORTS)
 
 
 class Process:
@@ -46,16 +36,15 @@ class Process:
         self._kept = tempfile.TemporaryDirectory()
         for name, text in (("stdin", given), ("stdout", ""), ("stderr", "")):
             (Path(self._kept.name) / name).write_text(text)
-        files = [terminal or str(Path(self._kept.name) / name) for name in ("stdin", "stdout", "stderr")]
-        starting = (self.command, str(cwd or Path.cwd()), {**os.environ, **(env or {})}, files)
-        self._process = _SERVER.Process(target=_become, args=starting)
-        self._process.start()
+        files = (terminal or str(Path(self._kept.name) / name) for name in ("stdin", "stdout", "stderr"))
+        environment = {**os.environ, **(env or {})}
+        stdin, stdout, stderr = files
+        start = Start(module, arguments, str(cwd or Path.cwd()), environment, (stdin, stdout, stderr))
+        self._child = PARENT.start(start)
 
     @property
     def pid(self) -> int:
-        pid = self._process.pid
-        assert pid is not None
-        return pid
+        return self._child.pid
 
     @property
     def stdout(self) -> str:
@@ -66,12 +55,11 @@ class Process:
         return (Path(self._kept.name) / "stderr").read_text()
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        return self._child.poll()
 
     def wait(self, timeout: float = 300) -> int:
         """Wait for the end and return the exit code, or minus the signal that ended it."""
-        self._process.join(timeout)
-        code = self._process.exitcode
+        code = self._child.wait(timeout)
         if code is None:
             raise subprocess.TimeoutExpired(self.command, timeout)
         return code
@@ -80,7 +68,7 @@ class Process:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self._process.kill()
+        self._child.kill()
 
 
 def run(
@@ -107,23 +95,3 @@ def ranks(count: int, module: str, *arguments: str, nodes: int = 1) -> list[Proc
     shared["LOCAL_WORLD_SIZE"] = str(local)
     each = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank % local)} for rank in range(count)]
     return [Process(module, *arguments, env=environment) for environment in each]
-
-
-def _become(command: list[str], cwd: str, environment: dict[str, str], files: list[str]) -> None:
-    """Be what `python -m` with this command is, with these files as standard input, output and error."""
-    gc.freeze()  # to walk over what was imported would copy it into this process
-    for number, name in enumerate(files):
-        file = os.open(name, (os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_APPEND) | os.O_NOCTTY)
-        os.dup2(file, number)
-        os.close(file)
-    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.path[:0] = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder not in sys.path]
-    sys.argv = list(command)
-    try:
-        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
-    finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves without them

@@ -78,6 +78,9 @@ class SlurmConfig(LauncherConfig):
     overrides what rlpipe would say."""
     throttle: int | None = setting(None, at_least=1, at_most=10**6)
     """How many arms run at once. Default: as many as the cluster lets."""
+    arms_per_job: int = setting(1, at_least=1, at_most=10**4)
+    """How many arms one job runs, one after another: short arms share the start of Python and the wait in the queue.
+    `time` is then that of all; a job that needs longer is queued again and goes on with what is left."""
     requeues: int = setting(100, at_least=0, zero="never", at_most=10**6)
     """How often one job may be queued again after a time-out or a preemption."""
     grace: int = setting(120, at_least=0, at_most=10**6)

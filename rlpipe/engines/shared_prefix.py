@@ -26,7 +26,7 @@ CHECKED_WINDOW = 4
 """The sliding window that the self-check sets, so that a few tokens exceed it."""
 SLOWER_PAIRS = {"sdpa": (1.5, 1.1), "eager": (1.1, 1.3)}
 """How many times as long as the linear layers attention takes per operation: causal rows, rows with a dense mask.
-Fitted to `benchmarks/forward.py --splits` on one CPU thread; a causal row of sdpa has half the pairs."""
+Fitted to the cases `forward-…` of `python -m benchmarks` on one CPU thread; a causal row of sdpa has half the pairs."""
 CALL_OPERATIONS = {"cpu": 1e9, "cuda": 1e13}
 """Operations that a device could have done in the time a micro-batch costs however small it is."""
 

@@ -20,8 +20,10 @@ from types import FrameType
 from typing import ClassVar
 
 from rlpipe.launchers import words, work
+from rlpipe.launchers.warm import Child
 from rlpipe.records.sweep import (
     DONE_WELL,
+    FAILED,
     NOTHING_SAVED,
     STOPPED,
     Ended,
@@ -57,7 +59,7 @@ class Attempt(ABC):
         self.requested: signal.Signals | None = None
         self.requested_at = float("inf")
         self.begun = time.time()
-        self.child: subprocess.Popen[bytes] | None = None
+        self.child: subprocess.Popen[bytes] | Child | None = None
 
     @property
     @abstractmethod
@@ -70,7 +72,7 @@ class Attempt(ABC):
         return range(1), 1
 
     @abstractmethod
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes] | Child:
         """Start the job's work."""
 
     @abstractmethod
@@ -89,7 +91,7 @@ class Attempt(ABC):
         self.child = self.start()
         if self.requested is not None:  # it came while the work was being started
             work.ask_to_stop(self.child, self.several)
-        code = self.child.wait()
+        code = self.wait(self.child)
         code = code if code >= 0 else 128 - code
         if code == 0:
             return 0
@@ -98,6 +100,11 @@ class Attempt(ABC):
         outcome = read_outcome(self.folder)
         # What an earlier attempt wrote says nothing of this one.
         return self.ended(code, outcome if outcome is not None and outcome != before else Outcome(Ended.running))
+
+    def wait(self, child: subprocess.Popen[bytes] | Child) -> int:
+        """Wait for the work's end, and return its exit code, or minus the signal that ended it."""
+        code = child.wait()
+        return FAILED if code is None else code
 
     def _wake(self, ahead: float) -> None:
         """Set the alarm so many seconds ahead of the time limit."""

@@ -140,9 +140,13 @@ def launcher_of(sweep: Sweep) -> Launcher:
     return launcher
 
 
+JOB = "rlpipe.sweep.job"
+"""The module that runs a frozen job, whose folder is its one argument."""
+
+
 def job_command(folder: Path, *python: str) -> list[str]:
     """Return the command that runs the frozen job of a folder; `python` is another interpreter, with its arguments."""
-    return [*(python or (sys.executable,)), "-m", "rlpipe.sweep.job", str(folder)]
+    return [*(python or (sys.executable,)), "-m", JOB, str(folder)]
 
 
 def job_environment(job_id: str | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rlpipe.launchers.base import job_command, job_environment
+from rlpipe.launchers.warm import Child
 
 TORCHRUN = ("-m", "torch.distributed.run", "--max-restarts=0", "--signals-to-handle=SIGHUP")
 """What comes behind `python`, before where its processes meet and how many there are."""
@@ -38,7 +39,7 @@ def start_here(folder: Path, python: Sequence[str], processes: int, job_id: str)
     return start(command, job_environment(job_id), [signal.SIGTERM] if several else [])
 
 
-def ask_to_stop(child: subprocess.Popen[bytes], several: bool) -> None:
+def ask_to_stop(child: subprocess.Popen[bytes] | Child, several: bool) -> None:
     """Ask a job's work to stop: its one process, or all that torchrun started on this node."""
     if not several:
         child.send_signal(signal.SIGTERM)

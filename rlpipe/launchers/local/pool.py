@@ -2,15 +2,14 @@
 
     python -m rlpipe.launchers.local.pool SWEEP
 
-It reads what was submitted from the sweep's folder, starts jobs whose stages are there, each in a session of its own,
-and ends when nothing is left to do. Whoever submitted may be gone; when the pool itself is killed its jobs go on, and
-the next pool finds them. One pool at a time works on a sweep.
+It reads what was submitted from the sweep's folder, forks jobs whose stages are there from a process that has imported
+what they need, each into a session of its own, and ends when nothing is left to do. Whoever submitted may be gone; when
+the pool itself is killed its jobs go on, and the next pool finds them. One pool at a time works on a sweep.
 """
 
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rlpipe.config.launchers import LocalConfig
 from rlpipe.launchers.local import process
 from rlpipe.launchers.local.process import Process
 from rlpipe.launchers.local.queue import Queue, blocked_by
+from rlpipe.launchers.warm import IMPORTS, LIGHT, Child, Warm
 from rlpipe.records.lease import Taken, acquire
 from rlpipe.records.sweep import DONE_WELL, Ended, Job, Sweep, cancelled, lost
 
@@ -28,6 +28,8 @@ TICK = 0.1
 BY_HAND = "cancelled by hand"
 GRACE = 30.0
 """Seconds in which a cancelled job may save before it is killed."""
+LAST_WORDS = 5.0
+"""Seconds that the exit code of a job that has just ended may take to come."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Running:
 
     job: Job
     process: Process
-    popen: subprocess.Popen[bytes] | None
+    child: Child | None
     """None for one that an earlier pool has started."""
     cancelled: float | None = None
     """When it was asked to end."""
@@ -51,6 +53,7 @@ class Pool:
         self.gpus = process.gpus()
         self.limit = process.at_once(config.jobs, self.gpus)
         self.running: dict[str, Running] = {}
+        self.warm = Warm(IMPORTS if self.sweep.is_ours else LIGHT)
 
     @property
     def sweep(self) -> Sweep:
@@ -60,6 +63,12 @@ class Pool:
     def work(self) -> None:
         """Run jobs until none is left."""
         self._adopt()
+        try:
+            self._work()
+        finally:
+            self.warm.close()
+
+    def _work(self) -> None:
         while True:
             self.queue.refresh()
             self._collect()
@@ -80,7 +89,8 @@ class Pool:
     def _collect(self) -> None:
         """Take note of jobs that have ended; for those that could not say how, say it."""
         for key, one in list(self.running.items()):
-            code = one.popen.poll() if one.popen is not None else None
+            patience = 0.0 if one.process.runs else LAST_WORDS
+            code = one.child.wait(patience) if one.child is not None else None
             if code is None and one.process.runs:
                 continue
             del self.running[key]
@@ -120,16 +130,19 @@ class Pool:
             self._begin(job)
 
     def _begin(self, job: Job) -> None:
+        """Start a job, once what it is forked from is ready."""
         gpu = process.least_used(self.gpus, (one.process.gpu for one in self.running.values()))
-        self.queue.answered(job.key)
+        folder, cwd = self.sweep.job_folder(job), Path(self.sweep.data["cwd"])
         try:
-            popen, started = process.start(
-                self.sweep.job_folder(job), Path(self.sweep.data["cwd"]), gpu, self.queue.submission(job.key)
-            )
+            if not self.warm.ready():
+                return
+            self.queue.answered(job.key)
+            child, started = process.start(folder, cwd, gpu, self.queue.submission(job.key), self.warm)
         except OSError as error:
+            self.queue.answered(job.key)
             lost(self.sweep, job, f"cannot be started: {error}")
             return
-        self.running[job.key] = Running(job, started, popen)
+        self.running[job.key] = Running(job, started, child)
 
     def _cancelled(self, job: Job, reason: str) -> None:
         self.queue.answered(job.key)

@@ -14,7 +14,8 @@ from pathlib import Path
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import json_text, read_json, write_atomic
 from rlpipe.core.shapes import Shape
-from rlpipe.launchers.base import job_command, job_environment
+from rlpipe.launchers.base import JOB, job_environment
+from rlpipe.launchers.warm import Child, Start, Warm
 from rlpipe.records import heartbeat
 
 FILE = "process.json"
@@ -47,22 +48,14 @@ class Process:
                 os.killpg(self.pid, number)
 
 
-def start(folder: Path, cwd: Path, gpu: str | None, submission: int) -> tuple[subprocess.Popen[bytes], Process]:
-    """Start a frozen job in a session of its own; what it says goes to its log.txt. Raises OSError."""
+def start(folder: Path, cwd: Path, gpu: str | None, submission: int, warm: Warm) -> tuple[Child, Process]:
+    """Fork a frozen job into a session of its own; what it says goes to its log.txt. Raises OSError."""
     environment = job_environment(None) | ({VISIBLE: gpu} if gpu is not None else {})
-    with open(folder / "log.txt", "ab") as log:
-        popen = subprocess.Popen(
-            job_command(folder),
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    process = Process(popen.pid, heartbeat.born(popen.pid), heartbeat.machine(), gpu, submission)
+    log = str(folder / "log.txt")
+    child = warm.start(Start(JOB, (str(folder),), str(cwd), environment, (os.devnull, log, log)))
+    process = Process(child.pid, heartbeat.born(child.pid), heartbeat.machine(), gpu, submission)
     write_atomic(folder / FILE, json_text(asdict(process)))
-    return popen, process
+    return child, process
 
 
 def of(folder: Path) -> Process | None:

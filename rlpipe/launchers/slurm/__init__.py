@@ -10,6 +10,7 @@ queue       how jobs stand: squeue for the living, sacct or scontrol for the dea
 verdict     how its words tell that a job was cancelled, or ended as one that saved does
 ranks       the command of a job's processes on one node
 task        what runs inside a job, on each of its nodes
+turns       what runs inside a job of several arms, one after another
 
 What a user sets is `config.launchers.SlurmConfig`. The work itself is `rlpipe.sweep.job`, in a process of its own, so
 that whatever kills it is noticed and written down.

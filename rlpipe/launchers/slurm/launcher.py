@@ -13,9 +13,10 @@ from rlpipe.launchers.slurm import cluster, problems, script
 from rlpipe.launchers.slurm.arrays import Array, arrays
 from rlpipe.launchers.slurm.command import ask
 from rlpipe.launchers.slurm.queue import Queue
+from rlpipe.launchers.slurm.turns import CANCEL
 from rlpipe.launchers.slurm.verdict import settle
 from rlpipe.launchers.verdict import is_final, job_ids
-from rlpipe.records.sweep import Ended, Job, Sweep, cancelled
+from rlpipe.records.sweep import Ended, Job, Kind, Sweep, cancelled
 
 LAG = 3.0
 """Seconds that a job's last words may take through a shared file system."""
@@ -60,11 +61,12 @@ class SlurmLauncher(Launcher):
         ids = self.living()
         left = [job for job in jobs if job.key not in doomed]
         sent: list[str] = []
-        for array in arrays(left, cluster.largest_array(), self.config.throttle):
+        for array in arrays(left, cluster.largest_array(), self.config.throttle, self.config.arms_per_job):
             for job in array.jobs:
                 self.sweep.job_folder(job).mkdir(parents=True, exist_ok=True)
+                (self.sweep.job_folder(job) / CANCEL).unlink(missing_ok=True)
             sent.append(self._submit(array, ids, sent))
-            ids |= {job.key: f"{sent[-1]}_{task}" for task, job in enumerate(array.jobs)}
+            ids |= array.ids(sent[-1])
 
     def statuses(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """Return how jobs stand, and write down for those that are gone what they could not say themselves."""
@@ -75,7 +77,19 @@ class SlurmLauncher(Launcher):
         for key in [key for key in known if key not in ended]:  # stages come before what needs them
             if self.queue.gone_for(ids[key]) >= LAG:
                 settle(self.sweep, known[key], seen[ids[key]])
-        return {key: JobStatus(Phase.gone, ids[key]) if key in ended else seen[ids[key]] for key in known}
+        return {
+            key: JobStatus(Phase.gone, ids[key]) if key in ended else self._in_turn(job, seen[ids[key]])
+            for key, job in known.items()
+        }
+
+    def _in_turn(self, job: Job, seen: JobStatus) -> JobStatus:
+        """Return how a job stands: an arm that shares its SLURM job with others may be waiting for its turn in it."""
+        if seen.phase is not Phase.running or self.config.arms_per_job == 1 or job.kind is not Kind.arm:
+            return seen
+        outcome = self.sweep.outcome(job)
+        if outcome is not None and outcome.job_id == seen.job_id:
+            return seen
+        return JobStatus(Phase.queued, seen.job_id, f"waits for its turn in job {seen.job_id}")
 
     def living(self) -> dict[str, str]:
         """Return SLURM's ids of the jobs that are queued or running now, by key."""
@@ -85,7 +99,13 @@ class SlurmLauncher(Launcher):
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Cancel jobs, running or not. Raises LaunchError."""
         ids = job_ids(self.sweep)
-        self._scancel([ids[job.key] for job in jobs if job.key in ids])
+        keys = {job.key for job in jobs}
+        others = [job for job in self.sweep.jobs if job.key in ids.keys() - keys]
+        shared = {ids[job.key] for job in others if not is_final(self.sweep, job, self.sweep.outcome(job))}
+        for job in jobs:
+            if ids.get(job.key) in shared:  # what others go on with: the arm alone is ended there
+                (self.sweep.job_folder(job) / CANCEL).touch()
+        self._scancel(sorted({ids[key] for key in keys & ids.keys()} - shared))
         for job in jobs:
             if not is_final(self.sweep, job, self.sweep.outcome(job)):
                 cancelled(self.sweep, job, "cancelled by hand")
@@ -96,20 +116,20 @@ class SlurmLauncher(Launcher):
         begun = time.time()
         array_id = script.submit(
             self.config,
-            [self.sweep.job_folder(job) for job in array.jobs],
+            [[self.sweep.job_folder(job) for job in jobs] for jobs in array.tasks],
             self.work,
             name=f"rlpipe-{self.sweep.folder.name}",
             cwd=self.sweep.data["cwd"],
             after=",".join(waits),
             at_once=array.at_once,
         )
-        named = {job.key: f"{array_id}_{task}" for task, job in enumerate(array.jobs)}
+        named = array.ids(array_id)
         self.sweep.submitted("slurm", list(named), job_ids=named, time=begun)
         return array_id
 
     def _refusal(self) -> list[Problem]:
         """Return what sbatch itself says against the settings, without submitting anything."""
-        text = script.text(self.config, [self.sweep.folder], self.work, cwd=self.sweep.data["cwd"])
+        text = script.text(self.config, [[self.sweep.folder]], self.work, cwd=self.sweep.data["cwd"])
         try:
             script.test(text)
         except (NoAnswer, Refused) as error:

@@ -48,6 +48,9 @@ def _numbers(config: SlurmConfig) -> Iterator[Problem]:
             read(getattr(config, name))
         except ValueError as error:
             yield Problem(f"{AT}.{name}", str(error), f"write it as sbatch takes it, `{SlurmConfig.__dict__[name]}`")
+    if config.arms_per_job > 1 and config.nodes * config.processes_per_node > 1:
+        what = f"{config.arms_per_job} arms in one job, but each is a run of several processes"
+        yield Problem(f"{AT}.arms_per_job", what, f"leave it at 1, or give {AT}.processes=1 {AT}.nodes=1")
     limit = _limit(config)
     if limit is not None and config.grace > limit * _PER_JOB:
         what = f"asked to save {config.grace} s before a limit of {limit} s, a job would hardly begin"

@@ -20,18 +20,19 @@ from rlpipe.core.errors import LaunchError
 from rlpipe.launchers.base import NoAnswer
 from rlpipe.launchers.slurm.command import ask, refusal
 
+Tasks = Sequence[Sequence[Path]]
+"""The folders of each task's jobs, which it runs one after another."""
 PATIENCE = 300.0
 """Seconds for which a submission is tried again while the controller does not answer."""
 
 # Until the task listens itself, a request to stop is none: it would end a Python that has only begun to start.
 _DEAF = """bash -c 'trap "" USR2 TERM; exec "$@"' task"""
-_TASK = f'srun --unbuffered --kill-on-bad-exit=1 {_DEAF} {{python}} -u -m rlpipe.launchers.slurm.task "$job"'
 
 
 def submit(
-    config: SlurmConfig, folders: Sequence[Path], work: Path, *, name: str, cwd: str, after: str, at_once: int | None
+    config: SlurmConfig, tasks: Tasks, work: Path, *, name: str, cwd: str, after: str, at_once: int | None
 ) -> str:
-    """Submit the jobs of `folders` as one array and return its id; task i runs the i-th.
+    """Submit an array of tasks, each of which runs the jobs of some folders, and return its id.
 
     `work` is where the scripts are kept, `after` a dependency in sbatch's words ("" for none). Asks again for
     `PATIENCE` seconds while the controller does not answer, without ever submitting twice. Raises LaunchError.
@@ -41,9 +42,9 @@ def submit(
 
     work.mkdir(parents=True, exist_ok=True)
     executor = SlurmExecutor(work)
-    executor.update_parameters(**parameters(config, folders, work, name=name, cwd=cwd, after=after))
-    executor.parameters |= {"map_count": len(folders), "array_parallelism": at_once or len(folders)}
-    command = _TASK.format(python=shlex.quote(sys.executable))
+    executor.update_parameters(**parameters(config, tasks, work, name=name, cwd=cwd, after=after))
+    executor.parameters |= {"map_count": len(tasks), "array_parallelism": at_once or len(tasks)}
+    command = _command(config)
     before = set(_scripts(work))
     for pause in _pauses():
         try:
@@ -68,9 +69,7 @@ def submit(
     )
 
 
-def parameters(
-    config: SlurmConfig, folders: Sequence[Path], work: Path, *, name: str, cwd: str, after: str
-) -> dict[str, Any]:
+def parameters(config: SlurmConfig, tasks: Tasks, work: Path, *, name: str, cwd: str, after: str) -> dict[str, Any]:
     """Return what submitit's executor is told: sbatch's keys, and the lines before the command."""
     extra = {key.replace("_", "-"): value for key, value in config.extra.items() if value is not False}
     more: dict[str, Any] = {"output": f"{work}/%A_%a.txt", "chdir": cwd, "requeue": True}
@@ -94,26 +93,32 @@ def parameters(
         "wckey": None,
         "stderr_to_stdout": True,
         "use_srun": False,  # our own line names the job's log, which only the shell knows
-        "setup": _setup(config, folders),
+        "setup": _setup(config, tasks),
         "additional_parameters": more | extra,
     }
 
 
-def text(config: SlurmConfig, folders: Sequence[Path], work: Path, *, cwd: str) -> str:
+def text(config: SlurmConfig, tasks: Tasks, work: Path, *, cwd: str) -> str:
     """Return the batch script of an array that waits for nothing, as `submit` would hand it over."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    values = parameters(config, folders, work, name="rlpipe", cwd=cwd, after="")
-    command = _TASK.format(python=shlex.quote(sys.executable))
-    return _make_sbatch_string(command=command, folder=work, map_count=len(folders), **values)
+    values = parameters(config, tasks, work, name="rlpipe", cwd=cwd, after="")
+    return _make_sbatch_string(command=_command(config), folder=work, map_count=len(tasks), **values)
 
 
-def _setup(config: SlurmConfig, folders: Sequence[Path]) -> list[str]:
-    """Return the lines that choose the task's job, open its log and prepare the node."""
+def _command(config: SlurmConfig) -> str:
+    """Return the line that runs a task's jobs."""
+    module = "turns" if config.arms_per_job > 1 else "task"
+    python = f"{shlex.quote(sys.executable)} -u -m rlpipe.launchers.slurm.{module}"
+    return f'srun --unbuffered --kill-on-bad-exit=1 {_DEAF} {python} "${{folders[@]}}"'
+
+
+def _setup(config: SlurmConfig, tasks: Tasks) -> list[str]:
+    """Return the lines that choose the task's jobs, open the first one's log and prepare the node."""
     lines = [
-        f"jobs=({' '.join(shlex.quote(str(folder)) for folder in folders)})",
-        "job=${jobs[$SLURM_ARRAY_TASK_ID]}",
-        'exec >>"$job/log.txt" 2>&1',
+        f"tasks=({' '.join(shlex.quote(shlex.join(map(str, folders))) for folders in tasks)})",
+        'eval "folders=(${tasks[$SLURM_ARRAY_TASK_ID]})"',
+        'exec >>"${folders[0]}/log.txt" 2>&1',
         "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun of SLURM 22.05 to 23.02 takes it from nowhere else
     ]
     if config.setup:

@@ -18,6 +18,7 @@ from rlpipe.launchers.attempt import Attempt
 from rlpipe.launchers.slurm import ranks
 from rlpipe.launchers.slurm.command import requeue
 from rlpipe.launchers.units import seconds
+from rlpipe.launchers.warm import Child
 from rlpipe.records.sweep import Ended, Outcome, Sweep, read_outcome
 
 _LAST_WORDS = 45.0
@@ -47,7 +48,7 @@ class Task(Attempt):
         node, each = int(os.environ.get("SLURM_NODEID", "0")), self.config.processes_per_node
         return range(node * each, (node + 1) * each), self.config.nodes * each
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes] | Child:
         """Start this node's part of the work."""
         return ranks.start(self.config, self.folder, os.environ)
 

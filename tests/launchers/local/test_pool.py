@@ -9,18 +9,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from rlpipe.core.errors import LaunchError
 from rlpipe.core.files import append
-from rlpipe.launchers.base import Phase, job_command
+from rlpipe.launchers.base import Phase
 from rlpipe.launchers.local import launcher as launcher_module
 from rlpipe.launchers.local import pool, process
 from rlpipe.launchers.local.launcher import LocalLauncher
 from rlpipe.launchers.local.pool import Pool
+from rlpipe.launchers.warm import IMPORTS, LIGHT, Start, Warm
 from rlpipe.records.sweep import SWEEP_FILE, Ended, Job, Sweep
 
 Make = Callable[..., Sweep]
@@ -48,15 +49,45 @@ with open(os.path.join(folder, "ends"), "a") as file:
 """Stands in for `rlpipe.sweep.job`: it writes the outcome that its folder's told.json asks for."""
 
 
+class Cold:
+    """Stands in for the parent of jobs: they are a small program, which finds the job's folder in its last argument."""
+
+    program = JOB
+
+    def __init__(self, imports: Sequence[str] = ()):
+        self.imports = imports
+
+    def ready(self) -> bool:
+        return True
+
+    def start(self, start: Start) -> Cold:
+        with open(start.files[1], "ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-S", "-c", self.program, *start.arguments],
+                cwd=start.cwd,
+                env=start.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        made = Cold()
+        made.popen, made.pid = self.popen, self.popen.pid
+        return made
+
+    def wait(self, timeout: float) -> int | None:
+        return self.popen.poll()
+
+    def close(self) -> None: ...
+
+
 def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Have jobs run a small program, which finds the job's folder in its last argument."""
-    command = [sys.executable, "-S", "-c", program]
-    monkeypatch.setattr(process, "job_command", lambda folder: [*command, str(folder)])
+    """Have jobs run a small program."""
+    monkeypatch.setattr(Cold, "program", program)
 
 
 @pytest.fixture(autouse=True)
 def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_instead(monkeypatch, JOB)
+    monkeypatch.setattr(pool, "Warm", Cold)
     monkeypatch.setattr(pool, "TICK", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
@@ -190,6 +221,36 @@ def test_a_job_that_dies_without_a_word_is_given_one(make_sweep: Make, how, said
     assert sweep.outcome(sweep.jobs[0]).error == said
 
 
+@pytest.mark.parametrize("where", ["ready", "start"])
+def test_what_cannot_be_started_is_said(make_sweep: Make, monkeypatch, where: str) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no such folder")
+
+    monkeypatch.setattr(Cold, where, refuse)
+    sweep = make_sweep(2, {0: ("sft",)})
+    submit(sweep)
+    work(sweep)
+    assert ended(sweep) == {"sft": Ended.failed, "0": Ended.cancelled, "1": Ended.failed}
+    assert sweep.outcome(sweep.arms[1]).error == "cannot be started: no such folder"
+
+
+def test_nothing_begins_before_what_jobs_are_forked_from_is_ready(make_sweep: Make, monkeypatch) -> None:
+    looks = iter([False, False, False, True])
+    monkeypatch.setattr(Cold, "ready", lambda _: next(looks, True))
+    sweep = make_sweep(2, jobs=2)
+    submit(sweep)
+    work(sweep)
+    assert next(looks, None) is None
+    assert ended(sweep) == {"0": Ended.ok, "1": Ended.ok}
+
+
+@pytest.mark.parametrize(("task", "imports"), [("rlpipe.cli.run", IMPORTS), ("app", LIGHT)])
+def test_runs_of_other_applications_are_not_given_what_ours_import(make_sweep: Make, task: str, imports: tuple) -> None:
+    sweep = make_sweep()
+    sweep.change(task=task)
+    assert Pool(sweep.folder).warm.imports == imports
+
+
 def test_only_what_is_submitted_runs_and_again_only_when_submitted_again(make_sweep: Make) -> None:
     sweep = make_sweep(2, jobs=2)
     tell(sweep, "0", ended="stopped")
@@ -305,7 +366,7 @@ class TestProcesses:
 
     @pytest.fixture(autouse=True)
     def real_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(process, "job_command", job_command)
+        monkeypatch.setattr(pool, "Warm", Warm)
 
     def freeze(self, sweep: Sweep, seconds: float) -> None:
         from rlpipe.sweep.job import freeze

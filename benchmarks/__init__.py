@@ -1,0 +1,1 @@
+"""What rlpipe costs beside others on the same work: `python -m benchmarks`."""
