@@ -33,6 +33,8 @@ class Resolved:
 
     def __init__(self, config: RunConfig):
         self.config = config
+        self.parents: dict[str, RunConfig] = {}
+        """The runs that it needs, by the dotted key that names each, once they were composed (`stages.lineage`)."""
         self._shared: dict[tuple[str, str], Any] = {}
 
     @cached_property

@@ -7,6 +7,7 @@ checking, deduplicating, converting and reporting are the same for all (`load`, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,9 @@ class Dataset(ABC):
     """The raw columns that a row must have."""
     made: ClassVar[bool] = False
     """Whether the rows that `sample` makes are the real ones: then any model may meet them without a word."""
+    fixed: ClassVar[bool] = False
+    """Whether its sample rows depend on its settings and rlpipe's own code alone, so that what they are is found once
+    for all processes. Subclasses say it anew."""
     verifier: ClassVar[str | None] = None
     """The reward that tells right answers to its prompts from wrong ones, where one does."""
 
@@ -85,6 +89,10 @@ class Dataset(ABC):
         """Return what was decided about the rows, in sentences for the report."""
         return []
 
+    def parts(self) -> Sequence[Dataset]:
+        """Return the datasets that this one is made of, where it is made of others."""
+        return ()
+
     def make_rows(self, seed: int) -> tuple[Rows, Rows] | None:
         """Return the raw train and test rows of a dataset that does not read `config.source` itself."""
         return None
@@ -116,16 +124,33 @@ class LoadReport:
 
 
 @dataclass
+class Chosen:
+    """The rows of one split that are used: enough to make its examples again from the same source."""
+
+    numbers: array[int]
+    """Of the raw rows, in the order in which they are used."""
+    counts: array[int]
+    """How many examples each gives."""
+
+    def add(self, number: int, examples: int) -> None:
+        """Use a row next."""
+        self.numbers.append(number)
+        self.counts.append(examples)
+
+
+@dataclass
 class Split:
     """The usable examples of one split, with the report of how they were made."""
 
-    examples: list[Example]
+    examples: Sequence[Example]
     """In the form that was asked for."""
     report: LoadReport
-    native: list[Example] = field(default_factory=list)
+    native: Sequence[Example] = field(default_factory=list)
     """The same rows in the dataset's own form: evaluations make theirs from it."""
-    columns: list[dict[str, Any]] = field(default_factory=list)
+    columns: Sequence[dict[str, Any]] = field(default_factory=list)
     """What rewards may read of each of them, where it is turned into a prompt."""
+    chosen: Chosen | None = None
+    """Which rows they are."""
 
 
 @dataclass
@@ -136,3 +161,8 @@ class Splits:
     test: Split
     validation: Split | None = None
     """Held-out rows that are measured while training and never at its end; None where none were asked for."""
+
+    @property
+    def there(self) -> list[Split]:
+        """Those that there are."""
+        return [split for split in (self.train, self.test, self.validation) if split is not None]

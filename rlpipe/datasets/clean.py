@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,11 +150,8 @@ class Cleaner:
     def clean(self, order: Iterable[int]) -> Iterator[Kept]:
         """Yield the usable ones among the rows with these numbers."""
         seen: set[bytes] = set()
-        rename = self.dataset.config.columns
-        order = list(order)
-        for number, raw in zip(order, self.rows.take(order), strict=True):
+        for number, row in self._rows(order):
             self.read += 1
-            row = {**raw, **{ours: raw[theirs] for ours, theirs in rename.items() if theirs in raw}} if rename else raw
             try:
                 kept = self._make(number, row)
             except ValueError as error:
@@ -175,6 +173,18 @@ class Cleaner:
             else:
                 self.repeated[reason] = self.repeated.get(reason, 0) + 1
                 yield kept
+
+    def again(self, numbers: Sequence[int]) -> list[Kept]:
+        """Make rows that have been found usable once more."""
+        return [self._make(number, row) for number, row in self._rows(numbers)]
+
+    def _rows(self, order: Iterable[int]) -> Iterator[tuple[int, Row]]:
+        """Yield rows with their numbers, with columns called as the dataset reads them."""
+        rename = self.dataset.config.columns
+        order = array("q", order)
+        for number, raw in zip(order, self.rows.take(order), strict=True):
+            renamed = {ours: raw[theirs] for ours, theirs in rename.items() if theirs in raw}
+            yield number, {**raw, **renamed} if renamed else raw
 
     def _make(self, number: int, row: Row) -> Kept:
         for column in self.dataset.columns:
@@ -217,10 +227,18 @@ def require_columns(dataset: Dataset, where: str, present: Iterable[str]) -> Non
         raise DataError(where, what, fix)
 
 
-def identity(examples: Iterable[Example]) -> str:
-    """Return a hash of the examples' exact content and order (16 hex digits); ids do not count."""
-    digest = hashlib.blake2b(digest_size=8)
-    for example in examples:
-        digest.update(json.dumps(body(example), ensure_ascii=False, default=str).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
+class Identity:
+    """A hash of examples' exact content and order; ids do not count."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=8)
+
+    def add(self, example: Example) -> None:
+        """Go on with the next example."""
+        self._digest.update(json.dumps(body(example), ensure_ascii=False, default=str).encode())
+        self._digest.update(b"\n")
+
+    @property
+    def text(self) -> str:
+        """The hash so far (16 hex digits)."""
+        return self._digest.hexdigest()

@@ -47,6 +47,7 @@ class Countdown(Dataset):
     Config = CountdownConfig
     form = Prompt
     columns = ("nums", "target")
+    fixed = True
     verifier = "countdown"
     config: CountdownConfig
 

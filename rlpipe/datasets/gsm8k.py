@@ -34,6 +34,7 @@ class Gsm8k(Dataset):
     Config = Gsm8kConfig
     form = Completion
     columns = ("question", "answer")
+    fixed = True
     verifier = "gsm8k"
     config: Gsm8kConfig
 

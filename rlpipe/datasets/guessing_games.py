@@ -35,6 +35,7 @@ class GuessingGames(Dataset):
     config: GuessingGamesConfig
     form = Chat
     columns = ("messages",)
+    fixed = True
     made = True
 
     def example(self, row: Row, id: str) -> Chat:

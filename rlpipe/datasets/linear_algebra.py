@@ -44,6 +44,7 @@ class LinearAlgebra(Dataset):
     config: LinearAlgebraConfig
     form = Completion
     columns = ("question", "work", "answer")
+    fixed = True
     verifier = "matrix"
     made = True
 

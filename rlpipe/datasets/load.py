@@ -15,18 +15,60 @@ trains and is tested on the same rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 
 from rlpipe.core.errors import DataError, Problem
 from rlpipe.datasets import local
-from rlpipe.datasets.base import Dataset, LoadReport, Rows, Splits
-from rlpipe.datasets.clean import Unscorable, no_rewards, require_columns
-from rlpipe.datasets.forms import Form, form_name, route, ways_from
-from rlpipe.datasets.splitting import HELD_OUT, both, hold_out, only_test
+from rlpipe.datasets.base import Chosen, Dataset, LoadReport, Rows, Splits
+from rlpipe.datasets.clean import Cleaner, Unscorable, no_rewards, require_columns
+from rlpipe.datasets.forms import Converter, Form, form_name, route, ways_from
+from rlpipe.datasets.splitting import HELD_OUT, both, hold_out, made_again, only_test
 
 SAMPLE_SEED = 0
 """Sample rows are the same for every seed of a run, as real rows are."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The raw rows of a dataset, and the way from them to the form that is wanted."""
+
+    dataset: Dataset
+    train: Rows | None
+    test: Rows | None
+    """None where a share of `train` is to be held out."""
+    steps: Sequence[Converter]
+    forms: list[str]
+    """The names of the forms that rows go through, the native one first."""
+
+    @property
+    def tested(self) -> Rows:
+        """The rows among which those to test on are."""
+        rows = self.train if self.test is None else self.test
+        assert rows is not None
+        return rows
+
+    def choose(self, seed: int, unscorable: Unscorable = no_rewards, validation: int = 0) -> Splits:
+        """Find the rows to use. Raises DataError where too few are left; the rest as `load`."""
+        dataset, steps = self.dataset, self.steps
+        if self.train is None:
+            splits = only_test(dataset, self.tested, steps, unscorable)
+        elif self.test is None:
+            splits = hold_out(dataset, self.train, steps, seed, unscorable, validation)
+        else:
+            splits = both(dataset, self.train, self.test, steps, seed, unscorable, validation)
+        for split in splits.there:
+            split.report.converted = self.forms
+        return splits
+
+    def again(self, chosen: Mapping[str, tuple[LoadReport, Chosen]]) -> Splits:
+        """Return the splits of rows that were chosen earlier: `train`, `test` and perhaps `validation`."""
+        assert self.train is not None
+        held_out = Cleaner(self.dataset, self.tested, self.steps)
+        cleaners = {"train": Cleaner(self.dataset, self.train, self.steps), "test": held_out, "validation": held_out}
+        return Splits(**{name: made_again(cleaners[name], *rows) for name, rows in chosen.items()})
 
 
 def load(
@@ -45,6 +87,18 @@ def load(
     `validation` is how many held-out rows are set aside for measuring while training; train rows are the same with and
     without them.
     """
+    return opened(dataset, takes, seed, train, largest, validation).choose(seed, unscorable, validation)
+
+
+def opened(
+    dataset: Dataset,
+    takes: tuple[Form, ...],
+    seed: int,
+    train: bool = True,
+    largest: int | None = None,
+    validation: int = 0,
+) -> Opened:
+    """Open the rows of a dataset, and look at the first ones. The rest as `load`."""
     train_rows, test_rows = read(dataset, seed, train, largest, validation)
     for rows in (train_rows, test_rows):
         if rows is not None:
@@ -56,17 +110,7 @@ def load(
         raise DataError("dataset", what, "choose a dataset or a method that fits")
     form, steps = found
     forms = [form_name(one) for one in (dataset.form, *ways_from(dataset.form)[form])]
-    if test_rows is None:
-        assert train_rows is not None
-        splits = hold_out(dataset, train_rows, steps, seed, unscorable, validation)
-    elif train_rows is None:
-        splits = only_test(dataset, test_rows, steps, unscorable)
-    else:
-        splits = both(dataset, train_rows, test_rows, steps, seed, unscorable, validation)
-    for split in (splits.train, splits.test, splits.validation):
-        if split is not None:
-            split.report.converted = forms
-    return splits
+    return Opened(dataset, train_rows, test_rows, steps, forms)
 
 
 def read(

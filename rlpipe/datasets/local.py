@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Dataset, Row, Rows
-from rlpipe.datasets.rows import SUFFIXES, read_rows, sample_rows, suffix_of
+from rlpipe.datasets.lazily import joined
+from rlpipe.datasets.rows import SUFFIXES, read_rows, rows_of, sample_rows, suffix_of
 
 FIRST = 100
 """Rows that are looked at to know which columns there are."""
@@ -112,17 +113,30 @@ def read_split(dataset: Dataset, source: Path, split: str, role: Role, largest: 
     Of a file of more than `largest` bytes only samples are read, and a note says so.
     """
     found = Found(split, [source]) if source.is_file() else find(source, dataset.config.subset, split, role)
-    rows: list[Row] = []
+    parts: list[Sequence[Row]] = []
     for file in found.files:
         if largest is not None and (size := file.stat().st_size) > largest:
             part, which = sample_rows(file)
             found.notes.append(f"{SAMPLED}: {file} has {size / 1e6:.0f} MB, of which {which} were read")
+            parts.append(part)
         else:
-            part = read_rows(file)
-            dataset.add_columns(part, file, whole=True)
-        rows += part
+            parts.append(_whole(dataset, file))
+    rows = parts[0] if len(parts) == 1 else joined(parts)
     where = str(found.files[0]) if len(found.files) == 1 else f"{found.files[0].parent}/ ({len(found.files)} files)"
     return Rows(found.name, where, rows, found.notes)
+
+
+def _whole(dataset: Dataset, file: Path) -> Sequence[Row]:
+    if not adds_columns(dataset):
+        return rows_of(file)
+    rows = read_rows(file)
+    dataset.add_columns(rows, file, whole=True)
+    return rows
+
+
+def adds_columns(dataset: Dataset) -> bool:
+    """Return whether something of a local file's rows stands in other files."""
+    return type(dataset).add_columns is not Dataset.add_columns
 
 
 def first_rows(

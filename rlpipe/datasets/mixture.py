@@ -44,6 +44,7 @@ class Mixture(Dataset):
     Config = MixtureConfig
     form = Chat
     columns = ("id", "messages")
+    fixed = True
     config: MixtureConfig
 
     def example(self, row: Row, id: str) -> Chat:
@@ -55,8 +56,8 @@ class Mixture(Dataset):
         from rlpipe.datasets.load import load
 
         train, test, notes = [], [], []
-        for name, share in self.config.parts.items():
-            splits: Splits = load(self._part(name), CONVERSATIONS, seed)
+        for (name, share), part in zip(self.config.parts.items(), self.parts(), strict=True):
+            splits: Splits = load(part, CONVERSATIONS, seed)
             examples = splits.train.examples
             if share < 1:
                 examples = random.Random(seed).sample(examples, max(1, round(share * len(examples))))
@@ -69,6 +70,10 @@ class Mixture(Dataset):
         turns = [row for turn in zip_longest(*test) for row in turn if row is not None]
         source = f"{self.config.source} ({', '.join(self.config.parts)})"
         return Rows("train", source, train, notes), Rows("test", source, turns)
+
+    def parts(self) -> list[Dataset]:
+        """Return the datasets that are mixed."""
+        return [self._part(name) for name in self.config.parts]
 
     def _part(self, name: str) -> Dataset:
         config = self.config

@@ -50,6 +50,7 @@ class Piqa(Dataset):
     config: PiqaConfig
     form = Choice
     columns = ("goal", "sol1", "sol2", "label")
+    fixed = True
 
     def example(self, row: Row, id: str) -> Choice:
         """Ask with the goal; `label` counts the right solution from 0."""

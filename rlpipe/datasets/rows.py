@@ -10,13 +10,14 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import Row
+from rlpipe.datasets.lazily import Lines
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".csv.gz", ".parquet")
 
@@ -46,6 +47,29 @@ def read_rows(path: Path, limit: int | None = None) -> list[Row]:
     if not rows:
         raise DataError(path, "the file holds no rows", "give a file with data, or another split")
     return rows
+
+
+LARGE = 16_000_000
+"""Bytes of a file of JSON lines from which on its rows stay on the disk until they are looked at."""
+
+
+def rows_of(path: Path) -> Sequence[Row]:
+    """Return the rows of a file, as `read_rows` does; of a large file of JSON lines each when it is looked at.
+
+    Then a malformed row is found, by its line, as soon as it is looked at.
+    """
+    if suffix_of(path) != ".jsonl" or not path.is_file() or path.stat().st_size < LARGE:
+        return read_rows(path)
+
+    def text(number: int, line: bytes) -> str:
+        return _decode(f"{path}, line {number}", line, number == 1)
+
+    lines: Lines[Row] = Lines(
+        path,
+        lambda number, line: _object(f"{path}, line {number}", text(number, line)),
+        lambda number, line: not text(number, line).strip(),
+    )
+    return lines if len(lines) else read_rows(path)  # which says that there are none
 
 
 PLACES, STRETCH, FIRST = 10, 500_000, 2_000

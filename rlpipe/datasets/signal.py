@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from rlpipe.core.errors import Problem
-from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Labelled, Message, Preference, Prompt, text_of
+from rlpipe.datasets.forms import Chat, Choice, Completion, Example, Labelled, Preference, Prompt, text_of
 
 FEWEST = 20
 """Of fewer examples a share says little."""
@@ -48,34 +48,73 @@ def _labelled(examples: Sequence[Any]) -> Iterator[Problem]:
 def _pairs(examples: Sequence[Any]) -> Iterator[Problem]:
     if len(examples) < FEWEST:
         return
-    lengths = [(len(text_of(one.chosen)), len(text_of(one.rejected))) for one in examples]
-    for word, count in (
-        ("longer", sum(chosen > rejected for chosen, rejected in lengths)),
-        ("shorter", sum(chosen < rejected for chosen, rejected in lengths)),
-    ):
+    longer = shorter = 0
+    chosen, rejected = Majority(), Majority()
+    for one in examples:
+        better, worse = text_of(one.chosen), text_of(one.rejected)
+        longer += len(better) > len(worse)
+        shorter += len(better) < len(worse)
+        chosen.add(_words(better))
+        rejected.add(_words(worse))
+    for word, count in (("longer", longer), ("shorter", shorter)):
         if count / len(examples) >= NEARLY:
             what = (
                 f"the chosen completion is the {word} one in {_of(count, len(examples))}: length alone tells them apart"
             )
             fix = "add pairs in which it is not, or a method that normalises length (method=simpo)"
             yield Problem(WHERE, what, fix, fatal=False)
-    yield from _same([one.chosen for one in examples], "chosen completion")
-    yield from _same([one.rejected for one in examples], "rejected completion")
+    yield from _same(chosen, (_words(text_of(one.chosen)) for one in examples), "chosen completion")
+    yield from _same(rejected, (_words(text_of(one.rejected)) for one in examples), "rejected completion")
 
 
 def _completions(examples: Sequence[Any]) -> Iterator[Problem]:
-    yield from _same([one.completion for one in examples], "completion")
+    def texts() -> Iterator[str]:
+        return (_words(text_of(one.completion)) for one in examples)
+
+    yield from _same(Majority(texts()), texts(), "completion")
 
 
 def _chats(examples: Sequence[Any]) -> Iterator[Problem]:
-    yield from _same([[one for one in chat.messages if one["role"] == "assistant"] for chat in examples], "answer")
+    def texts() -> Iterator[str]:
+        answers = ([one for one in chat.messages if one["role"] == "assistant"] for chat in examples)
+        return (_words(text_of(said)) for said in answers)
+
+    yield from _same(Majority(texts()), texts(), "answer")
 
 
-def _same(texts: Sequence[Sequence[Message]], name: str) -> Iterator[Problem]:
-    counted = Counter(" ".join(text_of(text).split()) for text in texts)
-    ((text, count),) = counted.most_common(1)
-    if len(texts) >= FEWEST and count / len(texts) >= NEARLY:
-        what = f"the {name} is the same text in {_of(count, len(texts))}: {text!r:.60}"
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Majority:
+    """The only text that can be more than half of many, found without keeping them (Boyer and Moore, 1981)."""
+
+    def __init__(self, texts: Iterable[str] = ()):
+        self.text, self._lead, self.count = "", 0, 0
+        for text in texts:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        """Look at the next text."""
+        self.count += 1
+        if not self._lead:
+            self.text = text
+        self._lead += 1 if text == self.text else -1
+
+    def nearly_all(self, texts: Iterable[str]) -> int:
+        """Return how many of the texts are this one, where nearly all are, else 0.
+
+        They are gone through again only where that can be: then the text leads all others together by so much.
+        """
+        if self.count < FEWEST or self._lead < (2 * NEARLY - 1) * self.count - 1:
+            return 0
+        count = sum(text == self.text for text in texts)
+        return count if count / self.count >= NEARLY else 0
+
+
+def _same(majority: Majority, texts: Iterable[str], name: str) -> Iterator[Problem]:
+    if count := majority.nearly_all(texts):
+        what = f"the {name} is the same text in {_of(count, majority.count)}: {majority.text!r:.60}"
         yield Problem(WHERE, what, "look whether the right column is read (dataset.columns)", fatal=False)
 
 
@@ -87,11 +126,16 @@ def _choices(native: Sequence[Any]) -> Iterator[Problem]:
 
 
 def _verified(examples: Sequence[Any], columns: Sequence[str]) -> Iterator[Problem]:
-    values = Counter(repr([one.columns.get(name) for name in columns]) for one in examples)
-    ((value, count),) = values.most_common(1)
-    if len(examples) >= FEWEST and count / len(examples) >= NEARLY:
+    def values() -> Iterator[str]:
+        return (repr([one.columns.get(name) for name in columns]) for one in examples)
+
+    majority = Majority(values())
+    if count := majority.nearly_all(values()):
         named = ", ".join(f"'{name}'" for name in columns)
-        what = f"what completions are verified by ({named}) is the same in {_of(count, len(examples))}: {value:.60}"
+        what = (
+            f"what completions are verified by ({named}) is the same in {_of(count, len(examples))}: "
+            f"{majority.text:.60}"
+        )
         fix = "one completion is right for every prompt: look whether the right column is read (dataset.columns)"
         yield Problem(WHERE, what, fix, fatal=False)
 

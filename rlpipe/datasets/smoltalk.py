@@ -31,6 +31,7 @@ class SmolTalk(Dataset):
     Config = SmolTalkConfig
     form = Chat
     columns = ("messages",)
+    fixed = True
 
     def example(self, row: Row, id: str) -> Chat:
         """Take the conversation as it is, with the tools that the row offers."""

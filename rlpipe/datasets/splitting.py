@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rlpipe.core.errors import DataError
-from rlpipe.datasets.base import Dataset, LoadReport, Rows, Split, Splits
-from rlpipe.datasets.clean import Cleaner, Kept, Unscorable, identity, no_rewards
-from rlpipe.datasets.forms import Converter
+from rlpipe.datasets.base import Chosen, Dataset, LoadReport, Rows, Split, Splits
+from rlpipe.datasets.clean import Cleaner, Identity, Kept, Unscorable, no_rewards
+from rlpipe.datasets.forms import Converter, Example
+from rlpipe.datasets.lazily import Lazy, Places
 
 HELD_OUT = "held out for testing"
 BEYOND = "beyond test_limit"
 WATCHED = "set aside for validation"
 TESTED = "measured in the end"
+LARGE = 20_000
+"""Rows of a split from which on they are made again whenever they are looked at, instead of being held."""
 
 
 def only_test(dataset: Dataset, rows: Rows, steps: Sequence[Converter], unscorable: Unscorable = no_rewards) -> Splits:
@@ -52,19 +56,20 @@ def hold_out(
     """Split by `Kept.place`: rows below `test_fraction` are for testing, whatever the seed and the limits."""
     limit, fraction = dataset.config.test_limit, dataset.config.test_fraction
     scout = Cleaner(dataset, rows, steps, unscorable)
-    places: list[tuple[float, int]] = []
+    places, numbers = array("d"), array("q")
     wanted = 0
     for row in scout.clean(range(len(rows.rows))):
-        places.append((row.place, row.number))
+        places.append(row.place)
+        numbers.append(row.number)
         wanted += row.place < fraction
         # Rows on both sides were seen, so `_bound` would return the fraction as it is.
         if limit is not None and limit + validation < wanted < len(places):
             bound = fraction
             break
     else:
-        bound = _bound([place for place, _ in places], fraction, scout)
+        bound = _bound(places, fraction, scout)
     tester = Cleaner(dataset, rows, steps, unscorable)
-    test = list(tester.clean(number for place, number in places if place < bound))
+    test = list(tester.clean(number for place, number in zip(places, numbers, strict=True) if place < bound))
     trainer = Cleaner(dataset, rows, steps, unscorable)
     train = _train(trainer, dataset, seed, held_out=lambda row: row.place < bound)
     splits = Splits(_split(trainer, train), *_held_out(tester, test, limit, validation))
@@ -74,7 +79,7 @@ def hold_out(
     return splits
 
 
-def _bound(places: list[float], fraction: float, scout: Cleaner) -> float:
+def _bound(places: Iterable[float], fraction: float, scout: Cleaner) -> float:
     """Return the place below which rows are held out, moved so that each side has at least one row."""
     distinct = sorted(set(places))
     if len(distinct) < 2:
@@ -88,22 +93,22 @@ def _bound(places: list[float], fraction: float, scout: Cleaner) -> float:
     return min(fraction, distinct[-1])
 
 
-def _train(cleaner: Cleaner, dataset: Dataset, seed: int, held_out: Callable[[Kept], bool]) -> list[Kept]:
+def _train(cleaner: Cleaner, dataset: Dataset, seed: int, held_out: Callable[[Kept], bool]) -> Iterator[Kept]:
     count, limit = len(cleaner.rows.rows), dataset.config.train_limit
     order: Iterable[int] = range(count)
     if limit is not None and limit < count:
         order = random.Random(seed).sample(range(count), count)
-    kept = []
+    kept = 0
     for row in cleaner.clean(order):
         if held_out(row):
             cleaner.drop(HELD_OUT)
             continue
-        kept.append(row)
+        kept += 1
+        yield row
         # With a limit the rest need not be looked at: the order is random already.
-        if limit is not None and len(kept) == limit and cleaner.read < count:
+        if kept == limit and cleaner.read < count:
             cleaner.notes.append(f"train_limit: {cleaner.read} of {count} rows, drawn by seed, were enough")
             break
-    return kept
 
 
 def _held_out(cleaner: Cleaner, rows: list[Kept], limit: int | None, validation: int) -> tuple[Split, Split | None]:
@@ -137,9 +142,18 @@ def _held_out(cleaner: Cleaner, rows: list[Kept], limit: int | None, validation:
     return test, ours
 
 
-def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
-    rows = cleaner.rows
-    if not kept:
+def _split(cleaner: Cleaner, kept: Iterable[Kept]) -> Split:
+    """Gather the rows of a split, of a large one only which they are."""
+    rows, identity, chosen = cleaner.rows, Identity(), Chosen(array("q"), array("q"))
+    held: list[Kept] = []
+    for row in kept:
+        identity.add(row.native)
+        chosen.add(row.number, len(row.examples))
+        if len(chosen.numbers) <= LARGE:
+            held.append(row)
+        else:
+            held.clear()
+    if not len(chosen.numbers):
         what = f"no usable row is left of the {cleaner.read} of split '{rows.split}'{_reasons(cleaner.dropped)}"
         raise DataError(rows.source, what, "fix the rows, or give a dataset whose rows can be used")
     notes = [f"{count} rows kept though each {why}" for why, count in cleaner.repeated.items()]
@@ -148,14 +162,46 @@ def _split(cleaner: Cleaner, kept: list[Kept]) -> Split:
     report = LoadReport(
         split=rows.split,
         source=rows.source,
-        identity=identity(row.native for row in kept),
+        identity=identity.text,
         read=cleaner.read,
-        kept=len(kept),
+        kept=len(chosen.numbers),
         dropped=dict(sorted(cleaner.dropped.items(), key=lambda item: -item[1])),
         notes=[*cleaner.dataset.notes(), *rows.notes, *cleaner.notes, *notes],
     )
+    return _held(held, report, chosen) if held else _lazy(cleaner, report, chosen)
+
+
+def made_again(cleaner: Cleaner, report: LoadReport, chosen: Chosen) -> Split:
+    """Return the split of rows that were chosen earlier from the same source."""
+    if len(chosen.numbers) > LARGE:
+        return _lazy(cleaner, report, chosen)
+    return _held(cleaner.again(chosen.numbers), report, chosen)
+
+
+def _held(kept: Sequence[Kept], report: LoadReport, chosen: Chosen) -> Split:
     examples = [example for row in kept for example in row.examples]
-    return Split(examples, report, [row.native for row in kept], [row.columns for row in kept])
+    return Split(examples, report, [row.native for row in kept], [row.columns for row in kept], chosen)
+
+
+def _lazy(cleaner: Cleaner, report: LoadReport, chosen: Chosen) -> Split:
+    count, places = len(chosen.numbers), Places(chosen.counts)
+
+    def made(rows: Sequence[int]) -> list[Kept]:
+        return cleaner.again([chosen.numbers[row] for row in rows])
+
+    def examples(wanted: Sequence[int]) -> list[Example]:
+        found = [places.of(place) for place in wanted]
+        rows = list(dict.fromkeys(row for row, _ in found))
+        by_row = dict(zip(rows, made(rows), strict=True))
+        return [by_row[row].examples[number] for row, number in found]
+
+    return Split(
+        Lazy(places.count, examples),
+        report,
+        Lazy(count, lambda rows: [row.native for row in made(rows)]),
+        Lazy(count, lambda rows: [row.columns for row in made(rows)]),
+        chosen,
+    )
 
 
 def _reasons(dropped: dict[str, int]) -> str:

@@ -31,6 +31,7 @@ class UltraFeedback(Dataset):
     Config = UltraFeedbackConfig
     form = Preference
     columns = ("chosen", "rejected")
+    fixed = True
 
     def example(self, row: Row, id: str) -> Preference:
         """Split the pair into its common prompt and two completions."""

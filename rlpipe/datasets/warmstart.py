@@ -50,6 +50,7 @@ class WarmStart(Dataset):
 
     Config = WarmStartConfig
     form = Completion
+    fixed = True
     config: WarmStartConfig
 
     def __init__(self, config: WarmStartConfig):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from rlpipe.core.errors import ConfigError, ModelError, Problem
 from rlpipe.core.terminal import is_part, say, say_detail, show, show_problems
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Completion
-from rlpipe.datasets.load import load, summed_up
+from rlpipe.datasets.load import Opened, opened, summed_up
 from rlpipe.datasets.signal import weaknesses
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
@@ -24,6 +25,7 @@ from rlpipe.records.record import Record
 from rlpipe.records.rungs import current
 from rlpipe.rewards.combine import unscorable, verified_columns
 from rlpipe.run.memory import forget_peak
+from rlpipe.stages import rows
 from rlpipe.stages.identity import named
 from rlpipe.stages.named import refuse_altered
 from rlpipe.tools.tool_calls import with_calls
@@ -67,28 +69,31 @@ def data(resolved: Resolved, record: Record, made: Path | None = None) -> Splits
         there = dataclasses.replace(resolved.config.dataset, source=str(made))
         resolved = resolve(dataclasses.replace(resolved.config, dataset=there))
     config, dataset = resolved.config, resolved.dataset
+    watched = config.watch.limit if config.watch.every is not None and resolved.trains else 0
     with plugins.blame("dataset", config.dataset.name):
-        refused = unscorable(resolved.reward(name) for name in config.reward)
         takes = resolved.method.takes or (dataset.form,)
-        watched = config.watch.limit if config.watch.every is not None and resolved.trains else 0
-        train = bool(resolved.method.takes)
-        splits = load(dataset, takes, config.seed, refused, train=train, validation=watched)
-    if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
-        splits.train = with_calls(splits.train, resolved.make_tools())
-    weak = weaknesses(
-        splits.train.examples,
-        splits.train.native,
-        verified_columns(resolved.reward(name) for name in config.reward),
-    )
+        source = opened(dataset, takes, config.seed, train=bool(resolved.method.takes), validation=watched)
+    splits, weak = rows.found(resolved, source, watched, record.run_dir, lambda: _found(resolved, source, watched))
     if any(problem.fatal for problem in weak):
         raise ConfigError([problem for problem in weak if problem.fatal])
     record.update(notes=[problem.headline for problem in weak])
     if dataset.config.source in ("hub", "sample"):  # of local rows the checks have told
         show_problems(weak)
-    reports = [split.report for split in (splits.train, splits.test, splits.validation) if split is not None]
+    reports = [split.report for split in splits.there]
     record.update(data={report.split: vars(report) for report in reports})
     say_detail(summed_up(config.dataset.name, *reports))
     return splits
+
+
+def _found(resolved: Resolved, source: Opened, watched: int) -> tuple[Splits, list[Problem]]:
+    """Go through all rows; return those to use, and what they cannot teach."""
+    config = resolved.config
+    rewards = [resolved.reward(name) for name in config.reward]
+    with plugins.blame("dataset", config.dataset.name):
+        splits = source.choose(config.seed, unscorable(rewards), watched)
+    if config.tool and isinstance(next(iter(splits.train.examples), None), Completion):
+        splits.train = with_calls(splits.train, resolved.make_tools())
+    return splits, weaknesses(splits.train.examples, splits.train.native, verified_columns(rewards))
 
 
 def model(resolved: Resolved, source: Path | None, device: str, record: Record) -> Loaded:
@@ -114,11 +119,17 @@ def model(resolved: Resolved, source: Path | None, device: str, record: Record) 
 
 
 def trainer(
-    resolved: Resolved, loaded: Loaded, splits: Splits, record: Record, callbacks: Sequence[TrainerCallback]
+    resolved: Resolved,
+    loaded: Loaded,
+    splits: Splits,
+    record: Record,
+    callbacks: Sequence[TrainerCallback],
+    uses: ExitStack,
 ) -> Trainer | None:
     """Build the method's trainer and audit what it will feed the model; None for a method that trains nothing.
 
-    Raises ConfigError when the audit finds something that is surely wrong.
+    What it uses of the store is let go when `uses` is closed. Raises ConfigError when the audit finds something that
+    is surely wrong.
     """
     from transformers import set_seed
 
@@ -130,7 +141,7 @@ def trainer(
     if module is None:
         return None
     with plugins.blame("method", method.config.name), record.made_once("data"):
-        built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks)))
+        built = module.build(method, Parts(resolved, loaded, splits, record.run_dir, list(callbacks), uses))
         thawing = freeze(built, method.config)
         found = module.audit(built, loaded, method)
         if thawing is not None:

@@ -102,7 +102,7 @@ def _attempt(resolved: Resolved, record: Record, stage: Stage | None) -> None:
         tracker = outcome.tracker = track(resolved, record, stage is not None, loaded.path)
         callbacks = training.standard_callbacks(config, record, tracker, stop)
         outcome.doing = "preparing the trainer"
-        trainer = build.trainer(resolved, loaded, splits, record, callbacks)
+        trainer = build.trainer(resolved, loaded, splits, record, callbacks, context)
         loaded = build.in_shards(loaded, trainer)
         watch = build.watch(resolved, loaded, splits, record, trainer)
         judged = build.judged(watch, record, trainer) if stage is None else None

@@ -18,9 +18,16 @@ from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.records.provenance import NUMERIC_PACKAGES
 from rlpipe.stages import identity
+from rlpipe.stages.data import data
 from rlpipe.stages.lineage import FROZEN, other_parents, start_parent
 
-RECORDED = {"model": "model", "data": "data_files", "reference": "reference_files"}
+RECORDED = {
+    "model": "model",
+    "data": "data_files",
+    "reference": "reference_files",
+    "rows": "rows_files",
+    "tokens": "tokens_files",
+}
 """Under which key of the manifest the hashes of a product's files stand."""
 
 
@@ -129,7 +136,7 @@ def models(config: RunConfig) -> dict[str, str]:
 
 
 def _rows(resolved: Resolved) -> str:
-    rows = identity.data(resolved.config)
+    rows = data(resolved.config)
     return f"{rows.train}+{rows.test}" if _held_out_counts(resolved) else rows.train
 
 

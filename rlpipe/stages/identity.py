@@ -6,59 +6,29 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig
-from rlpipe.config.resolved import resolve
-from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ModelError
-from rlpipe.core.files import explained, json_text, sha256
+from rlpipe.core.files import explained, sha256
+from rlpipe.core.paths import PACKAGE
+from rlpipe.datasets import local
 from rlpipe.datasets.base import Dataset
-from rlpipe.datasets.forms import Example
 from rlpipe.hub.facts import weights_folder
 
-
-@dataclass(frozen=True)
-class Data:
-    """The rows that a run would read."""
-
-    train: str
-    """The hash of the train rows' content."""
-    test: str
-    rows: int
-    """Number of train rows."""
-    held_out: int
-    """Number of test rows."""
-    first: tuple[Example, ...]
-    """The first train examples, to tell by how long they are."""
+if TYPE_CHECKING:
+    from rlpipe.datasets.load import Opened
 
 
-FIRST = 64
-_loaded: dict[str, Data] = {}
-
-
-def data(config: RunConfig) -> Data:
-    """Return the identity of a run's rows. Raises DataError where they cannot be read."""
-    resolved = resolve(config)
-    dataset: Dataset = resolved.dataset
-    takes = resolved.method.takes or (dataset.form,)
-    key = json_text([asdict(config.dataset), [form.__name__ for form in takes], files(dataset.config)])
-    found = _loaded.get(key) or _loaded.get(f"{key} {config.seed}")
-    if found is None:
-        from rlpipe.datasets.load import load
-
-        with plugins.blame("dataset", config.dataset.name):
-            splits = load(dataset, takes, config.seed, train=bool(resolved.method.takes))
-        train, test = splits.train.report, splits.test.report
-        first = tuple((splits.train.examples or splits.test.examples)[:FIRST])
-        found = Data(train.identity, test.identity, train.kept, test.kept, first)
-        limit = config.dataset.train_limit  # the seed shuffles rows where there are more
-        drawn = limit is not None and max(train.kept, train.read) >= limit
-        drawn |= type(dataset).make_rows is not Dataset.make_rows
-        _loaded[f"{key} {config.seed}" if drawn else key] = found
-    return found
+@functools.cache
+def code() -> str:
+    """Return a hash of rlpipe's own code, of which one version may read rows otherwise than another."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{file.relative_to(PACKAGE)}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def files(config: DatasetConfig) -> Sequence[tuple[str, int, int]]:
@@ -66,6 +36,31 @@ def files(config: DatasetConfig) -> Sequence[tuple[str, int, int]]:
     if config.source in ("hub", "sample"):
         return ()
     return tuple(_stamps(Path(config.source).expanduser()))
+
+
+def content(source: Opened) -> list[Any] | None:
+    """Return what tells raw rows from others: hashes of the files that they stand in; None where these are not known.
+
+    A table of the hub has its files in the cache, and a name of its own for which of their rows it holds.
+    """
+    config = source.dataset.config
+    found: list[Any] = []
+    if config.source not in ("hub", "sample"):
+        return local_content(source.dataset)
+    if config.source == "hub":
+        for table in [one.rows for one in (source.train, source.test) if one is not None]:
+            files = [Path(one["filename"]) for one in getattr(table, "cache_files", ())]
+            if not files:
+                return None
+            found += [table._fingerprint, *(_sha256(*stamp) for file in files for stamp in _stamps(file))]  # type: ignore[attr-defined]
+    return found or None
+
+
+def local_content(dataset: Dataset) -> list[Any] | None:
+    """Return hashes of the local files that rows stand in; None where other files have a part of them."""
+    if local.adds_columns(dataset):
+        return None
+    return [[file.name, *(_sha256(*stamp) for stamp in _stamps(file))] for file in local.files_of(dataset)]
 
 
 def weights(source: str, revision: str | None) -> str:

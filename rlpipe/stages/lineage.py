@@ -70,11 +70,14 @@ def handed_down(config: RunConfig) -> list[object]:
 
 def parent_config(config: RunConfig, path: str) -> RunConfig:
     """Return the config of the run that a dotted key of `config` names. Raises ConfigError, and KeyError for none."""
-    overrides = parent_overrides(config)[path]
-    run = _run(config, overrides, INHERITED.get(path, JUDGING))
-    if path == "after" and config.tool and not _names(overrides, "tool") and _learns_calls(run):
-        run = dataclasses.replace(run, tool=config.tool)
-    return run
+    known = resolve(config).parents
+    if path not in known:
+        overrides = parent_overrides(config)[path]
+        run = _run(config, overrides, INHERITED.get(path, JUDGING))
+        if path == "after" and config.tool and not _names(overrides, "tool") and _learns_calls(run):
+            run = dataclasses.replace(run, tool=config.tool)
+        known[path] = run
+    return known[path]
 
 
 def composed_from(config: RunConfig, path: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class Stored:
 
     @property
     def name(self) -> str:
-        """`<method>-<dataset>-<12 hex>`, `reference-…` for reference log-probabilities."""
+        """`<method>-<dataset>-<12 hex>`; `reference-…`, `rows-…` and `tokens-…` for what `stages.entries` keeps."""
         return self.folder.name
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Stored:
 
     @property
     def makes(self) -> str:
-        """`model`, `data` or `reference`."""
+        """`model`, `data`, `reference`, `rows` or `tokens`."""
         return next((makes for makes, key in RECORDED.items() if self.manifest.get(key)), "model")
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import RecordError, advice
-from rlpipe.stages import identity
+from rlpipe.stages.data import data
 from rlpipe.stages.fingerprint import Stage, describe
 from rlpipe.stages.lineage import parent_config, parent_overrides
 from rlpipe.stages.stored import State, Stored, age
@@ -132,7 +132,7 @@ def _rows(stage: Stage, other: Stored) -> str:
     before = f"{train.get('kept', '?')} ({_short(_inputs(other)['data'])})"
     if "dataset.stage" in parent_overrides(stage.config):
         return f"{before} → made by another run ({_short(stage.inputs['data'])})"
-    return f"{before} → {identity.data(stage.config).rows} ({_short(stage.inputs['data'])})"
+    return f"{before} → {data(stage.config).rows} ({_short(stage.inputs['data'])})"
 
 
 def _short(value: Any) -> str:

@@ -33,8 +33,7 @@ from rlpipe.records.record import read_result
 from rlpipe.run.check import capacity
 from rlpipe.run.check.choices import measures
 from rlpipe.run.check.subject import Subject
-from rlpipe.stages import identity
-from rlpipe.stages.identity import Data
+from rlpipe.stages.data import Data, data
 from rlpipe.stages.lineage import parent_overrides
 from rlpipe.sweep import machine
 from rlpipe.sweep.lengths import Lengths, lengths
@@ -103,7 +102,7 @@ def steps(subject: Subject) -> int | None:
         return method.max_steps
     if "dataset.stage" in parent_overrides(config):
         return None
-    rows = identity.data(config).rows
+    rows = data(config).rows
     if isinstance(method, OnlineConfig):
         return int(method.epochs * (rows // method.prompts_per_batch * method.steps_per_batch))
     return math.ceil(method.epochs * math.ceil(rows / method.batch_size))
@@ -200,7 +199,7 @@ def _data(subject: Subject) -> Data | None:
         return None
     if subject.dataset.config.source == "hub":
         return None
-    return identity.data(config)
+    return data(config)
 
 
 def like(config: RunConfig | Mapping[str, Any], gpu: bool) -> str:

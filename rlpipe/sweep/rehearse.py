@@ -116,7 +116,8 @@ def rehearse(
                 found += [(number, problem) for problem in error.problems]
     finally:
         HydraConfig.instance().cfg = before
-    found += [(arm.number, problem) for arm in arms for problem in _checked(arm, here, stages)]
+    needed: check.Known = {}
+    found += [(arm.number, problem) for arm in arms for problem in _checked(arm, here, stages, needed)]
     found += asha.problems(app.config.hydra.sweeper, arms)
     notes = grouped([(number, one) for number, one in found if not one.fatal], len(batch))
     fatal = grouped([(number, one) for number, one in found if one.fatal], len(batch))
@@ -179,14 +180,14 @@ def _explained(
     return known[key]
 
 
-def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]]) -> Iterable[Problem]:
+def _checked(arm: Arm, here: bool, stages: dict[str, list[Stage]], needed: check.Known) -> Iterable[Problem]:
     """Yield what is wrong with an arm's config, and find the stages that it needs where nothing is."""
     from rlpipe.stages.lineage import handed_down
     from rlpipe.stages.store import plan
 
     if arm.run is None:
         return
-    found = check.problems(arm.run, arm.overrides, here)
+    found = check.problems(arm.run, arm.overrides, here, needed)
     yield from found
     if any(problem.fatal for problem in found):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -34,6 +35,8 @@ class Parts:
     """Examples already in the form that the method takes."""
     run_dir: Path
     callbacks: list[TrainerCallback] = field(default_factory=list)
+    uses: ExitStack = field(default_factory=ExitStack)
+    """What is used of the store until the run ends."""
 
     @property
     def config(self) -> RunConfig:

@@ -13,7 +13,7 @@ from rlpipe.datasets.countdown import asked, key
 from rlpipe.datasets.forms import Completion, Prompt
 from rlpipe.datasets.load import data_problems, load
 from rlpipe.rewards.countdown import CountdownReward
-from rlpipe.stages import identity
+from rlpipe.stages.data import data
 
 REWARD = CountdownReward(CountdownReward.Config(name="countdown"))
 
@@ -112,9 +112,9 @@ def test_the_preset_takes_the_runs_own_puzzles_and_their_content_names_the_stage
     config = compose("method=rloo", "dataset=countdown", f"dataset.source='{file}'", "after=sft_warmstart_solver")
     before = compose(*config.after, "model=blank")
     assert resolve(before).dataset.config.source == str(file)
-    first = identity.data(before).train
+    first = data(before).train
     write(puzzles(41, seed=1), "my puzzles.jsonl")
-    assert identity.data(before).train != first
+    assert data(before).train != first
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from rlpipe.config.compose import to_plain
 from rlpipe.config.schema import RunConfig
 from rlpipe.models.blank import Blank
 from rlpipe.records.provenance import NUMERIC_PACKAGES
-from rlpipe.stages import fingerprint, identity
+from rlpipe.stages import fingerprint
 from rlpipe.stages.fingerprint import describe, relevant
 from tests.composed import compose
 
@@ -229,7 +229,7 @@ def test_rows_made_by_a_run_count_by_its_fingerprint():
 
 
 def test_rows_are_read_once_for_all_seeds(config, monkeypatch):
-    monkeypatch.setattr(identity, "_loaded", {})
+    monkeypatch.setattr("rlpipe.stages.data._known", {})
     loads = []
     from rlpipe.datasets import load as module
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rlpipe.config.compose import to_plain
 from rlpipe.run.check.subject import Subject
-from rlpipe.stages import identity
+from rlpipe.stages.data import data
 from rlpipe.sweep import estimate, machine
 from rlpipe.sweep.arms import Arm
 from rlpipe.sweep.lengths import lengths
@@ -114,7 +114,7 @@ def seconds(*overrides: str, steps: int = 100) -> float:
 def test_a_step_is_counted_by_the_tokens_of_its_rows() -> None:
     config = compose("method=sft", "dataset=smoltalk", *SMALL)
     subject = Subject(config)
-    tokens = lengths(subject, identity.data(config).first).whole
+    tokens = lengths(subject, data(config).first).whole
     assert 20 < tokens < 120, "far below max_length"
     # 6 operations for each of 10⁶ weights and each token, at 0.6 of the matrix product's speed
     expected = 100 * 6e6 * config.method.batch_size * tokens / 3e10

@@ -119,12 +119,12 @@ def _shown(value: Any) -> str:
 
 def data(run: Run, config: RunConfig) -> Iterator[Difference]:
     """Compare the identity of the rows. Raises DataError where they cannot be read."""
-    from rlpipe.stages import identity
+    from rlpipe.stages import data as stages
     from rlpipe.stages.lineage import parent_overrides
 
     if "dataset.stage" in parent_overrides(config):
         return  # rows that another run makes: that run is among the parents
-    here = identity.data(config)
+    here = stages.data(config)
     for split, now in (("train", here.train), ("test", here.test)):
         then = run.manifest.get("data", {}).get(split, {}).get("identity", ABSENT)
         if then != now:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+from rlpipe.config.overrides import key_of
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.errors import ConfigError, Problem, RlpipeError
 from rlpipe.run.check import (
@@ -94,31 +95,37 @@ def check(config: RunConfig, overrides: Sequence[str] = ()) -> list[Problem]:
     return found
 
 
-def problems(config: RunConfig, overrides: Sequence[str] = (), here: bool = True) -> list[Problem]:
+Known = dict[tuple[object, ...], tuple[Subject, list[Problem]]]
+"""What was found of runs that others need, by all that it depends on; a Subject keeps its run, and so its id."""
+
+
+def problems(
+    config: RunConfig, overrides: Sequence[str] = (), here: bool = True, known: Known | None = None
+) -> list[Problem]:
     """Return every problem of a config and of the runs that it needs, in the order of the rules.
 
     `overrides` are the command line's: some combinations are allowed only when they stand there. A run that is
     not to be `here`, but on a cluster's node, is not measured against this machine: it is when it starts there.
+    The arms of a sweep share what is `known` of the runs that they need.
     """
-    return list(_all(config, tuple(overrides), (), here))
+    return _all(Subject(config, overrides, here), (), {} if known is None else known)
 
 
-def _all(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[Problem]:
-    subject = Subject(config, overrides, here, chain[-1][1] if chain else overrides)
+def _all(subject: Subject, chain: Chain, known: Known) -> list[Problem]:
     found = [problem for rule in RULES for problem in rule(subject)]
     # What a plugin says itself of a number tells more than its range; a warning does not stand for an error.
     named = {(problem.where, fatal) for problem in found for fatal in {False, problem.fatal}}
     found = [problem for problem in ranges.ranges(subject) if (problem.where, problem.fatal) not in named] + found
-    yield from found
     # What a run inherits from the one that asks for it is named once.
-    before = _before(config, overrides, chain, here)
-    yield from (_prefixed(key, problem) for key, problem in before if problem not in found)
+    before = _before(subject, chain, known)
+    return [*found, *(_prefixed(key, problem) for key, problem in before if problem not in found)]
 
 
-def _before(config: RunConfig, overrides: Sequence[str], chain: Chain, here: bool) -> Iterator[tuple[str, Problem]]:
+def _before(subject: Subject, chain: Chain, known: Known) -> Iterator[tuple[str, Problem]]:
     """Check the runs that this run needs; yield their problems with the key that asks for each."""
     from rlpipe.stages.lineage import parent_config, parent_overrides
 
+    config = subject.config
     for path, named in parent_overrides(config).items():
         try:
             run = parent_config(config, path)
@@ -134,7 +141,18 @@ def _before(config: RunConfig, overrides: Sequence[str], chain: Chain, here: boo
             yield path, circle
             continue
         yield from ((path, problem) for problem in stages.fits(config, path, run))
-        yield from ((path, problem) for problem in _all(run, (*named, *overrides), (*chain, link), here))
+        yield from ((path, problem) for problem in _needed(subject, (*chain, link), known))
+
+
+def _needed(asking: Subject, chain: Chain, known: Known) -> list[Problem]:
+    """Return the problems of the run at the end of a chain."""
+    _, named, run = chain[-1]
+    overrides = (*named, *(one for one in asking.overrides if key_of(one) == "dataset.source"))
+    key = (*((path, way, id(one)) for path, way, one in chain), overrides, asking.here)
+    if key not in known:
+        subject = Subject(run, overrides, asking.here, named)
+        known[key] = (subject, _all(subject, chain, known))
+    return known[key][1]
 
 
 def _prefixed(key: str, problem: Problem) -> Problem:

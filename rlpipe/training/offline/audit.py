@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rlpipe.config.kinds import Head
 from rlpipe.core.errors import Problem
 from rlpipe.datasets.forms import Chat, Example, Labelled, Preference
+from rlpipe.datasets.lazily import at
 from rlpipe.models.layout import render
 from rlpipe.training.audit import Audit, tokens_shown
 
@@ -132,7 +133,10 @@ def audit(trainer: Trainer, loaded: Loaded, method: Method, tokenized: Any = Non
         shown=[_shown(s, loaded.tokenizer, stops) for s in sequences if s.row in picked[:SHOWN]],
     )
     _judge(found, examples, sequences, leaks)
-    found.warnings += [*_not_offered(sequences, examples, loaded.tokenizer), *_said_by_others(examples, predicts)]
+    found.warnings += [
+        *_not_offered(sequences, examples, loaded.tokenizer),
+        *_said_by_others(sequences, examples, predicts),
+    ]
     return found
 
 
@@ -179,14 +183,13 @@ def _not_offered(
         yield Problem("audit.tools", what, fix, fatal=False)
 
 
-def _said_by_others(examples: Sequence[Example], predicts: bool) -> Iterator[Problem]:
+def _said_by_others(sequences: Sequence[Fed], examples: Sequence[Example], predicts: bool) -> Iterator[Problem]:
     """Say where the compared or labelled answers hold turns of others: the library counts these as the answer's."""
-    answers = [_answers(example) for example in examples] if predicts else []
-    mixed = [row for row, found in enumerate(answers) if any(turn["role"] != "assistant" for turn in found)]
+    rows = list(dict.fromkeys(sequence.row for sequence in sequences)) if predicts and examples else []
+    looked_at = at(examples, rows)
+    mixed = [one for one in looked_at if any(turn["role"] != "assistant" for turn in _answers(one))]
     if mixed:
-        what = (
-            f"{len(mixed)} of {len(examples)} rows have answers in which tools or users speak ({examples[mixed[0]].id})"
-        )
+        what = f"{len(mixed)} of {len(rows)} rows have answers in which tools or users speak ({mixed[0].id})"
         fix = "their words count as the answer's: end the prompt with them, so that the answer is the last turn alone"
         yield Problem("audit.answers", what, fix, fatal=False)
 

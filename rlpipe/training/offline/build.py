@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import random
 from typing import TYPE_CHECKING, Any
 
 from accelerate import PartialState
@@ -15,11 +14,12 @@ from rlpipe.core.logs import quiet_preparation
 from rlpipe.engines.frozen import load_reference
 from rlpipe.models import sharding
 from rlpipe.tools.protocols import Protocol, choose
+from rlpipe.training.offline import kept_tokens
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
 from rlpipe.training.offline.references import References
 from rlpipe.training.offline.sharded import layers
-from rlpipe.training.offline.store import materialise
+from rlpipe.training.offline.store import laid_out, materialise
 from rlpipe.training.offline.tokenized import TokenizedExamples, tokenize_examples
 from rlpipe.training.offline.trainer import resumable
 
@@ -34,13 +34,11 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
     """Build the trainer of an offline method; `trainer.tokenized` says which examples it trains on."""
     config = parts.config
     arguments = training_arguments(method, config, parts.run_dir, world_size())
-    examples = list(parts.data.train.examples)
-    if method.in_order:
-        random.Random(config.seed).shuffle(examples)
     protocol = choose(parts.resolved.make_tools(), parts.loaded.tokenizer)
-    tokenized = tokenize_examples(examples, parts.loaded.tokenizer, method.config, method.marks_speaker, protocol)
-    tokenized = dataclasses.replace(tokenized, rows=parts.data.train.report)
+    tokenized = dataclasses.replace(kept_tokens.tokenized(method, parts, protocol), rows=parts.data.train.report)
     _enough(tokenized, method)
+    if method.in_order:
+        tokenized = tokenized.shuffled(config.seed)
     if method.precomputes and method.config.max_steps is not None:
         # No reference is computed for examples that the run never comes to.
         tokenized = tokenized.at_most(method.config.max_steps * method.config.batch_size, config.seed)
@@ -55,14 +53,14 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
         extra["ref_model"] = _copied(parts)
     watched = _watched(method, parts, protocol)
     with quiet_preparation(config.log.progress):
-        rows = materialise(method.columns(tokenized.examples, tokenized.tokens), parts.run_dir)
+        rows = laid_out(method, tokenized, parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
         set_seed(config.seed)
         return resumable(method.library_trainer(), *layers(config, parts.loaded.sharded))(
             model=parts.loaded.model,
             args=arguments,
             train_dataset=rows,
-            eval_dataset=None if watched is None else materialise(watched, parts.run_dir),
+            eval_dataset=None if watched is None else materialise(method, watched, parts.run_dir),
             processing_class=parts.loaded.tokenizer,
             callbacks=list(parts.callbacks),
             method=method,
@@ -82,13 +80,12 @@ def _copied(parts: Parts) -> Any:
     return reference
 
 
-def _watched(method: OfflineMethod, parts: Parts, protocol: Protocol | None) -> Any:
-    """Return the columns of the rows that are watched while training; None without any."""
+def _watched(method: OfflineMethod, parts: Parts, protocol: Protocol | None) -> TokenizedExamples | None:
+    """Return the examples that are watched while training; None without any."""
     if parts.data.validation is None:
         return None
     examples, tokenizer = parts.data.validation.examples, parts.loaded.tokenizer
-    tokenized = tokenize_examples(examples, tokenizer, method.config, method.marks_speaker, protocol)
-    return method.columns(tokenized.examples, tokenized.tokens)
+    return tokenize_examples(examples, tokenizer, method.config, method.marks_speaker, protocol)
 
 
 def _enough(tokenized: TokenizedExamples, method: OfflineMethod) -> None:

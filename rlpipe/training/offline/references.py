@@ -18,12 +18,14 @@ from rlpipe.core import distributed
 from rlpipe.core.files import write_atomic
 from rlpipe.engines.decoder import causal_lm
 from rlpipe.models.sharding import part
-from rlpipe.stages.references import Reference, lent, reference
+from rlpipe.stages.entries import Entry, entry, lent
 from rlpipe.training.offline.store import folder_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+FILE = "logps.safetensors"
+"""The file of an entry's product: one column a name, float32 [rows], in the order of the rows."""
 _NO_NUMBER = ("_name_or_path", "transformers_version")
 """Fields of a model's config that say where it came from."""
 
@@ -43,8 +45,8 @@ class References:
         The run keeps a copy beside its rows, so that a resume goes on with the same numbers.
         """
         inputs = _inputs(trainer, rows, batch_size) if distributed.is_main() else {}
-        entry = reference(self.config, distributed.broadcast(inputs))
-        kept = folder_of(rows) / f"{entry.name}.safetensors"
+        needed = entry("reference", self.config, distributed.broadcast(inputs))
+        kept = folder_of(rows) / f"{needed.name}.safetensors"
 
         def write(path: Path) -> None:
             columns = _new_columns(rows, compute())
@@ -53,20 +55,20 @@ class References:
 
         if distributed.broadcast(kept.exists()):
             return _joined(rows, kept)
-        if self.sharded or not distributed.broadcast(entry.usable):
-            why = "the weights are in shards" if self.sharded else f"the store {entry.folder.parent} cannot be written"
+        if self.sharded or not distributed.broadcast(needed.usable):
+            why = "the weights are in shards" if self.sharded else f"the store {needed.folder.parent} cannot be written"
             self.notes.append(f"computed for this run alone: {why}")
             write(kept)
         else:
-            self._from_store(entry, kept, write)
+            self._from_store(needed, kept, write)
         distributed.barrier()
         return _joined(rows, kept)
 
-    def _from_store(self, entry: Reference, kept: Path, write: Callable[[Path], None]) -> None:
-        with lent(entry, self.run_dir, write) as (path, notes):
+    def _from_store(self, needed: Entry, kept: Path, write: Callable[[Path], None]) -> None:
+        with lent(needed, self.run_dir, lambda folder: write(folder / FILE)) as (folder, notes):
             self.notes += notes
             if distributed.is_main():
-                write_atomic(kept, path.read_bytes())
+                write_atomic(kept, (folder / FILE).read_bytes())
 
 
 def _inputs(trainer: Any, rows: Dataset, batch_size: int) -> dict[str, Any]:

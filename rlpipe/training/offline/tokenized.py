@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rlpipe.core.errors import DataError
 from rlpipe.datasets.base import LoadReport
 from rlpipe.datasets.forms import Completion, Example
+from rlpipe.datasets.lazily import picked
 from rlpipe.methods.offline import OfflineConfig, Overlong
 from rlpipe.models.tokens import Tokens, tokenize
 from rlpipe.tools.protocols import Protocol
@@ -27,8 +28,12 @@ BATCH = 4096
 class TokenizedExamples:
     """The examples to train on, with their tokens and what happened to the others."""
 
-    examples: list[Example]
-    tokens: list[Tokens]
+    examples: Sequence[Example]
+    tokens: Sequence[Tokens]
+    lengths: Sequence[int]
+    """Tokens of each example's longest sequence."""
+    numbers: Sequence[int]
+    """The place of each among all examples."""
     seen: int
     """How many examples there were."""
     dropped: dict[str, int] = field(default_factory=dict)
@@ -40,14 +45,16 @@ class TokenizedExamples:
     rows: LoadReport | None = None
     """How the rows that the examples were made of were read."""
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each example's longest sequence."""
-        return [tokens.length for tokens in self.tokens]
+    def shuffled(self, seed: int) -> TokenizedExamples:
+        """Return the same in an order that depends on the seed and on how many examples there were."""
+        order = list(range(self.seen))
+        random.Random(seed).shuffle(order)
+        places = {number: place for place, number in enumerate(self.numbers)}
+        return self._picked([places[number] for number in order if number in places])
 
     def longest_first(self) -> TokenizedExamples:
         """Return the same with the longest examples first."""
-        return self._picked(sorted(range(len(self.tokens)), key=lambda row: -self.tokens[row].length))
+        return self._picked(sorted(range(len(self.lengths)), key=lambda row: -self.lengths[row]))
 
     def at_most(self, count: int, seed: int) -> TokenizedExamples:
         """Return `count` of the examples, drawn by `seed`; the others are counted as out of reach."""
@@ -58,8 +65,13 @@ class TokenizedExamples:
         return replace(part, dropped={**self.dropped, "not reached by the last step": left})
 
     def _picked(self, rows: list[int]) -> TokenizedExamples:
-        examples, tokens = [self.examples[row] for row in rows], [self.tokens[row] for row in rows]
-        return replace(self, examples=examples, tokens=tokens)
+        return replace(
+            self,
+            examples=picked(self.examples, rows),
+            tokens=picked(self.tokens, rows),
+            lengths=picked(self.lengths, rows),
+            numbers=picked(self.numbers, rows),
+        )
 
     def report(self) -> dict[str, Any]:
         """Return the counts and the lengths' spread, for the record."""
@@ -79,6 +91,50 @@ def _rows(report: LoadReport) -> dict[str, Any]:
     return {"read": report.read, "kept": report.kept, "dropped": dict(report.dropped)}
 
 
+@dataclass
+class Fitting:
+    """Tokenises examples and applies `overlong`; counts what it leaves out."""
+
+    tokenizer: PreTrainedTokenizerBase
+    config: OfflineConfig
+    mark: bool = True
+    protocol: Protocol | None = None
+    """Lays out completions that call tools."""
+    seen: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    cut: int = 0
+    longest: int = 0
+
+    def fit(self, examples: Sequence[Example]) -> Iterator[tuple[int, Tokens]]:
+        """Yield the tokens of those that fit, with their places.
+
+        An example whose prompt alone fills `max_length` is always dropped: nothing of it could be trained. Raises
+        DataError when no example is left.
+        """
+        kept = 0
+        for start in range(0, len(examples), BATCH):
+            part = examples[start : start + BATCH]
+            for number, tokens in enumerate(_tokens(part, self.tokenizer, self.mark, self.protocol), start):
+                self.longest = max(self.longest, tokens.length)
+                reason = _unfit(tokens, self.config)
+                if reason:
+                    self.dropped[reason] += 1
+                    continue
+                kept += 1
+                if tokens.length > self.config.max_length:
+                    self.cut += 1
+                    tokens = tokens.cut(self.config.max_length)
+                yield number, tokens
+        self.seen = len(examples)
+        if not kept:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items()) or "there were none"
+            raise DataError(
+                f"method.max_length={self.config.max_length}",
+                f"no example is left to train on ({reasons}; the longest has {self.longest} tokens)",
+                "raise method.max_length or choose other data",
+            )
+
+
 def tokenize_examples(
     examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
@@ -86,35 +142,20 @@ def tokenize_examples(
     mark: bool = True,
     protocol: Protocol | None = None,
 ) -> TokenizedExamples:
-    """Tokenise the examples and apply `overlong`; `protocol` lays out completions that call tools.
-
-    An example whose prompt alone fills `max_length` is always dropped: nothing of it could be
-    trained. Raises DataError when no example is left.
-    """
-    kept: list[tuple[Example, Tokens]] = []
-    dropped: Counter[str] = Counter()
-    cut, longest = 0, 0
-    for start in range(0, len(examples), BATCH):
-        part = examples[start : start + BATCH]
-        for example, tokens in zip(part, _tokens(part, tokenizer, mark, protocol), strict=True):
-            longest = max(longest, tokens.length)
-            reason = _unfit(tokens, config)
-            if reason:
-                dropped[reason] += 1
-                continue
-            if tokens.length > config.max_length:
-                tokens, cut = tokens.cut(config.max_length), cut + 1
-            kept.append((example, tokens))
-    if not kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items()) or "there were none"
-        raise DataError(
-            f"method.max_length={config.max_length}",
-            f"no example is left to train on ({reasons}; the longest has {longest} tokens)",
-            "raise method.max_length or choose other data",
-        )
-    examples_kept, tokens_kept = [example for example, _ in kept], [tokens for _, tokens in kept]
-    name = None if protocol is None else protocol.name.value
-    return TokenizedExamples(examples_kept, tokens_kept, len(examples), dict(dropped), cut, name)
+    """Tokenise the examples and apply `overlong`, as `Fitting` does."""
+    fitting = Fitting(tokenizer, config, mark, protocol)
+    kept = list(fitting.fit(examples))
+    numbers, tokens = [number for number, _ in kept], [tokens for _, tokens in kept]
+    return TokenizedExamples(
+        picked(examples, numbers),
+        tokens,
+        [one.length for one in tokens],
+        numbers,
+        fitting.seen,
+        dict(fitting.dropped),
+        fitting.cut,
+        None if protocol is None else protocol.name.value,
+    )
 
 
 def _tokens(

@@ -17,6 +17,7 @@ from rlpipe.config.resolved import resolve
 from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig, Sharding
 from rlpipe.datasets import forms
 from rlpipe.datasets.base import LoadReport, Split, Splits
+from rlpipe.datasets.lazily import Lazy
 from rlpipe.methods.base import Method
 from rlpipe.models.base import Loaded
 from rlpipe.training.base import Parts, trainer_module
@@ -101,8 +102,11 @@ def run_config(
     )
 
 
-def splits(rows: list[forms.Example]) -> Splits:
-    split = Split(rows, LoadReport("train", "test", "none"))
+def splits(rows: list[forms.Example], lazily: bool = False) -> Splits:
+    """Make both splits of the same rows; `lazily` as those of a large dataset, made when they are looked at."""
+    identity = hashlib.sha256(repr(rows).encode()).hexdigest()
+    made: Any = Lazy(len(rows), lambda places: [rows[place] for place in places]) if lazily else rows
+    split = Split(made, LoadReport("train", "test", identity))
     return Splits(split, split)
 
 
@@ -112,13 +116,13 @@ Build = Callable[..., Any]
 def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | None = None, **options: Any) -> Any:
     """Build the trainer of a method.
 
-    `lora_rank`, `count`, `every`, `callbacks`, `template`, `sharding`, `model` and `store` (default: one of the run's
-    own) are no settings of the method.
+    `lora_rank`, `count`, `every`, `callbacks`, `template`, `sharding`, `model`, `lazily` and `store` (default: one of
+    the run's own) are no settings of the method.
     """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 24), options.pop("every", 3)
     callbacks, template = options.pop("callbacks", []), options.pop("template", None)
     sharding, model_settings = options.pop("sharding", Sharding.none), options.pop("model", {})
-    store = options.pop("store", run_dir / "store")
+    store, lazily = options.pop("store", run_dir / "store"), options.pop("lazily", False)
     from rlpipe.models.sharding import wanted
 
     plugin = method(name, **options)
@@ -134,7 +138,9 @@ def build_trainer(folder: Path, run_dir: Path, name: str, form: forms.Form | Non
     loaded.tokenizer.chat_template = template or loaded.tokenizer.chat_template
     loaded.autocast = config.model.precision is Precision.bfloat16
     loaded.sharded = wanted(config.hardware)
-    return trainer_module(plugin).build(plugin, Parts(resolve(config), loaded, splits(rows), run_dir, callbacks))
+    return trainer_module(plugin).build(
+        plugin, Parts(resolve(config), loaded, splits(rows, lazily), run_dir, callbacks)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_training_is_bit_identical_with_numbers_of_the_store(build, weights, tmp
         trainer = build(tmp_path / str(number), name, lora_rank=rank, max_steps=2)
         trainer.train()
         found.append((weights(trainer.model), columns(trainer)))
-    monkeypatch.setattr("rlpipe.stages.references.Reference.usable", False)
+    monkeypatch.setattr("rlpipe.stages.entries.Entry.usable", False)
     alone = build(tmp_path / "alone", name, lora_rank=rank, max_steps=2)
     alone.train()
     assert "the store" in alone.references.notes[0]

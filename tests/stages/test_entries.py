@@ -1,4 +1,4 @@
-"""Reference log-probabilities in the store: named by what they depend on, computed once, gone on with after a kill."""
+"""What runs keep in the store for others: named by what they depend on, computed once, gone on with after a kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlpipe.records import provenance
-from rlpipe.stages import references, store
+from rlpipe.stages import entries, store
 from rlpipe.stages.stored import State, Stored
 
 INPUTS = {"weights": "a", "rows": "b"}
@@ -24,28 +24,28 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_name_follows_inputs_and_numeric_packages_and_no_setting(config, monkeypatch):
-    entry = references.reference(config, INPUTS)
+    entry = entries.entry("reference", config, INPUTS)
     assert entry.name.startswith("reference-smoltalk-")
     config.method.learning_rate = 7.0
-    assert references.reference(config, INPUTS) == entry
-    assert references.reference(config, {**INPUTS, "rows": "c"}).name != entry.name
-    monkeypatch.setattr(references, "packages", lambda: {**provenance.packages(), "torch": "0"})
-    assert references.reference(config, INPUTS).name != entry.name
+    assert entries.entry("reference", config, INPUTS) == entry
+    assert entries.entry("reference", config, {**INPUTS, "rows": "c"}).name != entry.name
+    monkeypatch.setattr(entries, "packages", lambda: {**provenance.packages(), "torch": "0"})
+    assert entries.entry("reference", config, INPUTS).name != entry.name
 
 
-def arm(entry: references.Reference, log: Path) -> None:
-    """Take an entry as an arm does, or compute it slowly and note so."""
+def arm(entry: entries.Entry, log: Path, killed: bool) -> None:
+    """Take an entry as an arm does, or compute it slowly and note so; the first of all may wait to be killed."""
 
-    def compute(path: Path) -> None:
+    def compute(folder: Path) -> None:
         with log.open("a") as file:
             file.write(f"begun {os.getpid()}\n")
-        time.sleep(0.2)
-        path.write_text("numbers")
+        time.sleep(60 if killed and log.read_text().count("begun") == 1 else 0.2)
+        (folder / "file").write_text("numbers")
         with log.open("a") as file:
             file.write(f"done {os.getpid()}\n")
 
-    with references.lent(entry, Path("run"), compute) as (path, _):
-        assert path.read_text() == "numbers"
+    with entries.lent(entry, Path("run"), compute) as (folder, _):
+        assert (folder / "file").read_text() == "numbers"
 
 
 def start(count: int, *arguments: Any) -> list[Any]:
@@ -58,8 +58,8 @@ def start(count: int, *arguments: Any) -> list[Any]:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_arms_that_start_together_compute_once_and_go_on_after_a_kill(config, tmp_path, killed):
-    entry, log = references.reference(config, INPUTS), tmp_path / "log"
-    arms = start(3, entry, log)
+    entry, log = entries.entry("reference", config, INPUTS), tmp_path / "log"
+    arms = start(3, entry, log, killed)
     if killed:
         while not log.exists():
             time.sleep(0.005)
