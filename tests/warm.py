@@ -97,14 +97,15 @@ def run(
     return subprocess.CompletedProcess(process.command, code, process.stdout, process.stderr)
 
 
-def ranks(count: int, module: str, *arguments: str) -> list[Process]:
-    """Start processes that find each other by the variables that `torchrun` gives."""
+def ranks(count: int, module: str, *arguments: str, nodes: int = 1) -> list[Process]:
+    """Start processes that find each other by the variables that `torchrun` gives, as on so many nodes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    shared["LOCAL_WORLD_SIZE"] = str(count)
-    each = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    local = count // nodes
+    shared["LOCAL_WORLD_SIZE"] = str(local)
+    each = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank % local)} for rank in range(count)]
     return [Process(module, *arguments, env=environment) for environment in each]
 
 

@@ -130,6 +130,60 @@ class RayConfig(LauncherConfig):
     """Seconds between two questions to Ray; outcomes are read from the sweep's folder in between."""
 
 
+@changing(Changes.nothing)
+@dataclass
+class SageMakerConfig(LauncherConfig):
+    """Jobs on Amazon SageMaker, each a training job (`pip install 'rlpipe[sagemaker]'`): arms after the stages that
+    they need. Code, configs, stages and files go to S3, results come back into the sweep's folder."""
+
+    image: str | None = None
+    """The container image that jobs run in, by its address in ECR (docker/Dockerfile makes one). Must be given."""
+    role: str | None = None
+    """The role that SageMaker takes on, by its ARN (`arn:aws:iam::ACCOUNT:role/NAME`). Must be given."""
+    region: str | None = None
+    """The region. Default: that of the AWS profile in use (`$AWS_DEFAULT_REGION`, `$AWS_PROFILE`)."""
+    bucket: str | None = None
+    """The S3 bucket. Default: `sagemaker-REGION-ACCOUNT`, which must be there."""
+    prefix: str = "rlpipe"
+    """What all that rlpipe writes into the bucket begins with."""
+    instance: str = "ml.g5.xlarge"
+    """The kind of instance of a job."""
+    gpus: int = setting(1, at_least=0, at_most=64)
+    """GPUs of the instance that a job uses; with two or more, torchrun starts one process for each."""
+    volume: int = setting(100, at_least=1, at_most=16384)
+    """Gigabytes of the instance's disk."""
+    spot: bool = False
+    """Whether jobs run on spare capacity: cheaper, and interrupted now and then. They go on from their checkpoints."""
+    time: str = "24:00:00"
+    """Time limit (minutes, `hours:minutes:seconds`, `days-hours`; 28 days at most). A job that needs longer saves, is
+    handed over again and goes on."""
+    spot_wait: str = "24:00:00"
+    """With `spot`, how long a job may wait for capacity in all, beside its time limit."""
+    requeues: int = setting(20, at_least=0, zero="never", at_most=10**6)
+    """How often one job may be handed over again after its time limit, or for want of capacity."""
+    throttle: int | None = setting(None, at_least=1, at_most=10**6)
+    """How many arms run at once. Default: as many as the account's quota lets."""
+    files: list[str] = field(default_factory=list)
+    """Further files and folders that jobs read (your own modules). The folders of rows and weights that configs name go
+    along by themselves; all have the same paths there."""
+    setup: list[str] = field(default_factory=list)
+    """Shell lines that run first in each job; one that fails ends the job."""
+    python: str = "python"
+    """The command that is Python in the image, with rlpipe's packages."""
+    environment: list[str] = field(
+        default_factory=lambda: ["RLPIPE_*", "HF_TOKEN", "HF_ENDPOINT", "WANDB_*", "MLFLOW_*", "OPENAI_*"]
+    )
+    """Names of variables of the submitting shell that jobs get, with `*` for anything. They stand in a file of the
+    sweep's folder that only you can read, and in the bucket; the job's description does not show them."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Any other key of CreateTrainingJob (`+hydra.launcher.extra.VpcConfig.Subnets=[…]`); it also overrides what rlpipe
+    would say."""
+    price: float | None = setting(None, at_least=0, at_most=10**4)
+    """Dollars that an hour of the instance costs, for the plan. Default: what AWS's price list says."""
+    poll: float = setting(30.0, above=0, at_most=3600, usual=(5, 600))
+    """Seconds between two questions to AWS."""
+
+
 @dataclass
 class SweeperConfig:
     """The fields that `hydra.sweeper.…` has for every sweeper."""

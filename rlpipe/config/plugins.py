@@ -116,6 +116,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "local": "rlpipe.launchers.local.launcher:LocalLauncher",
         "slurm": "rlpipe.launchers.slurm.launcher:SlurmLauncher",
         "ray": "rlpipe.launchers.ray.launcher:RayLauncher",
+        "sagemaker": "rlpipe.launchers.sagemaker.launcher:SageMakerLauncher",
     },
 }
 KINDS = tuple(BUILT_IN)

@@ -50,6 +50,8 @@ class Sharding(Enum):
     """All of it: weights, gradients and the optimiser's moments."""
     fsdp2 = "fsdp2"
     """Its part of each (torch's `fully_shard`); weights are gathered block by block where they are used."""
+    hybrid = "hybrid"
+    """The same among the processes of one node; nodes hold the same and exchange gradients alone."""
 
 
 @changing(Changes.run)
@@ -63,7 +65,8 @@ class HardwareConfig:
     """Torch threads of one process. Two can be slower than one for small models: measure before raising it."""
     sharding: Sharding = setting(Sharding.none, timed=True)
     """What each of several processes holds: `none` all of the model, `fsdp2` its share of weights, gradients and
-    optimiser. For methods on fixed data; results are those of `none` but for rounding."""
+    optimiser, `hybrid` its share among the processes of its node. For rlpipe's own trainers; results are those of
+    `none` but for rounding."""
 
 
 @changing(Changes.nothing)

@@ -6,7 +6,12 @@ Every process runs the same code; only the main one (rank 0) writes records and 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rlpipe.core.errors import RlpipeError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -17,6 +22,11 @@ def rank() -> int:
 def world_size() -> int:
     """Return how many processes the run has."""
     return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def local_world_size() -> int:
+    """Return how many of the run's processes its node has: all of them where nobody says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or world_size())
 
 
 def is_main() -> bool:
@@ -79,6 +89,21 @@ def broadcast(value: Any) -> Any:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def from_main(compute: Callable[[], T]) -> T:
+    """Return what the main process computes, in every process. Raises in all of them the RlpipeError that it raises."""
+    value: Any = None
+    error: RlpipeError | None = None
+    if is_main():
+        try:
+            value = compute()
+        except RlpipeError as raised:
+            error = raised
+    if (error := broadcast(error)) is not None:
+        raise error
+    found: T = broadcast(value)
+    return found
 
 
 def gather(value: Any) -> list[Any]:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlpipe.models.sharding import is_sharded
+
 MULTIPLIERS = ("logit_scale", "lm_head_multiplier")
 """Config fields that logits are multiplied by (Cohere; Falcon-H1)."""
 DIVISORS = ("logits_scaling",)
@@ -48,13 +50,15 @@ def is_wrapper(model: nn.Module) -> bool:
     return isinstance(model, DistributedDataParallel | FullyShardedDataParallel)
 
 
-def through(model: nn.Module, inputs: Tensor, call: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Run `call`, which uses parts of a wrapped model, inside the wrapper's own forward.
+def inside(model: nn.Module, inputs: Tensor, call: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Run `call`, which uses parts of a model, inside the model's own forward where that must be entered.
 
-    DDP arms its exchange of gradients in its forward, so that must be entered; the module it calls is lent `call` for
-    this once. `inputs` only goes along (DDP takes no call without inputs).
+    DDP arms its exchange of gradients there, and a model in shards gathers its weights; the module that does is lent
+    `call` for this once. `inputs` only goes along (DDP takes no call without inputs).
     """
-    module: Any = model.module
+    if not (is_wrapper(model) or is_sharded(model)):
+        return call()
+    module: Any = model.module if is_wrapper(model) else model
     patched = module.__dict__.get("forward")
 
     def restore() -> None:

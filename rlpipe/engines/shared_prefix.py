@@ -20,6 +20,7 @@ from rlpipe.core.errors import ModelError
 from rlpipe.engines.decoder import causal_lm, hidden_states, logits
 from rlpipe.engines.row_costs import Costs
 from rlpipe.engines.shared_rows import SharedRow, SharedRows, lay_out
+from rlpipe.models.lockstep import evaluating
 
 CHECKED_WINDOW = 4
 """The sliding window that the self-check sets, so that a few tokens exceed it."""
@@ -68,6 +69,11 @@ def support(model: nn.Module) -> Support:
         with torch.no_grad(), evaluating(inner), _small_window(inner), torch.autocast(inner.device.type, enabled=False):
             _checked[inner] = _check(inner)
     return _checked[inner]
+
+
+def adopt(model: nn.Module, found: Support) -> None:
+    """Take over what `support` found out about the same model elsewhere: one in shards cannot be called for it."""
+    _checked[causal_lm(model)] = found
 
 
 def maskless(model: Any) -> str | None:
@@ -123,18 +129,6 @@ def block_masks(model: Any, laid: SharedRows) -> Any:
         low = torch.finfo(dtype).min
         masks = {kind: torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, low) for kind, mask in masks.items()}
     return masks if len(masks) > 1 else masks.popitem()[1]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off and put every module back into the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

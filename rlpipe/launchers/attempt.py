@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import ClassVar
 
-from rlpipe.launchers import work
+from rlpipe.launchers import words, work
 from rlpipe.records.sweep import (
     DONE_WELL,
     NOTHING_SAVED,
@@ -64,6 +64,11 @@ class Attempt(ABC):
     def several(self) -> bool:
         """Whether the job's run has more than one process."""
 
+    @property
+    def ranks(self) -> tuple[range, int]:
+        """The numbers of the run's processes on this node, and how many it has on all."""
+        return range(1), 1
+
     @abstractmethod
     def start(self) -> subprocess.Popen[bytes]:
         """Start the job's work."""
@@ -80,6 +85,7 @@ class Attempt(ABC):
         if self.limit is not None:
             self._wake(self.grace if self.asks else min(MARGIN, self.limit / 10))
         before = read_outcome(self.folder)
+        words.forget(self.folder, self.ranks[0])
         self.child = self.start()
         if self.requested is not None:  # it came while the work was being started
             work.ask_to_stop(self.child, self.several)
@@ -87,6 +93,8 @@ class Attempt(ABC):
         code = code if code >= 0 else 128 - code
         if code == 0:
             return 0
+        if self.several and self.requested is None:
+            words.note_killed(self.folder, self.ranks[0], self.memory_limit)
         outcome = read_outcome(self.folder)
         # What an earlier attempt wrote says nothing of this one.
         return self.ended(code, outcome if outcome is not None and outcome != before else Outcome(Ended.running))
@@ -135,9 +143,9 @@ class Attempt(ABC):
     def _stopped(self, outcome: Outcome, requested: signal.Signals) -> int:
         """Have the job queued again, unless it spends its whole time limit on nothing that it could keep."""
         what = "the time limit" if requested is signal.SIGALRM else requested.name
-        words = outcome.error or f"{what} came {NOTHING_SAVED}"
-        saved = outcome.ended is Ended.stopped and NOTHING_SAVED not in words
-        outcome = dataclasses.replace(outcome, ended=Ended.stopped, error=words, time=time.time())
+        why = outcome.error or f"{what} came {NOTHING_SAVED}"
+        saved = outcome.ended is Ended.stopped and NOTHING_SAVED not in why
+        outcome = dataclasses.replace(outcome, ended=Ended.stopped, error=why, time=time.time())
         write_outcome(self.folder, outcome)
         if self._at_limit() and not saved and not self._kept():
             fix = "a longer hydra.launcher.time, or checkpoints more often"
@@ -146,7 +154,7 @@ class Attempt(ABC):
         requeued = self.queue_again()
         print(f"rlpipe: stopped by {what}; {requeued}", file=sys.stderr, flush=True)
         if read_outcome(self.folder) == outcome:  # the next attempt may have begun
-            write_outcome(self.folder, dataclasses.replace(outcome, error=f"{words}; {requeued}"))
+            write_outcome(self.folder, dataclasses.replace(outcome, error=f"{why}; {requeued}"))
         return STOPPED
 
     def _at_limit(self) -> bool:
@@ -166,8 +174,18 @@ class Attempt(ABC):
 
         if outcome.ended is not Ended.failed:
             lost(self.sweep, self.job, reason or self.how(code), code)
+        elif self.several:
+            self._name_first(outcome)
         if self.job.kind is Kind.stage:
             verdict.cancel_dependants(self.sweep, self.job)
+
+    def _name_first(self, outcome: Outcome) -> None:
+        """Say which process failed first, where the main one's failure is what came of it."""
+        rank, first = words.first_failure(self.folder, self.ranks[1]) or (0, outcome)
+        if rank > 0:
+            error = f"process {rank} ({first.host}): {first.error}"
+            why = first.traceback or outcome.traceback
+            write_outcome(self.folder, dataclasses.replace(outcome, error=error, traceback=why))
 
     @property
     def job(self) -> Job:

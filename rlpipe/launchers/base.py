@@ -20,7 +20,26 @@ from rlpipe.config.resolved import plugin_class
 from rlpipe.core.errors import LaunchError, Problem, guess
 from rlpipe.records.sweep import JOB_ID, Job, Sweep
 
-__all__ = ["JobStatus", "Launcher", "LauncherConfig", "Phase", "job_command", "job_environment", "launcher_of"]
+__all__ = [
+    "Hourly",
+    "JobStatus",
+    "Launcher",
+    "LauncherConfig",
+    "NoAnswer",
+    "Phase",
+    "Refused",
+    "job_command",
+    "job_environment",
+    "launcher_of",
+]
+
+
+class NoAnswer(LaunchError):
+    """The place does not answer for now: what was asked may be asked again."""
+
+
+class Refused(LaunchError):
+    """The place answered, and said no."""
 
 
 class Phase(Enum):
@@ -44,6 +63,16 @@ class JobStatus:
     """It waits for what will never come."""
     place: str | None = None
     """The node or GPU that it runs on."""
+
+
+@dataclass(frozen=True)
+class Hourly:
+    """What an hour of one job costs."""
+
+    dollars: float | None
+    """None where that is not known."""
+    words: str
+    """Of what, or what to do to know it."""
 
 
 class Launcher(ABC):
@@ -75,6 +104,10 @@ class Launcher(ABC):
     def gpus(self) -> int:
         """GPUs of one job, for the plan."""
         return 0
+
+    def hourly(self) -> Hourly | None:
+        """What an hour of one job costs, for the plan; None where nothing is paid by the hour."""
+        return None
 
     @abstractmethod
     def problems(self) -> list[Problem]:

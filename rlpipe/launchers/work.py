@@ -10,6 +10,9 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+
+from rlpipe.launchers.base import job_command, job_environment
 
 TORCHRUN = ("-m", "torch.distributed.run", "--max-restarts=0", "--signals-to-handle=SIGHUP")
 """What comes behind `python`, before where its processes meet and how many there are."""
@@ -25,6 +28,14 @@ def start(
             signal.signal(number, signal.SIG_IGN)
 
     return subprocess.Popen(command, env=environment, preexec_fn=ignore)  # this process has one thread
+
+
+def start_here(folder: Path, python: Sequence[str], processes: int, job_id: str) -> subprocess.Popen[bytes]:
+    """Start the work of a job's folder on this one node: one process, or as many as torchrun is to start."""
+    several = processes > 1
+    torchrun = [*TORCHRUN, "--standalone", f"--nproc-per-node={processes}"] if several else []
+    command = job_command(folder, *python, "-u", *torchrun)
+    return start(command, job_environment(job_id), [signal.SIGTERM] if several else [])
 
 
 def ask_to_stop(child: subprocess.Popen[bytes], several: bool) -> None:

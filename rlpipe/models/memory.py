@@ -44,6 +44,7 @@ class Memory:
     gradients: int
     optimizer: int
     reference: int
+    teacher: int
     activations: int
     logits: int
 
@@ -58,7 +59,8 @@ class Memory:
         return replace(self, **shares)
 
     def __str__(self) -> str:
-        parts = [f"{entry.name} {getattr(self, entry.name) / 1e9:.2f}" for entry in fields(self)]
+        taken = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        parts = [f"{name} {taken[name] / 1e9:.2f}" for name in taken if taken[name] or name != "teacher"]
         return f"{self.total / 1e9:.2f} GB ({', '.join(parts)})"
 
 
@@ -101,7 +103,8 @@ def estimate(
         weights=round(parameters * weight + casts),
         gradients=round(trained * trained_weight),
         optimizer=round(2 * trained * trained_weight),
-        reference=round((parameters * (reference and full) + teacher) * weight),
+        reference=round(parameters * (reference and full) * weight),
+        teacher=round(teacher * weight),
         activations=round(activations),
         logits=(tokens if logit_tokens is None else logit_tokens) * vocabulary * 8,
     )

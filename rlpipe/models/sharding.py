@@ -9,29 +9,33 @@ and in the same order. Importing this module imports torch.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rlpipe.config.schema import HardwareConfig, Sharding
 from rlpipe.core import distributed
-from rlpipe.core.errors import ModelError, RlpipeError
+from rlpipe.core.errors import ModelError
 from rlpipe.models.base import Loaded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+M = TypeVar("M", bound=nn.Module)
+
+
 def wanted(hardware: HardwareConfig) -> bool:
     """Return whether weights are to be sharded: a single process holds all of them in any case."""
-    return hardware.sharding is Sharding.fsdp2 and distributed.world_size() > 1
+    return hardware.sharding is not Sharding.none and distributed.world_size() > 1
 
 
 def load_on_main(load: Callable[[], Loaded]) -> Loaded:
@@ -39,26 +43,42 @@ def load_on_main(load: Callable[[], Loaded]) -> Loaded:
 
     Raises in every process what loading raised in the main one.
     """
-    loaded: Loaded | None = None
-    error: RlpipeError | None = None
-    if distributed.is_main():
-        try:
-            loaded = dataclasses.replace(load(), sharded=True)
-            _check_layout(loaded)
-        except RlpipeError as raised:
-            error = raised
-    if (error := distributed.broadcast(error)) is not None:
-        raise error
-    if loaded is not None:
-        distributed.broadcast((dataclasses.replace(loaded, model=None), _shape(loaded.model)))  # type: ignore[arg-type]
-        return loaded
-    rest, shape = distributed.broadcast(None)
-    return dataclasses.replace(rest, model=_without_weights(*shape))
+    loaded: list[Loaded] = []
+
+    def described() -> tuple[Loaded, tuple[Any, ...]]:
+        [found] = loaded[:] = [dataclasses.replace(load(), sharded=True)]
+        _check_layout(found)
+        return dataclasses.replace(found, model=None), _shape(found.model)  # type: ignore[arg-type]
+
+    rest, shape = distributed.from_main(described)
+    return loaded[0] if loaded else dataclasses.replace(rest, model=_without_weights(*shape))
 
 
-def empty_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a model of the same shape without weights (on torch's meta device)."""
-    return _without_weights(*_shape(model))
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether a model's weights have been cut into shards."""
+    return isinstance(model, FSDPModule)
+
+
+def sharded_copy(model: M, device: torch.device, autocast: bool, hybrid: bool) -> M:
+    """Return a copy in shards of a model that is not in shards yet; nowhere is there a second whole one on the way."""
+    tensors = [*model.parameters(), *model.buffers()]
+    bare = copy.deepcopy(model, {id(tensor): _bare(tensor) for tensor in tensors})
+    shard(bare, device, autocast, hybrid, values=model)
+    return bare
+
+
+def _bare(tensor: Tensor) -> Tensor:
+    """Return a weight or buffer without its values (on torch's meta device)."""
+    empty = tensor.detach().to("meta")
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def sum_gradients(model: nn.Module) -> None:
+    """Have the gradients of a model in shards be the sum over processes, in place of their mean."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
 
 
 def _shape(model: PreTrainedModel) -> tuple[Any, ...]:
@@ -83,16 +103,19 @@ def _check_layout(loaded: Loaded) -> None:
         raise ModelError("hardware.sharding", what, "set hardware.sharding=none, or train another model")
 
 
-def shard(model: nn.Module, device: torch.device, autocast: bool, values: nn.Module | None = None) -> None:
+def shard(
+    model: nn.Module, device: torch.device, autocast: bool, hybrid: bool, values: nn.Module | None = None
+) -> None:
     """Cut a model's weights into shards, in place, and give every process its part of the main process's weights.
 
+    All processes share them; in `hybrid` shards those of each node do, and nodes hold the same.
     `values` is a model of the same names that has the weights, where `model` itself has none; what the other processes'
     models hold is ignored. With `autocast` the blocks' weights are gathered and multiplied in bfloat16, and gradients
     summed in float32. Each weight travels alone: beside its own model the main process needs no more memory than for
     the largest one.
     """
     source = dict(_tensors(values if values is not None else model)) if distributed.is_main() else {}
-    mesh = init_device_mesh(device.type, (distributed.world_size(),))
+    mesh = _mesh(device, hybrid)
     # Activations keep their type, as under autocast alone: only products are made in bfloat16.
     block = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if autocast else None, reduce_dtype=torch.float32, cast_forward_inputs=False
@@ -111,6 +134,13 @@ def shard(model: nn.Module, device: torch.device, autocast: bool, values: nn.Mod
             value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
         dist.broadcast(value, src=0)
         put(tensor, value)
+
+
+def _mesh(device: torch.device, hybrid: bool) -> DeviceMesh:
+    world, local = distributed.world_size(), distributed.local_world_size()
+    if not hybrid:
+        return init_device_mesh(device.type, (world,))
+    return init_device_mesh(device.type, (world // local, local), mesh_dim_names=("nodes", "within"))
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -150,6 +180,19 @@ def part(weight: Tensor) -> Tensor:
     """Return what this process holds of a weight."""
     value = weight.detach()
     return value.to_local() if isinstance(value, DTensor) else value
+
+
+def clip_gradients(weights: Iterable[nn.Parameter], most: float) -> Tensor:
+    """Scale gradients down, in place, so that their norm is `most` at the most; return the norm that they had.
+
+    All processes call it together. Weights may be in shards, or whole and alike in all processes.
+    """
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    kinds = [[one for one in gradients if isinstance(one, DTensor) is kind] for kind in (True, False)]
+    norm = torch.stack([whole(nn.utils.get_total_norm(kind)) for kind in kinds if kind]).norm()
+    for gradient in gradients:
+        part(gradient).mul_((most / (norm + 1e-6)).clamp(max=1.0))  # as torch's own clip_grad_norm_
+    return norm
 
 
 def put(weight: Tensor, value: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -14,6 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rlpipe.core.paths import PACKAGE
+
+CARRIED = "rlpipe-carried.json"
+"""The file beside rlpipe's folder that says, where it was carried to another machine, which code it is (`rlpipe`), and
+which was there where the sweep was started (`here`)."""
 NUMERIC_PACKAGES = (
     "rlpipe",
     "torch",
@@ -100,8 +106,13 @@ def _inner(outer: str, key: str) -> str:
 def code(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Return the state of the git repository that holds `folder`, and its uncommitted changes as a diff.
 
-    Outside a repository, or without git, the state says so and the diff is empty.
+    Outside a repository, or without git, the state says so and the diff is empty. Where rlpipe was carried to another
+    machine, both are what they were when it was.
     """
+    carried = PACKAGE.parent / CARRIED
+    if carried.is_file():
+        found = json.loads(carried.read_bytes())["rlpipe" if folder == PACKAGE else "here"]
+        return found["state"], found["diff"].encode("latin-1")
     try:
         commit = _git(folder, "rev-parse", "HEAD").decode().strip()
         root = _git(folder, "rev-parse", "--show-toplevel").decode().strip()
@@ -112,6 +123,12 @@ def code(folder: Path) -> tuple[dict[str, Any], bytes]:
     untracked = [line[3:] for line in status.splitlines() if line.startswith("??")]
     state = {"commit": commit, "root": root, "dirty": bool(status.strip()), "untracked": untracked[:100]}
     return state, hide(diff.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
+
+def carry(folder: Path) -> dict[str, Any]:
+    """Return what `CARRIED` is to hold of the repository that holds `folder`."""
+    state, diff = code(folder)
+    return {"state": state, "diff": diff.decode("latin-1")}
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

@@ -5,7 +5,7 @@ multirun.yaml        Hydra's own note of the command
 0/ 1/ …              the arms' run directories
 .launch/<job>/       what the launcher needs of a job:
     job.pkl          the frozen work: everything resolved, nothing is composed again
-    outcome.json     how the newest attempt stands (`Outcome`)
+    outcome.json     how the newest attempt stands (`Outcome`); of further processes of its run outcome.<rank>.json
     return.pkl       what the work returned, for a sweeper that waits for it
     log.txt          stdout and stderr of all attempts
     extended         there where a pruned arm is to go on to its end
@@ -42,6 +42,7 @@ _JOB: Shape = {
     "fields?": {str: str},
     "steps?": int,
     "confirms?": bool,
+    "reads?": [str],
 }
 _SWEEP: Shape = {
     "jobs?": [_JOB],
@@ -111,6 +112,9 @@ class Job:
     """Planned optimiser steps, where they are known."""
     confirms: bool = False
     """Whether it is a fresh seed of the setting that won, which runs to its end and is reported apart."""
+    reads: tuple[str, ...] = ()
+    """Absolute paths of the files and folders of this machine that it reads beside that: rows, weights, and stages that
+    are there."""
 
     @property
     def setting(self) -> str:
@@ -205,12 +209,7 @@ class Sweep:
     @property
     def jobs(self) -> list[Job]:
         """All jobs, stages before the arms that need them."""
-        return [
-            Job(
-                **{**one, "kind": Kind(one["kind"]), "overrides": tuple(one["overrides"]), "needs": tuple(one["needs"])}
-            )
-            for one in self.data["jobs"]
-        ]
+        return [_job(one) for one in self.data["jobs"]]
 
     @property
     def arms(self) -> list[Job]:
@@ -270,25 +269,35 @@ class Sweep:
         write_atomic(self.folder / SWEEP_FILE, json_text(self.data))
 
 
+def _job(row: dict[str, Any]) -> Job:
+    lists = {name: tuple(row.get(name, ())) for name in ("overrides", "needs", "reads")}
+    return Job(**{**row, **lists, "kind": Kind(row["kind"])})
+
+
 def read_sweep(folder: Path) -> dict[str, Any] | None:
     """Return what a folder's sweep.json holds, None where there is none. Raises RecordError for a damaged one."""
     fix = "put it back from a backup; or move it away: rlpipe report then shows the arms that have begun"
     return read_json(folder / SWEEP_FILE, fix, _SWEEP)
 
 
-def read_outcome(job_folder: Path) -> Outcome | None:
-    """Return what a job's folder says of its newest attempt."""
+def outcome_file(job_folder: Path, rank: int = 0) -> Path:
+    """Return where one of a run's processes says how it stands; the main one speaks for the job."""
+    return job_folder / (f"outcome.{rank}.json" if rank else "outcome.json")
+
+
+def read_outcome(job_folder: Path, rank: int = 0) -> Outcome | None:
+    """Return what a job's folder says of its newest attempt, or of one process of it."""
     fix = "delete it: the job counts as one that has not run, and resume submits it again"
-    row = read_json(job_folder / "outcome.json", fix, _OUTCOME)
+    row = read_json(outcome_file(job_folder, rank), fix, _OUTCOME)
     if row is None:
         return None
     known = {one.name: row[one.name] for one in dataclasses.fields(Outcome) if row.get(one.name) is not None}
     return Outcome(**{**known, "ended": Ended(row["ended"])})
 
 
-def write_outcome(job_folder: Path, outcome: Outcome) -> None:
-    """Replace what a job's folder says of its newest attempt."""
-    write_atomic(job_folder / "outcome.json", json_text({**asdict(outcome), "ended": outcome.ended.value}))
+def write_outcome(job_folder: Path, outcome: Outcome, rank: int = 0) -> None:
+    """Replace what a job's folder says of its newest attempt, or of one process of it."""
+    write_atomic(outcome_file(job_folder, rank), json_text({**asdict(outcome), "ended": outcome.ended.value}))
 
 
 DONE, FAILED, STOPPED = 0, 1, 75

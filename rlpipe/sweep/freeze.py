@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,9 @@ from omegaconf import DictConfig, flag_override
 
 from rlpipe.config import compose
 from rlpipe.config.compose import to_plain
+from rlpipe.config.relevance import settings
 from rlpipe.config.schema import RunConfig
+from rlpipe.config.settings import Changes, statement
 from rlpipe.core.files import write_atomic
 from rlpipe.records import provenance
 from rlpipe.records.sweep import Job, Kind, Sweep
@@ -111,15 +114,45 @@ def arm_job(arm: Arm, missing: dict[str, Stage], confirms: bool = False) -> Job:
     """Return an arm as a job that needs the stages that are missing."""
     needs = tuple(stage.name for stage in arm.stages if stage.name in missing)
     planned = steps(Subject(arm.run)) if arm.run is not None else None
-    return Job(str(arm.number), Kind.arm, arm.overrides, str(arm.run_dir), needs, arm.fields, planned, confirms)
+    reads = (*(files_of(arm.run) if arm.run is not None else ()), *_built(arm.stages, missing))
+    return Job(str(arm.number), Kind.arm, arm.overrides, str(arm.run_dir), needs, arm.fields, planned, confirms, reads)
 
 
 def stage_job(stage: Stage, missing: dict[str, Stage]) -> Job:
     """Return a stage as a job that needs the stages before it that are missing too."""
     from rlpipe.stages.store import plan
 
-    needs = tuple(before.name for before in plan(stage.config) if before.name in missing)
-    return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, steps(Subject(stage.config)))
+    before = plan(stage.config)
+    needs = tuple(one.name for one in before if one.name in missing)
+    reads = (*files_of(stage.config), *_built(before, missing))
+    planned = steps(Subject(stage.config))
+    return Job(stage.name, Kind.stage, (), str(stage.folder), needs, {}, planned, reads=reads)
+
+
+def _built(stages: Sequence[Stage], missing: dict[str, Stage]) -> Iterator[str]:
+    return (str(stage.folder) for stage in stages if stage.name not in missing)
+
+
+_PLACES = ("source", "model", "file")
+"""Fields that take a folder, by whatever name."""
+
+
+def files_of(config: RunConfig) -> Iterator[str]:
+    """Yield the absolute paths of what is there on this machine of all that a config names: rows, weights, responses.
+
+    A word is taken for a path where it names a file, and for that of a folder where it has a slash, or its field is one
+    of `_PLACES`.
+    """
+    for cls, name, _, value in settings(config):
+        if statement(cls, name).changes is Changes.nothing:
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if not isinstance(one, str) or one in ("", "hub", "sample") or "=" in one:
+                continue
+            place = Path(os.path.expanduser(one)).absolute()  # a text of any length says no more than that it is none
+            folder = os.path.isdir(place) and ("/" in one or name in _PLACES)
+            if os.path.isfile(place) or (folder and not Path.cwd().is_relative_to(place)):
+                yield str(place)
 
 
 def _share(sweep: Sweep, app: App, rehearsal: Rehearsal) -> Path:

@@ -76,7 +76,7 @@ def execute(folder: Path | str) -> Outcome:
     folder = Path(folder).resolve()
     sweep = Sweep.load(folder.parents[1])
     study = sweep.data
-    before = read_outcome(folder)
+    before = read_outcome(folder, distributed.rank())
     running = Outcome(Ended.running, attempt=before.attempt + 1 if before else 1, job_id=current_job_id())
     _write(folder, running)
     try:
@@ -163,8 +163,7 @@ def _headline(error: BaseException | None) -> str:
 
 
 def _write(folder: Path, outcome: Outcome) -> None:
-    if distributed.is_main():
-        write_outcome(folder, outcome)
+    write_outcome(folder, outcome, distributed.rank())
 
 
 def _picklable(returned: JobReturn) -> bytes:

@@ -116,7 +116,7 @@ class Launching:
         """Estimate what a batch will take."""
         earlier = Path(self.app.config.hydra.runtime.cwd, "multirun")
         prunes = not self._confirms and asha.settings_of(self.app.config.hydra.sweeper) is not None
-        return plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes)
+        return plan(rehearsal, earlier, launcher.at_once, launcher.gpus, prunes, launcher.hourly())
 
     def create(self, sweep: Sweep) -> None:
         """Write down what the sweep is, where that has not been done. Raises LaunchError and RecordError."""

@@ -13,6 +13,7 @@ from rich.text import Text
 from rlpipe.config.schema import RunConfig
 from rlpipe.core.paths import store_dir
 from rlpipe.core.terminal import count, duration, gigabytes
+from rlpipe.launchers.base import Hourly
 from rlpipe.run.check.subject import Subject
 from rlpipe.sweep import estimate
 from rlpipe.sweep.estimate import Room, Time
@@ -50,6 +51,8 @@ class Plan:
     """GPUs of one job."""
     prunes: bool = False
     """Whether arms may end before their last step."""
+    hourly: Hourly | None = None
+    """What an hour of a job costs; None where nothing is paid by the hour."""
 
     @property
     def seconds(self) -> float | None:
@@ -58,10 +61,18 @@ class Plan:
         return sum(one.seconds for one in times if one) if times and all(times) else None
 
 
-def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int, prunes: bool = False) -> Plan:
+def plan(
+    rehearsal: Rehearsal,
+    sweeps: Path,
+    at_once: int | None,
+    gpus: int,
+    prunes: bool = False,
+    hourly: Hourly | None = None,
+) -> Plan:
     """Estimate what a rehearsed batch will take.
 
-    `gpus` is how many each job has, `sweeps` where earlier sweeps are; `prunes` says that arms may end early.
+    `gpus` is how many each job has, and `hourly` what an hour of it costs; `sweeps` is where earlier sweeps are, and
+    `prunes` says that arms may end early.
     """
     runs = [arm.run for arm in rehearsal.arms if arm.run is not None]
     earlier = estimate.pace(store_dir(runs[0].store), sweeps) if runs else {}
@@ -86,6 +97,7 @@ def plan(rehearsal: Rehearsal, sweeps: Path, at_once: int | None, gpus: int, pru
         at_once,
         gpus,
         prunes,
+        hourly,
     )
 
 
@@ -161,7 +173,7 @@ def _lines(plan: Plan) -> list[str]:
         lines.append(f"memory of a process: {'; '.join(sorted({words[one.measured] for one in memories}))}")
     if plan.seconds is not None:
         lines += _time_lines(plan, plan.seconds, [one.time for one in every if one.time])
-    return lines
+    return lines + _cost_lines(plan, [one.time for one in every if one.time])
 
 
 def _time_lines(plan: Plan, seconds: float, times: Sequence[Time]) -> list[str]:
@@ -171,6 +183,17 @@ def _time_lines(plan: Plan, seconds: float, times: Sequence[Time]) -> list[str]:
     if plan.gpus:
         lines.append(f"GPU hours: {about} {count(seconds * plan.gpus / 3600)} ({plan.gpus} for each job)")
     return lines
+
+
+def _cost_lines(plan: Plan, times: Sequence[Time]) -> list[str]:
+    """Say what the training of all jobs costs; that machines start and load beforehand comes on top."""
+    if plan.hourly is None:
+        return []
+    dollars, words = plan.hourly.dollars, plan.hourly.words
+    if dollars is None or plan.seconds is None:
+        return [f"cost: {words}" if dollars is None else f"cost: ${dollars:.2f} an hour of each job ({words})"]
+    about = "up to" if plan.prunes else _about(times)
+    return [f"cost: {about} ${dollars * plan.seconds / 3600:.2f} for all jobs (${dollars:.2f} an hour of {words})"]
 
 
 def _about(times: Sequence[Time]) -> str:

@@ -98,7 +98,7 @@ class TpeSweeper(GridSweeper):
             return super().sweep(arguments)
         if not isinstance(self.launcher, HydraLauncher):
             what = "a search needs a launcher that it can ask how its arms stand"
-            raise ConfigError([Problem("hydra/launcher", what, "hydra/launcher=local, slurm or ray")])
+            raise ConfigError([Problem("hydra/launcher", what, "hydra/launcher=local, slurm, ray or sagemaker")])
         search(self.launcher.launching, self.overrides(arguments))
         return []
 

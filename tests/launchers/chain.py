@@ -18,19 +18,35 @@ EVERY = 5
 
 
 class Chain:
-    """So many steps, with checkpoints. With `waits` it waits in the midst for a file `go`, or to be stopped."""
+    """So many steps, with checkpoints. With `waits` it waits in the midst to be let go, or to be stopped.
 
-    def __init__(self, folder: Path, count: int = 40, pause: float = 0.01, saving: float = 0.0, waits: bool = True):
-        self.folder, self.count, self.pause, self.saving, self.waits = folder, count, pause, saving, waits
+    What the test and the job say to each other is outside of its folder, which may be on another machine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        outside: Path,
+        count: int = 40,
+        pause: float = 0.01,
+        saving: float = 0.0,
+        waits: bool = True,
+    ):
+        self.folder, self.outside = folder, outside
+        self.count, self.pause, self.saving, self.waits = count, pause, saving, waits
+
+    def let_go(self) -> None:
+        (self.outside / "go").touch()
 
     def __call__(self) -> None:
-        with open(self.folder / "busy", "a") as busy, stop_requests() as stop:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.outside / "busy", "a") as busy, stop_requests() as stop:
             fcntl.flock(busy, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two attempts at once fail
             step, value = self._begin()
             while step < self.count:
                 if step == self.count // 2:
-                    (self.folder / "midst").touch()
-                    while self.waits and not stop.requested and not (self.folder / "go").exists():
+                    (self.outside / "midst").touch()
+                    while self.waits and not stop.requested and not (self.outside / "go").exists():
                         time.sleep(0.02)
                 if stop.requested:
                     time.sleep(self.saving)
@@ -55,7 +71,7 @@ class Chain:
 
     @property
     def is_in_the_midst(self) -> bool:
-        return (self.folder / "midst").exists()
+        return (self.outside / "midst").exists()
 
     @property
     def whole(self) -> bool:

@@ -1,4 +1,4 @@
-"""Places for all tests of a worker: a SLURM, a Ray."""
+"""Places for all tests of a worker: a SLURM, a Ray, an account with a SageMaker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.launchers.ray.head import Head
+from tests.launchers.sagemaker.account import Account
+from tests.launchers.sagemaker.fake import namespaces
 from tests.launchers.slurm.cluster import Cluster
 
 
@@ -30,6 +32,29 @@ def cluster(running_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv(name, value)
     yield running_cluster
     running_cluster.call("scancel", "--quiet", f"--user={getpass.getuser()}", check=False)
+
+
+@pytest.fixture(scope="session")
+def running_account() -> Iterator[Account]:
+    for missing in ("boto3", "moto"):
+        if importlib.util.find_spec(missing) is None:
+            pytest.skip(f"no {missing} here: pip install -e '.[dev]'")
+    if namespaces() is None:
+        pytest.skip("processes get no mounts of their own here (unshare --mount is refused)")
+    account = Account()
+    try:
+        account.start()
+        account.furnish()
+        yield account
+    finally:
+        account.stop()
+
+
+@pytest.fixture
+def account(running_account: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
+    for name, value in running_account.environment.items():
+        monkeypatch.setenv(name, value)
+    return running_account
 
 
 @pytest.fixture(scope="session")

@@ -29,10 +29,11 @@ def test_mixed_precision_adds_the_casts():
 
 
 def test_processes_share_weights_gradients_and_optimiser_but_no_activations():
-    whole = estimate(1_000_000, precision=Precision.float32, tokens=64, reference=True, facts=SHAPE)
+    whole = estimate(1_000_000, precision=Precision.float32, tokens=64, reference=True, teacher=7, facts=SHAPE)
     part = whole.shared(4)
     assert (part.weights, part.gradients, part.optimizer, part.reference) == (10**6, 10**6, 2 * 10**6, 10**6)
     assert (part.activations, part.logits) == (whole.activations, whole.logits)
+    assert part.teacher == whole.teacher == 28
 
 
 def test_lora_trains_only_the_adapters_and_needs_no_reference():

@@ -39,6 +39,7 @@ def test_extras_are_named_and_none_is_needed_twice():
         "gem",
         "textarena",
         "ray",
+        "sagemaker",
     } | {"gguf"}
     assert set(extras) == parts | {"dev"}
     base = {name(requirement) for requirement in PROJECT["dependencies"]}

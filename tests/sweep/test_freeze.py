@@ -111,6 +111,22 @@ def test_the_store_is_that_of_the_shell_that_began_the_sweep(frozen, tmp_path: P
     assert describe(parent).folder == Path(stage.run_dir)
 
 
+def test_a_job_knows_which_files_and_stages_of_this_machine_it_reads(frozen, tmp_path: Path, monkeypatch) -> None:
+    from rlpipe.stages import store
+
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"prompt": "{one}", "completion": "b"}}\n' for one in range(48)))
+    (tmp_path / "sft").mkdir()  # what only has the name of something else is left here
+    monkeypatch.setattr(store, "is_built", lambda stage: stage.config.method.max_steps == 2)
+    rows = "dataset=files,dataset.source=rows.jsonl"
+    first = f"after=[method=sft,{rows},method.max_steps=2]"
+    sweep = frozen("method=sft", *rows.split(","), "seed=0", f"after=[method=sft,{rows},method.max_steps=1,{first}]")
+    stage, arm = Sweep.load(sweep.folder).jobs
+    (built,) = {one for one in arm.reads if one.startswith(str(tmp_path / "store"))}
+    assert set(arm.reads) == set(stage.reads) == {str(tmp_path / "rows.jsonl"), built}
+    assert arm.needs == (stage.key,)
+    assert not built.endswith(stage.key)
+
+
 def test_all_arms_share_what_is_large(frozen) -> None:
     sweep = frozen("seed=range(0,4)")
     assert len(list((sweep.folder / ".launch").glob("app-*.pkl"))) == 1

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from rlpipe.config.compose import to_plain
+from rlpipe.launchers.base import Hourly
 from rlpipe.run.check.subject import Subject
 from rlpipe.stages.data import data
 from rlpipe.sweep import estimate, machine
@@ -55,6 +56,12 @@ def test_sums_are_said_where_all_parts_are_known() -> None:
     assert "about 1:00:00 for all jobs together, 2 at once (estimated: what was seen)" in said
     assert "GPU hours" not in said
     assert "GPU hours: about 2 (2 for each job)" in text(Plan(known.rehearsal, known.arms, {}, [], None, 2))
+    for hourly, cost in (
+        (Hourly(1.5, "gold"), "cost: about $1.50 for all jobs ($1.50 an hour of gold)"),
+        (Hourly(None, "nobody knows"), "cost: nobody knows"),
+    ):
+        assert cost in text(Plan(known.rehearsal, known.arms, {}, [], None, 2, hourly=hourly))
+    assert "cost" not in said
     bound = text(arms(3, time=estimate.Time(1200.0, "counted", bound=True)))
     assert "training time: up to 1:00:00 for all jobs together" in bound
     assert "about" not in bound

@@ -11,19 +11,11 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from rlpipe.core.errors import LaunchError
+from rlpipe.launchers.base import NoAnswer, Phase, Refused
 
 TIMEOUT = 60.0
 """Seconds after which a question to Ray counts as unanswered."""
-LIVING = ("PENDING", "RUNNING")
-
-
-class NoAnswer(LaunchError):
-    """Ray does not answer for now: what was asked may be asked again."""
-
-
-class Refused(LaunchError):
-    """Ray answered, and said no."""
+_PHASES = {"PENDING": Phase.queued, "RUNNING": Phase.running}
 
 
 @dataclass(frozen=True)
@@ -40,9 +32,14 @@ class RayJob:
     """The address of the node that it runs on."""
 
     @property
-    def living(self) -> bool:
-        """Whether it waits or runs."""
-        return self.status in LIVING
+    def phase(self) -> Phase:
+        """Whether it waits, runs or has ended."""
+        return _PHASES.get(self.status, Phase.gone)
+
+    @property
+    def waits_for(self) -> str:
+        """Why it waits."""
+        return "waits for resources of the cluster"
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,15 @@
-"""The shell text of a job, and what of the submitting shell's environment it gets.
-
-Ray gives a job the environment of its node. What a run needs of the submitting shell (where the store is, keys of
-trackers) stands in a file that only the user can read: what is handed to Ray itself, everybody on the cluster can see.
-"""
+"""A job in Ray's words: the shell text that it is, and what it is to have."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from rlpipe.config.launchers import RayConfig
-from rlpipe.core.files import json_text, read_json
+from rlpipe.launchers.environment import kept
 from rlpipe.launchers.units import megabytes
-from rlpipe.records.sweep import JOB_ID, Job, Sweep
+from rlpipe.records.sweep import Job, Sweep
 
 NOT_SHARED = 66
 """The exit code of a job whose node does not see the sweep's folder."""
@@ -41,7 +34,7 @@ def text(sweep: Sweep, config: RayConfig, job: Job, ray_id: str) -> str:
     folder = sweep.job_folder(job)
     frozen, log = shlex.quote(str(folder / "job.pkl")), shlex.quote(str(folder / "log.txt"))
     missing = shlex.quote(f"{folder} is not on this node: name a hydra.sweep.dir on a file system that all nodes share")
-    pythonpath = environment(sweep).get("PYTHONPATH")
+    pythonpath = kept(sweep, "ray").get("PYTHONPATH")
     python = config.python or shlex.quote(sys.executable)
     lines = [
         f"test -r {frozen} || {{ echo {missing} >&2; exit {NOT_SHARED}; }}",
@@ -53,27 +46,3 @@ def text(sweep: Sweep, config: RayConfig, job: Job, ray_id: str) -> str:
         f"exec {python} -u -m rlpipe.launchers.ray.task {shlex.quote(str(folder))} {shlex.quote(ray_id)}",
     ]
     return "\n".join(lines)
-
-
-def keep_environment(sweep: Sweep, config: RayConfig) -> None:
-    """Write down, for the user alone, the variables of this process that jobs get."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name != JOB_ID and any(fnmatchcase(name, pattern) for pattern in config.environment)
-    }
-    path = _file(sweep)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(f".{os.getpid()}")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(json_text(kept))
-    os.replace(new, path)
-
-
-def environment(sweep: Sweep) -> dict[str, str]:
-    """Return the variables that were written down when the sweep's jobs were last submitted by hand."""
-    return read_json(_file(sweep), "delete it, and submit again: rlpipe sweep DIR resume") or {}
-
-
-def _file(sweep: Sweep) -> Path:
-    return sweep.folder / ".launch" / "ray" / "environment.json"

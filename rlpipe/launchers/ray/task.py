@@ -17,10 +17,9 @@ from rlpipe.config.launchers import RayConfig
 from rlpipe.core.errors import LaunchError
 from rlpipe.launchers import work
 from rlpipe.launchers.attempt import Attempt
-from rlpipe.launchers.base import job_command, job_environment
+from rlpipe.launchers.environment import kept
 from rlpipe.launchers.ray.cluster import Cluster
-from rlpipe.launchers.ray.entrypoint import environment
-from rlpipe.launchers.ray.queue import Queue
+from rlpipe.launchers.ray.queue import RayQueue
 from rlpipe.launchers.units import seconds
 from rlpipe.launchers.verdict import is_final, job_ids
 from rlpipe.records.sweep import Sweep
@@ -35,12 +34,18 @@ class Task(Attempt):
         super().__init__(folder, None if self.config.time is None else seconds(self.config.time), self.config.grace)
         self.job_id = ray_id.partition(".")[0]
         # Ray says here where its head is; the address by which jobs were submitted may be a tunnel's.
-        self.queue = Queue(self.sweep, self.config, Cluster(None))
+        self.queue = RayQueue(self.sweep, self.config, Cluster(None))
 
     @property
     def several(self) -> bool:
         """Whether the job's run has more than one process."""
         return self.config.gpus > 1
+
+    @property
+    def ranks(self) -> tuple[range, int]:
+        """The numbers of the run's processes on this node, and how many it has on all."""
+        count = max(1, self.config.gpus)
+        return range(count), count
 
     def run(self) -> int:
         """Run the work, unless the job was cancelled or submitted anew while it waited, then hand over others."""
@@ -54,11 +59,8 @@ class Task(Attempt):
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the work, with the submitting shell's variables."""
-        python = [*(shlex.split(self.config.python) if self.config.python else [sys.executable]), "-u"]
-        if self.several:
-            python += [*work.TORCHRUN, "--standalone", f"--nproc-per-node={self.config.gpus}"]
-        ignored = [signal.SIGTERM] if self.several else []
-        return work.start(job_command(self.folder, *python), job_environment(self.job_id), ignored)
+        python = shlex.split(self.config.python) if self.config.python else [sys.executable]
+        return work.start_here(self.folder, python, self.config.gpus, self.job_id)
 
     def queue_again(self) -> str:
         """Hand Ray the job again, and return what was done, in words."""
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m rlpipe.launchers.ray.task SWEEP/.launch/KEY ID", file=sys.stderr)
         return 2
     folder = Path(arguments[0]).resolve()
-    os.environ |= environment(Sweep.load(folder.parents[1]))
+    os.environ |= kept(Sweep.load(folder.parents[1]), "ray")
     return Task(folder, arguments[1]).run()
 
 

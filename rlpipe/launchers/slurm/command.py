@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from rlpipe.core.errors import LaunchError
+from rlpipe.launchers.base import NoAnswer, Refused
 
 TIMEOUT = 60.0
 """Seconds after which a command of SLURM counts as unanswered."""
@@ -23,14 +23,6 @@ _NO_ANSWER = (
     *("Unexpected message received", "Connection timed out", "Slurm backup controller in standby mode"),
     "Problem talking to the database",
 )
-
-
-class NoAnswer(LaunchError):
-    """SLURM's controller or database does not answer for now: what was asked may be asked again."""
-
-
-class Refused(LaunchError):
-    """SLURM answered, and said no."""
 
 
 def ask(*command: str) -> str:

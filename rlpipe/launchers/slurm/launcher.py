@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError, Problem
-from rlpipe.launchers.base import JobStatus, Launcher, Phase
+from rlpipe.launchers.base import JobStatus, Launcher, NoAnswer, Phase, Refused
 from rlpipe.launchers.slurm import cluster, problems, script
 from rlpipe.launchers.slurm.arrays import Array, arrays
-from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
+from rlpipe.launchers.slurm.command import ask
 from rlpipe.launchers.slurm.queue import Queue
 from rlpipe.launchers.slurm.verdict import settle
 from rlpipe.launchers.verdict import is_final, job_ids

@@ -10,10 +10,11 @@ from pathlib import Path
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import Problem, guess
+from rlpipe.launchers.base import NoAnswer, Refused
 from rlpipe.launchers.folder import folder_problems
 from rlpipe.launchers.slurm import cluster as facts
 from rlpipe.launchers.slurm.cluster import Cluster, Node, Partition
-from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask
+from rlpipe.launchers.slurm.command import ask
 from rlpipe.launchers.units import FOR_EVER, megabytes, seconds
 
 AT = "hydra.launcher"

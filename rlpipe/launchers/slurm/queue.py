@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
-from rlpipe.launchers.base import JobStatus, Phase
-from rlpipe.launchers.slurm.command import NoAnswer, Refused, ask, pairs
+from rlpipe.launchers.base import JobStatus, NoAnswer, Phase, Refused
+from rlpipe.launchers.slurm.command import ask, pairs
 
 QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING")
 PASSING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "SIGNALING")

@@ -17,7 +17,8 @@ from typing import Any
 
 from rlpipe.config.launchers import SlurmConfig
 from rlpipe.core.errors import LaunchError
-from rlpipe.launchers.slurm.command import NoAnswer, ask, refusal
+from rlpipe.launchers.base import NoAnswer
+from rlpipe.launchers.slurm.command import ask, refusal
 
 PATIENCE = 300.0
 """Seconds for which a submission is tried again while the controller does not answer."""

@@ -20,7 +20,7 @@ from rlpipe.launchers.slurm.command import requeue
 from rlpipe.launchers.units import seconds
 from rlpipe.records.sweep import Ended, Outcome, Sweep, read_outcome
 
-_LAST_WORDS = 60.0
+_LAST_WORDS = 45.0
 """Seconds for which other nodes wait for the first node's verdict."""
 
 
@@ -41,6 +41,12 @@ class Task(Attempt):
         """Whether the job's run has more than one process."""
         return ranks.several(self.config)
 
+    @property
+    def ranks(self) -> tuple[range, int]:
+        """The numbers of the run's processes on this node, and how many it has on all."""
+        node, each = int(os.environ.get("SLURM_NODEID", "0")), self.config.processes_per_node
+        return range(node * each, (node + 1) * each), self.config.nodes * each
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start this node's part of the work."""
         return ranks.start(self.config, self.folder, os.environ)
@@ -56,11 +62,14 @@ class Task(Attempt):
         return super().ended(code, outcome)
 
     def _another_node(self, code: int) -> int:
-        """Return the exit code of another node than the first: SLURM ends all nodes when one of them fails."""
-        until = time.monotonic() + _LAST_WORDS
-        while time.monotonic() < until:
+        """Return the exit code of another node than the first: SLURM ends all nodes when one of them fails.
+
+        So where the run has failed, the first node is left to say why, and ends this one.
+        """
+        until, before = time.monotonic() + _LAST_WORDS, self.requested
+        while time.monotonic() < until and self.requested is before:
             outcome = read_outcome(self.folder)
-            if outcome is not None and outcome.ended is not Ended.running:
+            if outcome is not None and outcome.ended not in (Ended.running, Ended.failed):
                 return 0 if outcome.ended is Ended.stopped else code
             time.sleep(0.5)
         return code

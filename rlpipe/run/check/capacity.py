@@ -71,7 +71,8 @@ def freezing(subject: Subject) -> Iterator[Problem]:
         return
     layers = subject.facts.layers if subject.facts is not None else None
     yield from freeze_problems(config.freeze, config.max_steps, layers)
-    if (distributed.world_size() > 1 or shares(subject)) and not isinstance(method, OnlineMethod):
+    exchanges = distributed.world_size() > 1 and not isinstance(method, OnlineMethod)
+    if exchanges or shares(subject):
         what = f"{config.name}'s processes exchange the gradients of weights that are fixed when training begins"
         yield Problem("method.freeze", what, "run it in one process, or leave it out")
 
@@ -128,7 +129,8 @@ def memory(subject: Subject) -> Iterator[Problem]:
             int(have * (1 - subject.engine.holds)),
             f"what engine={subject.config.engine.name} leaves of the GPU:",
         )
-    sure = needed_bytes.weights + needed_bytes.gradients + needed_bytes.optimizer + needed_bytes.reference
+    asked = needed_bytes.reference + needed_bytes.teacher
+    sure = needed_bytes.weights + needed_bytes.gradients + needed_bytes.optimizer + asked
     if sure > have:
         what = f"weights, gradients and optimiser take about {sure / 1e9:.1f} GB, more than {name} {have / 1e9:.1f} GB"
         fix = "choose a smaller model, or train adapters (model.lora.rank=16)"
@@ -151,7 +153,7 @@ def drawing(subject: Subject) -> Iterator[Problem]:
         return
     have = gpu_memory()
     assert have is not None
-    stays = needed_bytes.weights + needed_bytes.optimizer + needed_bytes.reference
+    stays = needed_bytes.weights + needed_bytes.optimizer + needed_bytes.reference + needed_bytes.teacher
     if engine.takes > 0 and stays + engine.takes * have > have:
         engine_share = f"beside the {engine.takes * have / 1e9:.1f} GB of engine={subject.config.engine.name}"
         kept = f"weights, optimiser and reference keep about {stays / 1e9:.1f} GB"
@@ -181,7 +183,10 @@ def needed(subject: Subject) -> Memory | None:
         teacher=teacher_parameters(subject),
         facts=subject.facts,
     )
-    return whole.shared(distributed.world_size()) if shares(subject) else whole
+    if not shares(subject):
+        return whole
+    within = subject.config.hardware.sharding is Sharding.hybrid
+    return whole.shared(distributed.local_world_size() if within else distributed.world_size())
 
 
 def shares(subject: Subject) -> bool:

@@ -8,7 +8,9 @@ from rlpipe.config.kinds import Quantize
 from rlpipe.config.schema import Sharding
 from rlpipe.core import distributed
 from rlpipe.core.errors import Problem
+from rlpipe.engines.transformers import Transformers
 from rlpipe.methods.offline import OfflineMethod
+from rlpipe.methods.online import OnlineMethod
 from rlpipe.run.check.subject import Subject
 
 WHERE = "hardware.sharding"
@@ -17,25 +19,41 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 
 
 def sharding(subject: Subject) -> Iterator[Problem]:
-    """Weights in shards are trained by methods on fixed data, in several processes."""
+    """Weights in shards are trained by rlpipe's own trainers, in several processes."""
     config, method = subject.config, subject.method
     if config.hardware.sharding is Sharding.none or method is None:
         return
     name = config.method.name
-    if not isinstance(method, OfflineMethod):
-        does = "draws completions from the policy" if subject.trains else "trains no model of its own"
-        smaller = " (with adapters, model.lora.rank=16, that is little more than the weights)" if subject.trains else ""
-        yield Problem(WHERE, f"{name} {does}, which weights in shards do not serve", f"{WHOLE}{smaller}")
+    if not isinstance(method, OfflineMethod | OnlineMethod):
+        does = "is trained by TRL's own loop" if subject.trains else "trains no model"
+        yield Problem(WHERE, f"{name} {does}, which weights in shards do not serve", WHOLE)
         return
-    if subject.here and distributed.world_size() == 1:
-        what = "this is one process, which holds the whole model"
-        yield Problem(WHERE, what, "start one for each GPU: torchrun --nproc-per-node=GPUS -m rlpipe …", fatal=False)
+    yield from _processes(subject)
     yield from _model(subject, method)
+    if isinstance(method, OnlineMethod) and not isinstance(subject.engine, Transformers | None):
+        what = f"{config.engine.name} takes over whole weights, and no process has them"
+        yield Problem("engine", what, f"set engine=transformers, or {WHOLE}")
     yield from _optimizer(subject)
     yield from _evaluations(subject)
 
 
-def _model(subject: Subject, method: OfflineMethod) -> Iterator[Problem]:
+def _processes(subject: Subject) -> Iterator[Problem]:
+    """The processes that are here can share a model."""
+    world, local = distributed.world_size(), distributed.local_world_size()
+    if not subject.here:
+        return
+    if world == 1:
+        what = "this is one process, which holds the whole model"
+        yield Problem(WHERE, what, "start one for each GPU: torchrun --nproc-per-node=GPUS -m rlpipe …", fatal=False)
+    elif subject.config.hardware.sharding is Sharding.hybrid and local == 1:
+        what = "each node has one process, which holds the whole model"
+        yield Problem(WHERE, what, f"start one for each GPU, or set {WHERE}=fsdp2 to share it among nodes", fatal=False)
+    elif subject.config.hardware.sharding is Sharding.hybrid and world % local:
+        what = f"{world} processes are not {local} on each node, and nodes must hold the same shards"
+        yield Problem(WHERE, what, f"start as many on each node, or set {WHERE}=fsdp2")
+
+
+def _model(subject: Subject, method: OfflineMethod | OnlineMethod) -> Iterator[Problem]:
     config = subject.config
     if config.model.quantize is not Quantize.none:
         what = "quantised weights cannot be cut into shards"
@@ -44,7 +62,8 @@ def _model(subject: Subject, method: OfflineMethod) -> Iterator[Problem]:
         what = "DoRA measures whole weights at every step, and shards are parts of them"
         yield Problem("model.lora.dora", what, f"set it to false, or {WHOLE}")
     reference = getattr(config.method, "reference", None)
-    if method.uses_reference and reference is not None and reference.given:
+    used = method.uses_reference if isinstance(method, OfflineMethod) else method.needs_reference_model
+    if used and reference is not None and reference.given:
         what = "a reference of its own would be held whole by each process"
         fix = "leave it out: the policy's own start is then the reference, and sharded like it"
         yield Problem("method.reference", what, f"{fix}; or {WHOLE}")

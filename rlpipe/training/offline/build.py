@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from accelerate import PartialState
 from transformers import Trainer, set_seed
 
+from rlpipe.config.schema import Sharding
 from rlpipe.core.errors import DataError
 from rlpipe.core.logs import quiet_preparation
 from rlpipe.engines.frozen import load_reference
@@ -17,11 +19,11 @@ from rlpipe.tools.protocols import Protocol, choose
 from rlpipe.training.offline import kept_tokens
 from rlpipe.training.offline.arguments import training_arguments, world_size
 from rlpipe.training.offline.audit import audit
-from rlpipe.training.offline.references import References
-from rlpipe.training.offline.sharded import layers
+from rlpipe.training.offline.references import References, named_by_part
 from rlpipe.training.offline.store import laid_out, materialise
 from rlpipe.training.offline.tokenized import TokenizedExamples, tokenize_examples
 from rlpipe.training.offline.trainer import resumable
+from rlpipe.training.sharded import layers
 
 __all__ = ["audit", "build"]
 
@@ -52,11 +54,12 @@ def build(method: OfflineMethod, parts: Parts) -> Trainer:
     elif method.needs_reference_model and parts.loaded.peft is None:
         extra["ref_model"] = _copied(parts)
     watched = _watched(method, parts, protocol)
-    with quiet_preparation(config.log.progress):
+    naming = named_by_part() if parts.loaded.sharded else nullcontext()
+    with quiet_preparation(config.log.progress), naming:
         rows = laid_out(method, tokenized, parts.run_dir)
         # Some of TRL's trainers draw the adapters' first weights before they set the seed.
         set_seed(config.seed)
-        return resumable(method.library_trainer(), *layers(config, parts.loaded.sharded))(
+        return resumable(method.library_trainer(), *layers(config.hardware, parts.loaded.sharded))(
             model=parts.loaded.model,
             args=arguments,
             train_dataset=rows,
@@ -75,9 +78,8 @@ def _copied(parts: Parts) -> Any:
     loaded = parts.loaded
     if not loaded.sharded:
         return copy.deepcopy(loaded.model)
-    reference = sharding.empty_copy(loaded.model)
-    sharding.shard(reference, PartialState().device, loaded.autocast, values=loaded.model)
-    return reference
+    hybrid = parts.config.hardware.sharding is Sharding.hybrid
+    return sharding.sharded_copy(loaded.model, PartialState().device, loaded.autocast, hybrid)
 
 
 def _watched(method: OfflineMethod, parts: Parts, protocol: Protocol | None) -> TokenizedExamples | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,29 @@ class References:
             self.notes += notes
             if distributed.is_main():
                 write_atomic(kept, (folder / FILE).read_bytes())
+
+
+@contextmanager
+def named_by_part() -> Iterator[None]:
+    """Have TRL name a model in shards by what this process holds of it.
+
+    It hashes all weights to name the file of the reference's log-probabilities, takes the main process's hash, and
+    cannot hash shards. The file lies in the run's own folder, for this model alone.
+    """
+    from trl.trainer import dpo_trainer, kto_trainer
+
+    def hash_module(module: torch.nn.Module) -> str:
+        parts = torch.nn.Module()
+        for place, weight in enumerate(module.parameters()):
+            parts.register_buffer(str(place), part(weight))
+        return str(original(parts))
+
+    original = dpo_trainer.hash_module
+    try:
+        dpo_trainer.hash_module = kto_trainer.hash_module = hash_module
+        yield
+    finally:
+        dpo_trainer.hash_module = kto_trainer.hash_module = original
 
 
 def _inputs(trainer: Any, rows: Dataset, batch_size: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+from torch.nn import Module
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -210,9 +212,19 @@ class OfflineTrainer(Base):
             return
         folder = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         (folder / STATE).write_text(json.dumps({"train_tokens": self._total_train_tokens}))
-        self._save_reference(folder)
+        self._save_beside(folder)
 
-    def _save_reference(self, folder: Path) -> None:
+    def _optimised(self) -> Module:
+        """Return the module that holds all weights that the optimiser has."""
+        model: Module = self.model
+        return model
+
+    def _beside(self) -> dict[str, dict[str, Tensor]]:
+        """Return what a checkpoint in shards has beside the model: a reference, as its own training would find it."""
+        model = getattr(self, "ref_model", None)
+        return {} if model is None else {"reference": {name: one.detach() for name, one in model.named_parameters()}}
+
+    def _save_beside(self, folder: Path) -> None:
         if self.method.needs_reference_model and getattr(self, "ref_model", None) is not None:
             from safetensors.torch import save_model
 
@@ -223,9 +235,9 @@ class OfflineTrainer(Base):
         if checkpoint is None:
             return
         self._total_train_tokens = json.loads((Path(checkpoint) / STATE).read_text())["train_tokens"]
-        self._load_reference(Path(checkpoint))
+        self._load_beside(Path(checkpoint))
 
-    def _load_reference(self, folder: Path) -> None:
+    def _load_beside(self, folder: Path) -> None:
         if self.method.needs_reference_model and getattr(self, "ref_model", None) is not None:
             from safetensors.torch import load_model
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
 from transformers import set_seed
 
+from rlpipe.config.schema import Sharding
 from rlpipe.core import distributed
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.frozen import load_reference
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.sampler import Sampler
+from rlpipe.engines.shared_prefix import adopt, support
 from rlpipe.methods.online import OnlineMethod
+from rlpipe.models import sharding
 from rlpipe.models.tokens import encode
 from rlpipe.rewards.combine import Rewards
 from rlpipe.training.offline.arguments import training_arguments
@@ -24,6 +30,7 @@ from rlpipe.training.online.prompt_batches import fit
 from rlpipe.training.online.reference import Reference
 from rlpipe.training.online.trainer import OnlineTrainer
 from rlpipe.training.online.value import Values
+from rlpipe.training.sharded import layers
 
 if TYPE_CHECKING:
     from rlpipe.models.base import Loaded
@@ -39,6 +46,17 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     set_seed(config.seed)
     _without_dropout(parts.loaded.model)
     loaded = _adapted(parts.loaded)
+    hybrid = config.hardware.sharding is Sharding.hybrid
+    copied = _copying(loaded, arguments.device, hybrid)
+    reference = values = None
+    if method.has_values:
+        values = Values(loaded.model, copied(loaded.model) if method.value_model else None, arguments.device)
+    if method.needs_reference_model:
+        named = load_reference(config, loaded, parts.run_dir)
+        reference = Reference(loaded.model, settings.sync_reference > 0, named, copied)
+    if loaded.sharded:
+        sharding.shard(loaded.model, arguments.device, loaded.autocast, hybrid)
+        sharding.sum_gradients(loaded.model)  # as those of a policy that each process holds whole
     tools, environments = parts.resolved.make_tools(), parts.resolved.environments
     sampler = Sampler(loaded, settings.sampling, tools, environments=environments)
     examples = cast("list[Prompt]", parts.data.train.examples)
@@ -48,15 +66,27 @@ def build(method: OnlineMethod, parts: Parts) -> OnlineTrainer:
     rewards = Rewards(parts.resolved.make_rewards())
     rewards.check_columns(prompts.kept)
     rewards.start(config, loaded.path, loaded.model.device.type, parts.run_dir)
-    reference = None
-    if method.needs_reference_model:
-        named = load_reference(config, loaded, parts.run_dir)
-        reference = Reference(loaded.model, moves=settings.sync_reference > 0, named=named)
     teacher = load_reference(config, loaded, parts.run_dir, "teacher") if method.has_teacher else None
-    values = Values(loaded.model, separate=method.value_model) if method.has_values else None
     collector = Collector(method, sampler, rewards, prompts, reference, values, teacher)
     arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * prompts.batches) * settings.steps_per_batch
-    return OnlineTrainer(loaded, arguments, collector, parts)
+    trainer = type(OnlineTrainer.__name__, (*layers(config.hardware, loaded.sharded), OnlineTrainer), {})
+    return trainer(loaded, arguments, collector, parts)
+
+
+def _copying(loaded: Loaded, device: torch.device, hybrid: bool) -> Callable[[nn.Module], nn.Module]:
+    """Return how the policy is copied before it is cut: into shards, where it will be in shards itself."""
+    if not loaded.sharded:
+        return copy.deepcopy
+    found = distributed.from_main(lambda: support(loaded.model))
+    adopt(loaded.model, found)
+
+    def copied(policy: nn.Module) -> nn.Module:
+        made = sharding.sharded_copy(policy, device, loaded.autocast, hybrid)
+        sharding.sum_gradients(made)
+        adopt(made, found)
+        return made
+
+    return copied
 
 
 def _without_dropout(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +24,7 @@ from rlpipe.methods import correction
 from rlpipe.methods.batch import Batch
 from rlpipe.methods.losses import kl_estimate
 from rlpipe.methods.online import Correction, KLIn, OnlineMethod
+from rlpipe.models.lockstep import in_step
 from rlpipe.rewards.combine import summary
 from rlpipe.training.online.drawing import Drawing
 from rlpipe.training.online.forward import sequence_logps
@@ -102,20 +104,16 @@ class Collector:
         if not self.sampled_serve:
             several = self.settings.steps_per_batch > 1
             needed = several or self._penalises or self._compares or self.teacher is not None
-            batch.old = self._each(batch, lambda rollouts: self._logps(policy, rollouts)) if needed else None
+            batch.old = self._each(batch, policy) if needed else None
         if self.reference is not None:
             with self.reference.model() as reference:
-                batch.reference = self._each(batch, lambda rollouts: self._logps(reference, rollouts))
-        if (teacher := self.teacher) is not None:
-            batch.teacher = self._each(batch, lambda rollouts: self._logps(teacher, rollouts))
-        if self.values is not None:
-            values, settings = self.values, self.settings
-            batch.values = self._each(
-                batch,
-                lambda rollouts: values.of(
-                    policy, rollouts, settings.sampling.temperature, settings.micro_batch_tokens, costs(policy)
-                ),
-            )
+                batch.reference = self._each(batch, reference)
+        if self.teacher is not None:
+            batch.teacher = self._each(batch, self.teacher)
+        if (values := self.values) is not None:
+            tokens = self.settings.micro_batch_tokens
+            model = policy if values.trunk is None else values.trunk
+            batch.values = self._each(batch, model, lambda mine: values.of(policy, mine, tokens, costs(policy)))
 
     @property
     def sampled_serve(self) -> bool:
@@ -144,12 +142,20 @@ class Collector:
         settings = self.settings
         return sequence_logps(model, rollouts, settings.sampling.temperature, settings.micro_batch_tokens, costs(model))
 
-    def _each(self, batch: Batch, of: Callable[[Sequence[Rollout]], list[Tensor]]) -> Tensor:
-        """Compute a number for every token [n], each process for its share of the rollouts."""
+    def _each(
+        self, batch: Batch, model: nn.Module, of: Callable[[Sequence[Rollout]], list[Tensor]] | None = None
+    ) -> Tensor:
+        """Compute a number for every token [n] with a model, each process for its share of the rollouts.
+
+        `of` computes it; by default it is the token's log-probability.
+        """
+        of = of or partial(self._logps, model)
         mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in batch.rollouts])
         whole = torch.zeros(len(batch.written))
-        if len(mine):
-            whole[batch.places(list(mine))] = torch.cat(of([batch.rollouts[place] for place in mine])).float().cpu()
+        with in_step(model):
+            found = of([batch.rollouts[place] for place in mine])
+        if found:
+            whole[batch.places(list(mine))] = torch.cat(found).float().cpu()
         device = self.sampler.loaded.model.device
         return summed(whole.to(device)).cpu() if distributed.world_size() > 1 else whole
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlpipe.core import distributed
 from rlpipe.engines.rollout import Rollout, Score
+from rlpipe.models.lockstep import in_step
 from rlpipe.rewards.scoring import Scoring
 from rlpipe.training.online.flight import Flight
 from rlpipe.training.online.processes import share
@@ -179,7 +180,8 @@ class Drawing:
         scoring = Scoring(self.rewards, self.method.compares)
 
         def draw() -> list[Rollout]:
-            groups = self.sampler.sample(mine, size, seed, ended=scoring.add if scoring.beside else None)
+            with in_step(self.sampler.loaded.model):
+                groups = self.sampler.sample(mine, size, seed, ended=scoring.add if scoring.beside else None)
             return [one for group in groups for one in group]
 
         beside = self.settings.lag > 0 and self.sampler.draws_beside_training

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from rlpipe.core.errors import ModelError, TrainingError
-from rlpipe.engines.decoder import causal_lm, hidden_states, is_wrapper, logits, through
+from rlpipe.engines.decoder import causal_lm, hidden_states, inside, logits
 from rlpipe.engines.rollout import Rollout
 from rlpipe.engines.row_costs import Costs
-from rlpipe.engines.shared_prefix import block_masks, costs, evaluating, support
+from rlpipe.engines.shared_prefix import block_masks, costs, support
+from rlpipe.models.lockstep import evaluating
+from rlpipe.models.sharding import is_sharded
 from rlpipe.training.online.logprobs import token_logps
 from rlpipe.training.online.packing import MicroBatch, micro_batches
 from rlpipe.training.online.rows import Rows, rows
@@ -53,8 +55,8 @@ def forward(
 ) -> Scored:
     """Score a micro-batch's completion tokens under the model, whose logits are divided by `temperature`.
 
-    Takes plain, PEFT- and DDP-wrapped causal language models. Equal to one row per rollout up to rounding, gradients
-    too. Raises TrainingError for a temperature that divides by
+    Takes plain, PEFT- and DDP-wrapped causal language models, and those in shards. Equal to one row per rollout up to
+    rounding, gradients too. Raises TrainingError for a temperature that divides by
     nothing, ModelError for a shared row that the model cannot take.
     """
     if temperature <= 0:
@@ -64,14 +66,15 @@ def forward(
     if batch.shared and not found.shared:
         raise ModelError("", f"completions share a row, but {found.reason}", "pack with shared_prefix.costs(model)")
     laid = rows(batch, inner.device)
+    whole = is_sharded(model) and not found.head  # then its own forward is all that gathers its weights
 
     def score() -> tuple[Tensor, ...]:
         head = partial(logits, inner) if found.head else nn.Identity()
-        inputs, states = _states(inner, laid, batch.shared, found.head, hidden)
+        inputs, states = _states(model if whole else inner, laid, batch.shared, found.head, hidden)
         scored = token_logps(head, found.vocabulary, inputs, laid.targets, temperature)
         return scored if states is None else (*scored, states)
 
-    logps, entropies, *kept = through(model, laid.ids, score) if is_wrapper(model) else score()
+    logps, entropies, *kept = score() if whole else inside(model, laid.ids, score)
     return Scored(logps, entropies, kept[0] if kept else None, laid.rollout, laid.position)
 
 

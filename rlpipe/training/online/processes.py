@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from rlpipe.core import distributed
 
@@ -42,8 +43,12 @@ def summed(values: Tensor) -> Tensor:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Add the gradients up over all processes; a process without one counts as 0."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    """Add the gradients up over all processes; a process without one counts as 0.
+
+    Those of weights in shards have been added up in the backward pass.
+    """
+    whole = (parameter for parameter in parameters if not isinstance(parameter, DTensor))
+    trained = [parameter for parameter in whole if parameter.requires_grad]
     if distributed.world_size() == 1:
         return
     bucket: list[nn.Parameter] = []

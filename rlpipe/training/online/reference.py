@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerCallback
+
+from rlpipe.models.sharding import part
 
 FILE = "reference.safetensors"
 
@@ -23,18 +25,24 @@ FILE = "reference.safetensors"
 class Reference:
     """Gives the reference as a model, and moves it where that is asked for."""
 
-    def __init__(self, policy: nn.Module, moves: bool, named: nn.Module | None = None):
+    def __init__(
+        self,
+        policy: nn.Module,
+        moves: bool,
+        named: nn.Module | None = None,
+        copied: Callable[[nn.Module], nn.Module] = copy.deepcopy,
+    ):
         """Start from a frozen model that is `named`, else from the policy as it is now.
 
         Under LoRA the base itself is the reference, at no cost, unless it `moves`: then, and with all weights
-        trained, it is a frozen copy.
+        trained, it is a frozen copy, which `copied` makes.
         """
         self.policy = policy
         self.adapters_off = named is None and hasattr(policy, "disable_adapter") and not moves
         self.moves = moves
         self.copy: nn.Module | None = None
         if not self.adapters_off:
-            self.copy = copy.deepcopy(policy).eval() if named is None else named
+            self.copy = copied(policy).eval() if named is None else named
             self.trained = [name for name, weight in policy.named_parameters() if weight.requires_grad]
             self.copy.requires_grad_(False)
 
@@ -51,15 +59,22 @@ class Reference:
         assert self.copy is not None
         policy, reference = dict(self.policy.named_parameters()), dict(self.copy.named_parameters())
         for name in self.trained:
-            reference[name].lerp_(policy[name].to(reference[name].dtype), weight)
+            kept = part(reference[name])
+            kept.lerp_(part(policy[name]).to(kept.dtype), weight)
+
+    def moved(self) -> dict[str, Tensor]:
+        """Return the weights that have moved, in the memory where they are; empty where none does."""
+        if not self.moves or self.copy is None:
+            return {}
+        reference = dict(self.copy.named_parameters())
+        return {name: reference[name].detach() for name in self.trained}
 
     def save(self, folder: Path) -> None:
         """Write the weights that have moved into a checkpoint's folder; nothing where none does."""
-        if self.moves and self.copy is not None:
+        if moved := self.moved():
             from safetensors.torch import save_file
 
-            reference = dict(self.copy.named_parameters())
-            save_file({name: reference[name].detach().contiguous() for name in self.trained}, str(folder / FILE))
+            save_file({name: weight.contiguous() for name, weight in moved.items()}, str(folder / FILE))
 
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,17 +30,20 @@ from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.prompts import lay_out
 from rlpipe.engines.shared_prefix import costs
 from rlpipe.methods.batch import Batch
+from rlpipe.models.lockstep import in_step
+from rlpipe.models.sharding import is_sharded
 from rlpipe.models.tokens import encode
 from rlpipe.statistics import intervals
 from rlpipe.training.online.collect import Collector
 from rlpipe.training.online.forward import forward
 from rlpipe.training.online.objective import STATISTICS, Objective
-from rlpipe.training.online.packing import micro_batches
+from rlpipe.training.online.packing import MicroBatch, micro_batches
 from rlpipe.training.online.processes import share, sum_gradients, summed
 from rlpipe.training.online.reference import MoveReference
 from rlpipe.training.samples import LogSamples, sample_rows
 
 if TYPE_CHECKING:
+    from rlpipe.engines.rollout import Rollout
     from rlpipe.models.base import Loaded
     from rlpipe.training.base import Parts
 
@@ -85,6 +88,12 @@ class OnlineTrainer(Trainer):
         steps: Any = self.train_dataset
         return DataLoader(steps, batch_size=1)
 
+    @property
+    def _policy(self) -> nn.Module:
+        """The policy without the library's wrappers."""
+        policy: nn.Module = self.accelerator.unwrap_model(self.model)
+        return policy
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Return 0: the step's number says nothing about its work."""
         return 0
@@ -96,7 +105,7 @@ class OnlineTrainer(Trainer):
 
         Returns the loss, normalised over all processes' completions.
         """
-        policy = self.accelerator.unwrap_model(model)
+        policy = self._policy
         step = self.state.global_step
         place = step % self.settings.steps_per_batch
         if self.batch is None:
@@ -109,7 +118,7 @@ class OnlineTrainer(Trainer):
         if self.values is not None:
             self.values.train().zero_grad()
         loss = self._gradient(policy, self.batch, chosen)
-        sum_gradients(chain(policy.parameters(), self.values.parameters() if self.values is not None else ()))
+        sum_gradients(self._optimised().parameters())
         if place == self.settings.steps_per_batch - 1:
             self.batch = None
         return loss
@@ -148,40 +157,57 @@ class OnlineTrainer(Trainer):
 
     def _gradient(self, policy: nn.Module, batch: Batch, chosen: list[int]) -> Tensor:
         """Add up this process's part of the gradient, micro-batch by micro-batch; return the loss of all processes."""
-        rollouts = [batch.rollouts[index] for index in chosen]
-        together = batch.group_size if self.method.whole_groups else 1
-        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts], together)
-        shard = [rollouts[place] for place in mine]
         step = Objective(self.method, batch, chosen, self.values)
         sums = torch.zeros(len(STATISTICS), device=self.args.device)
-        for micro in micro_batches(shard, self.settings.micro_batch_tokens, costs(policy), together):
+        for micro, places, counts in self._passes(policy, [batch.rollouts[index] for index in chosen]):
             with self.accelerator.autocast():
                 scored = forward(policy, micro, self.settings.sampling.temperature, hidden=step.needs_states)
                 value = self.values.on(micro, scored.hidden) if self.values is not None else None
-            loss, found = step.loss(scored, value, [chosen[mine[index]] for index in micro.indices])
-            self.accelerator.backward(loss)
-            sums += found
+            loss, found = step.loss(scored, value, [chosen[place] for place in places])
+            self.accelerator.backward(loss * counts)
+            sums += found * counts
         numbers = dict(zip(STATISTICS, summed(sums).tolist(), strict=True))
         self._note({name: numbers[name] for name in step.statistics})
         return sums[0]
 
+    def _passes(self, policy: nn.Module, rollouts: Sequence[Rollout]) -> list[tuple[MicroBatch, list[int], int]]:
+        """Return this process's micro-batches, the places of their rollouts, and what they count: 1, or 0.
+
+        A policy in shards takes all processes in each pass: who has fewer makes some that count for nothing.
+        """
+        together = self.settings.group_size if self.method.whole_groups else 1
+        mine = share([len(rollout.prompt_ids) + len(rollout.ids) for rollout in rollouts], together)
+
+        def cut(part: Sequence[int], counts: int) -> list[tuple[MicroBatch, list[int], int]]:
+            given, tokens = [rollouts[place] for place in part], self.settings.micro_batch_tokens
+            made = micro_batches(given, tokens, costs(policy), together)
+            return [(micro, [part[index] for index in micro.indices], counts) for micro in made]
+
+        passes = cut(mine, 1)
+        if is_sharded(policy):
+            passes += cut(range(together), 0)[:1] * (max(distributed.gather(len(passes))) - len(passes))
+        return passes
+
     # The value function's weights stand beside the policy's
+
+    def _optimised(self) -> nn.Module:
+        """Return the module that holds all weights that the optimiser has."""
+        model: Any = self.model
+        return model if self.values is None else nn.ModuleDict({"policy": model, "value": self.values})
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Make the optimiser; the value function's own weights get a rate of their own."""
         optimizer = super().create_optimizer(model)
         if self.values is not None:
             config: Any = self.settings
-            weights = [weight for weight in self.values.parameters() if weight.requires_grad]
             rate = self.args.learning_rate * config.value_rate
-            optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})
+            for module in filter(None, (self.values.head, self.values.trunk)):  # one group is in shards, or none of it
+                weights = [weight for weight in module.parameters() if weight.requires_grad]
+                optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})
         return optimizer
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        if self.values is None:
-            return super()._clip_grad_norm(model)
-        weights = chain(model.parameters(), self.values.parameters())
-        return self.accelerator.clip_grad_norm_(weights, self.args.max_grad_norm)
+        return self.accelerator.clip_grad_norm_(self._optimised().parameters(), self.args.max_grad_norm)
 
     # Numbers
 
@@ -205,14 +231,15 @@ class OnlineTrainer(Trainer):
         self.collector.drawing.settle()
         if not self.watched:
             return {}
-        mine = self.watched[distributed.rank() :: distributed.world_size()]
-        rollouts = [one for group in self.collector.sampler.sample(mine, 1, self.args.seed) for one in group]
+        mine, policy = self.watched[distributed.rank() :: distributed.world_size()], self._policy
+        with in_step(policy):
+            rollouts = [one for group in self.collector.sampler.sample(mine, 1, self.args.seed) for one in group]
         if self.method.takes_reward:
             self.collector.rewards.score(rollouts)
             name, values = "reward", [one.reward for one in rollouts]
         else:
-            with self.accelerator.autocast():
-                name, values = "loss", self.collector.from_teacher(self.accelerator.unwrap_model(self.model), rollouts)
+            with self.accelerator.autocast(), in_step(policy):
+                name, values = "loss", self.collector.from_teacher(policy, rollouts)
         found = intervals.mean([value for part in distributed.gather(values) for value in part])
         return {name: found.estimate, **found.ends(f"{name}_")}
 
@@ -231,10 +258,19 @@ class OnlineTrainer(Trainer):
         if begun is not None:
             (folder / BEGUN).mkdir()
             Batch(begun, self.settings.group_size).save(folder / BEGUN)
+        self._save_beside(folder)
+
+    def _save_beside(self, folder: Path) -> None:
         if self.values is not None:
             self.values.save(folder)
         if self.collector.reference is not None:
             self.collector.reference.save(folder)
+
+    def _beside(self) -> dict[str, dict[str, Tensor]]:
+        """Return what a checkpoint in shards has beside the policy, in the memory where it is."""
+        found = {} if self.values is None else {"values": self.values.trained()}
+        moved = {} if self.collector.reference is None else self.collector.reference.moved()
+        return {**found, "reference": moved} if moved else found
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -247,6 +283,9 @@ class OnlineTrainer(Trainer):
         self.batch = Batch.load(folder, prompts) if state["batch"] else None
         begun = Batch.load(folder / BEGUN, prompts).rollouts if "begun" in state else None
         self.collector.drawing.restore(state, begun)
+        self._load_beside(folder)
+
+    def _load_beside(self, folder: Path) -> None:
         if self.values is not None:
             self.values.load(folder)
         if self.collector.reference is not None:

@@ -6,7 +6,6 @@ optimiser, but not in the exported model.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlpipe.engines.decoder import causal_lm, hidden_states
+from rlpipe.engines.decoder import causal_lm, hidden_states, inside
 from rlpipe.engines.rollout import Rollout
 from rlpipe.engines.row_costs import Costs
-from rlpipe.engines.shared_prefix import block_masks, evaluating, support
+from rlpipe.engines.shared_prefix import block_masks, support
+from rlpipe.models.lockstep import evaluating
 from rlpipe.training.online.forward import forward
 from rlpipe.training.online.packing import MicroBatch, micro_batches
 from rlpipe.training.online.rows import rows
@@ -28,17 +28,17 @@ FILE = "values.safetensors"
 class Values(nn.Module):
     """What the rest of a completion will earn, seen from the state before each token."""
 
-    def __init__(self, policy: nn.Module, separate: bool):
-        """Start with the value 0 everywhere; `own_model` copies the policy as it is now."""
+    def __init__(self, policy: nn.Module, trunk: nn.Module | None, device: torch.device):
+        """Start with the value 0 everywhere; `trunk` is a copy of the policy, or None to stand on the policy itself."""
         super().__init__()
         inner = causal_lm(policy)
         size = inner.config.get_text_config().hidden_size
-        self.head = nn.Linear(size, 1, dtype=torch.float32, device=inner.device)
+        self.head = nn.Linear(size, 1, dtype=torch.float32, device=device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.trunk: nn.Module | None = copy.deepcopy(policy) if separate else None
-        if self.trunk is not None and (output := causal_lm(self.trunk).get_output_embeddings()) is not None:
-            tied = output.weight is causal_lm(self.trunk).get_input_embeddings().weight
+        self.trunk = trunk
+        if trunk is not None and (output := causal_lm(trunk).get_output_embeddings()) is not None:
+            tied = output.weight is causal_lm(trunk).get_input_embeddings().weight
             if not tied:
                 output.requires_grad_(False)
 
@@ -52,9 +52,7 @@ class Values(nn.Module):
         with torch.autocast(states.device.type, enabled=False):
             return self.head(states.float()).squeeze(-1)
 
-    def of(
-        self, policy: nn.Module, rollouts: Sequence[Rollout], temperature: float, max_tokens: int, packing: Costs
-    ) -> list[Tensor]:
+    def of(self, policy: nn.Module, rollouts: Sequence[Rollout], max_tokens: int, packing: Costs) -> list[Tensor]:
         """Return the values before each rollout's tokens, each [len(ids)], without gradient or dropout."""
         found: list[Tensor] = [torch.empty(0)] * len(rollouts)
         model = policy if self.trunk is None else self.trunk
@@ -66,14 +64,15 @@ class Values(nn.Module):
                     found[index] = part
         return found
 
+    def trained(self) -> dict[str, Tensor]:
+        """Return the trained weights, in the memory where they are."""
+        return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+
     def save(self, folder: Path) -> None:
         """Write the trained weights into a checkpoint's folder."""
         from safetensors.torch import save_file
 
-        trained = {
-            name: weight.detach().contiguous() for name, weight in self.named_parameters() if weight.requires_grad
-        }
-        save_file(trained, str(folder / FILE))
+        save_file({name: weight.contiguous() for name, weight in self.trained().items()}, str(folder / FILE))
 
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote."""
@@ -94,5 +93,9 @@ def _states(model: nn.Module, batch: MicroBatch) -> Tensor:
         return found
     laid = rows(batch, inner.device)
     mask = block_masks(inner, laid) if batch.shared else None
-    states = hidden_states(inner, laid.ids, laid.positions if batch.shared else None, mask)
-    return states.flatten(0, 1).index_select(0, laid.sources)
+
+    def states() -> tuple[Tensor]:
+        made = hidden_states(inner, laid.ids, laid.positions if batch.shared else None, mask)
+        return (made.flatten(0, 1).index_select(0, laid.sources),)
+
+    return inside(model, laid.ids, states)[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rlpipe.launchers.ray.cluster import NoAnswer, Node, RayJob, Refused
+from rlpipe.launchers.base import NoAnswer, Phase, Refused
+from rlpipe.launchers.ray.cluster import Node, RayJob
 
 
 class FakeCluster:
@@ -41,7 +42,7 @@ class FakeCluster:
 
     def forget(self, job_id: str) -> None:
         self._answer()
-        if self.known[job_id].living:
+        if self.known[job_id].phase is not Phase.gone:
             raise Refused(job_id, "it is in a non-terminal state", "")
         del self.known[job_id]
 

@@ -126,6 +126,14 @@ def test_a_cluster_that_falls_silent_is_said_and_one_that_never_spoke_is_refused
     assert made.sweep.submissions == before
 
 
+def test_what_is_over_is_looked_at_when_its_cluster_is_gone(make):
+    made = make()
+    made.launcher.submit([made.jobs["2"]])
+    made.tell("2", Ended.ok)
+    made.cluster.answers = False
+    assert made.another().statuses(made.sweep.jobs)["2"].phase is Phase.gone
+
+
 @pytest.mark.parametrize(
     ("before", "seen", "after"),
     [

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from rlpipe.config.launchers import RayConfig
+from rlpipe.launchers import environment
 from rlpipe.launchers.ray import entrypoint
 from rlpipe.launchers.ray.task import Task
 from rlpipe.records.sweep import JOB_ID, Ended
@@ -24,7 +25,7 @@ def test_the_job_s_log_takes_what_it_prints_and_setup_comes_before_it(make, monk
     folder = made.sweep.job_folder(made.jobs["2"])
     (folder / "job.pkl").touch()
     monkeypatch.setenv("PYTHONPATH", "/a b")
-    entrypoint.keep_environment(made.sweep, RayConfig())
+    environment.keep(made.sweep, "ray", RayConfig().environment)
     done = shell(made, python="echo $PYTHONPATH $HALF", setup=["HALF=whole"])
     assert (done.returncode, done.stdout) == (0, "")
     assert (folder / "log.txt").read_text() == f"/a b whole -u -m rlpipe.launchers.ray.task {folder} ID-1\n"
@@ -55,7 +56,7 @@ def test_a_job_gets_the_variables_that_are_named_and_only_the_user_can_read_them
         monkeypatch.setenv(name, value)
     made = make(environment=["RLPIPE_*", "HF_*"])
     made.launcher.submit([made.jobs["2"]])
-    kept = entrypoint.environment(made.sweep)
+    kept = environment.kept(made.sweep, "ray")
     assert {name: kept.get(name) for name in ("RLPIPE_STORE", "HF_TOKEN", "OTHER", JOB_ID)} == {
         "RLPIPE_STORE": "/s",
         "HF_TOKEN": "secret",

@@ -17,6 +17,8 @@ from tests.launchers.slurm.cluster import Cluster
 
 SETTINGS = {"gpus": 0, "cpus": 1, "memory": "300M", "time": "10", "grace": 60, "poll": 0.2}
 """Small jobs, watched closely."""
+HERE = [f"export PYTHONPATH={Path(__file__).resolve().parents[3]}"]
+"""What stands beside a job's work is of this checkout too, whichever is installed."""
 
 
 @dataclasses.dataclass
@@ -81,7 +83,7 @@ def study(cluster: Cluster, tmp_path: Path) -> Make:
         sweep = Sweep.create(
             tmp_path / "sweep",
             launcher="slurm",
-            settings={**SETTINGS, **settings},
+            settings={**SETTINGS, "setup": HERE, **settings},
             cwd=str(Path(__file__).parents[3]),
             code={},
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rlpipe.launchers.base import Phase
+from rlpipe.launchers.base import NoAnswer, Phase, Refused
 from rlpipe.launchers.slurm import queue
-from rlpipe.launchers.slurm.command import NoAnswer, Refused, refusal
+from rlpipe.launchers.slurm.command import refusal
 from rlpipe.launchers.slurm.queue import Queue, accounted, tasks
 
 SACCT = """\

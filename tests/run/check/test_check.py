@@ -240,24 +240,27 @@ def test_the_disk_must_hold_the_checkpoints(monkeypatch):
 SHARDED = "hardware.sharding=fsdp2"
 SFT = ("method=sft", "dataset=smoltalk")
 DPO = ("method=dpo", "dataset=ultrafeedback")
+RLOO = ("method=rloo", "dataset=countdown", "reward=countdown")
 
 
 def test_layers_thaw_in_one_process_where_gradients_are_exchanged_by_torch(monkeypatch):
     freeze = "method.freeze=['top:1@0',all@3]"
-    rloo = ("method=rloo", "dataset=countdown", "reward=countdown")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "one process" in one("method.freeze", "method=sft", "dataset=smoltalk", freeze).fix
     monkeypatch.delenv("WORLD_SIZE")
-    assert "one process" in one("method.freeze", *SFT, freeze, SHARDED).fix
+    for method in (SFT, RLOO):
+        assert "one process" in one("method.freeze", *method, freeze, SHARDED).fix
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "method.freeze" not in {problem.where for problem in found(*rloo, freeze)}
+    assert "method.freeze" not in {problem.where for problem in found(*RLOO, freeze)}
 
 
 @pytest.mark.parametrize(
     ("where", "overrides"),
     [
-        ("hardware.sharding", ("method=rloo", "dataset=countdown", "reward=countdown")),
+        ("hardware.sharding", ("method=trl_rloo", "dataset=countdown", "reward=countdown")),
         ("hardware.sharding", ("method=none", "dataset=ultrafeedback")),
+        ("engine", (*RLOO, "engine=vllm_server")),
+        ("method.reference", (*RLOO, "method.reference.model=somebody/model")),
         ("model.lora.dora", (*DPO, "model.lora.rank=4", "model.lora.dora=true")),
         ("method.reference", (*DPO, "method.reference.model=somebody/model")),
         ("method.extra.optim", (*SFT, "+method.extra.optim=adafactor")),
@@ -278,10 +281,23 @@ def test_quantised_weights_are_not_sharded(monkeypatch):
     assert "model.quantize=none" in one("hardware.sharding", *SFT, *real, SHARDED).fix
 
 
-def test_methods_on_fixed_data_are_sharded_over_several_processes(monkeypatch):
+def test_methods_are_sharded_over_several_processes(monkeypatch):
     assert "torchrun" in one("hardware.sharding", *DPO, SHARDED, fatal=False).fix
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "hardware.sharding" not in {problem.where for problem in found(*DPO, SHARDED)}
+    for method in (DPO, RLOO):
+        assert "hardware.sharding" not in {problem.where for problem in found(*method, SHARDED)}
+
+
+@pytest.mark.parametrize(("world", "local", "says", "fatal"), [(4, 1, "one process", False), (5, 2, "same", True)])
+def test_hybrid_shards_want_as_many_processes_on_each_node(world, local, says, fatal, monkeypatch):
+    hybrid, sizes = "hardware.sharding=hybrid", {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": local}
+    for name, size in sizes.items():
+        monkeypatch.setenv(name, str(size))
+    size = ("method.batch_size=20", "method.micro_batch_size=1")
+    assert says in one("hardware.sharding", *DPO, *size, hybrid, fatal=fatal).what
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert "hardware.sharding" not in {problem.where for problem in found(*DPO, *size, hybrid)}
 
 
 def test_a_model_that_processes_share_fits_where_a_whole_one_does_not(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from rlpipe.core.files import hashes
 from tests import warm
+from tests.training.offline.train_hybrid import CASE
 from tests.training.offline.train_sharded import AGAIN, CASES, keep, train
 
 SCRIPT = "tests.training.offline.train_sharded"
@@ -56,3 +57,20 @@ def test_two_processes_with_their_weights_in_shards_train_and_save_what_one_does
     assert set(whole) == {"model.safetensors", "adapter/adapter_model.safetensors"}
     sealed = json.loads((two / "broken" / "checkpoints" / "checkpoint-2" / "whole.json").read_text())["files"]
     assert {"shards/__0_0.distcp", "shards/__1_0.distcp", "shards/.metadata"} <= set(sealed)
+
+
+@pytest.mark.slow
+def test_two_nodes_that_hold_the_same_shards_train_what_one_process_does(small_model, tmp_path):
+    """Four processes, two on each node; one process goes on from their checkpoint to the same weights."""
+    from safetensors.torch import load_file
+
+    four, one, went_on = (tmp_path / name for name in ("four", "one", "went_on"))
+    processes = warm.ranks(4, "tests.training.offline.train_hybrid", str(small_model), str(four), nodes=2)
+    assert [process.wait() for process in processes] == [0] * 4, processes[0].stderr[-3000:]
+    for folder, start in ((one, None), (went_on, four)):
+        keep(train(CASE, small_model, folder, start=start), folder / "weights.safetensors")
+        assert difference(four / "weights.safetensors", folder / "weights.safetensors") < 1e-6
+    held = [int((four / f"held.{rank}").read_text()) for rank in range(4)]
+    whole = sum(weight.numel() for weight in load_file(one / "weights.safetensors").values())
+    assert held[0] + held[1] == held[2] + held[3] == whole
+    assert max(held) < 0.6 * whole

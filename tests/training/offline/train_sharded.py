@@ -58,7 +58,7 @@ def main(folder: str, target: str, other: str = "") -> None:
     distributed.finish()
 
 
-def train(case: str, folder: Path, run: Path, start: Path | None = None) -> Any:
+def train(case: str, folder: Path, run: Path, start: Path | None = None, sharding: str = "fsdp2") -> Any:
     """Train a case on the model in `folder`; its losses go to `run`. It may go on from step 2 of another."""
     from rlpipe.config.kinds import Precision
     from rlpipe.config.schema import Sharding
@@ -67,7 +67,7 @@ def train(case: str, folder: Path, run: Path, start: Path | None = None) -> Any:
     options = {"micro_batch_size": 2, "max_steps": 3, "every": 2, **CASES[case]}
     if "precision" in (model := options.get("model", {})):
         options["model"] = {**model, "precision": Precision(model["precision"])}
-    trainer = builders.build_trainer(folder, run, case.partition("-")[0], sharding=Sharding.fsdp2, **options)
+    trainer = builders.build_trainer(folder, run, case.partition("-")[0], sharding=Sharding(sharding), **options)
     trainer.train(resume_from_checkpoint=start and str(start / "checkpoints" / "checkpoint-2"))
     if distributed.is_main() and start is None:
         losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]

@@ -20,7 +20,7 @@ from typing import Any
 from rlpipe.config import plugins
 from rlpipe.config.kinds import DatasetConfig, LoraConfig, ModelConfig, RewardConfig, TrackerConfig
 from rlpipe.config.resolved import resolve
-from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig
+from rlpipe.config.schema import CheckpointConfig, Device, HardwareConfig, LogConfig, RunConfig, Sharding
 from rlpipe.datasets.base import LoadReport, Split, Splits
 from rlpipe.datasets.forms import Prompt
 from rlpipe.engines.rollout import Rollout, SamplingConfig, Score
@@ -86,14 +86,16 @@ def method(name: str, **settings: Any) -> Method:
 
 
 def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
-    """Build a trainer; `lora_rank`, `count`, `every`, `callbacks`, `reward`, `seed`, `engine` and `environment` are not
-    the method's.
+    """Build a trainer; `lora_rank`, `count`, `every`, `callbacks`, `reward`, `seed`, `engine`, `environment` and
+    `sharding` are not the method's.
     """
     rank, count, every = options.pop("lora_rank", 0), options.pop("count", 16), options.pop("every", 1)
     engine, environment = options.pop("engine", None), options.pop("environment", None)
-    callbacks, seed, device = options.pop("callbacks", []), options.pop("seed", 1), Device.cpu
+    callbacks, seed, sharding = options.pop("callbacks", []), options.pop("seed", 1), options.pop("sharding", "none")
     reward = options.pop("reward", {"letters": LettersConfig(name="letters")})
     plugins.table()["reward"]["letters"] = plugins.Plugin("reward", "letters", "tests", cls=Letters)
+    from rlpipe.models.sharding import wanted
+
     plugin = method(name, **options)
     config = RunConfig(
         model=ModelConfig(name="pretrained", lora=LoraConfig(rank=rank)),
@@ -103,11 +105,11 @@ def build(folder: Path, run_dir: Path, name: str, **options: Any) -> Any:
         environment=environment,
         tracker=TrackerConfig(name="none"),
         seed=seed,
-        hardware=HardwareConfig(device=device),
+        hardware=HardwareConfig(device=Device.cpu, sharding=Sharding(sharding)),
         checkpoint=CheckpointConfig(every=every),
         log=LogConfig(every=1, progress=False),
     )
-    loaded = replace(load(folder, rank), engine=engine)
+    loaded = replace(load(folder, rank), engine=engine, sharded=wanted(config.hardware))
     split = Split(list(prompts(count)), LoadReport("train", "test", "none"))
     return trainer_module(plugin).build(
         plugin, Parts(resolve(config), loaded, Splits(split, split), run_dir, callbacks)

@@ -1,25 +1,21 @@
-"""TRL's trainers on weights in shards: the layer between rlpipe's own and the library's. Importing it imports torch.
+"""Trainers whose model's weights are in shards: the layers over rlpipe's own. Importing this module imports torch.
 
-The library builds adapters and whatever else it puts into the model, and moves it to its device: there it is cut into
-shards. From then on the model brings its own exchange of gradients, and nothing may wrap it.
+Whoever builds a trainer puts adapters and all else into the model, and the trainer moves it to its device: there at the
+latest it is cut into shards. From then on the model brings its own exchange of gradients, and nothing may wrap it.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
-from torch.distributed.tensor import DTensor
 from transformers.trainer import SCHEDULER_NAME
 
-from rlpipe.config.schema import RunConfig, Sharding
+from rlpipe.config.schema import HardwareConfig, Sharding
 from rlpipe.models import sharding
 
 FOLDER = "shards"
@@ -34,11 +30,17 @@ else:
     Base = object
 
 
-def layers(config: RunConfig, is_sharded: bool) -> tuple[type, ...]:
-    """Return what goes over a trainer: a run that may be sharded has its checkpoints in shards, also of one process."""
-    if is_sharded:
-        return (Sharded,)
-    return () if config.hardware.sharding is Sharding.none else (ShardedCheckpoints,)
+def layers(hardware: HardwareConfig, is_sharded: bool) -> tuple[type, ...]:
+    """Return what goes over a trainer: a run that may be sharded has its checkpoints in shards, also of one process.
+
+    The trainer says what its checkpoints have beside its model: `_beside` as tensors, `_save_beside` and `_load_beside`
+    as files. Its `_optimised` is a module that holds all weights that its optimiser has.
+    """
+    if hardware.sharding is Sharding.none:
+        return ()
+    if not is_sharded:
+        return (ShardedCheckpoints,)
+    return (Hybrid,) if hardware.sharding is Sharding.hybrid else (Sharded,)
 
 
 class ShardedCheckpoints(Base):
@@ -49,7 +51,7 @@ class ShardedCheckpoints(Base):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         state = {**self._trained_weights(), "optimizer": self._moments()}
-        dcp.save(state, checkpoint_id=Path(output_dir) / FOLDER, no_dist=not dist.is_initialized())
+        dcp.save(state, checkpoint_id=Path(output_dir) / FOLDER)
         if self.args.should_save:
             groups = [{key: value for key, value in one.items() if key != "params"} for one in self._groups()]
             torch.save(groups, Path(output_dir) / GROUPS)
@@ -67,22 +69,20 @@ class ShardedCheckpoints(Base):
             group.update(saved)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
-    def _save_reference(self, folder: Path) -> None:
-        """Write nothing more: a reference is among the weights."""
+    def _save_beside(self, folder: Path) -> None:
+        """Write nothing more: it is among the weights."""
 
-    def _load_reference(self, folder: Path) -> None:
+    def _load_beside(self, folder: Path) -> None:
         """Read nothing more."""
 
     def _trained_weights(self) -> dict[str, dict[str, torch.Tensor]]:
-        """Return what training changes, in the memory where it is: the model's trained weights, and a reference's."""
-        found = {"model": {name: one.detach() for name, one in self.model.named_parameters() if one.requires_grad}}
-        if getattr(self, "ref_model", None) is not None:
-            found["reference"] = {name: one.detach() for name, one in self.ref_model.named_parameters()}
-        return found
+        """Return what training changes, in the memory where it is: the model's trained weights, and those beside it."""
+        model = {name: one.detach() for name, one in self.model.named_parameters() if one.requires_grad}
+        return {"model": model, **self._beside()}
 
     def _moments(self) -> Any:
         """Return the optimiser's tensors by the names of the weights, in the memory where they are."""
-        return get_optimizer_state_dict(self.model, self.optimizer.optimizer)["state"]
+        return get_optimizer_state_dict(self._optimised(), self.optimizer.optimizer)["state"]
 
     def _groups(self) -> list[dict[str, Any]]:
         return self.optimizer.param_groups
@@ -90,15 +90,13 @@ class ShardedCheckpoints(Base):
 
 def _load(state: dict[str, Any], checkpoint: str) -> None:
     """Read this process's part of a checkpoint, in place, whichever processes wrote it."""
-    dcp.load(state, checkpoint_id=Path(checkpoint) / FOLDER, no_dist=not dist.is_initialized())
+    dcp.load(state, checkpoint_id=Path(checkpoint) / FOLDER)
 
 
 class Sharded(ShardedCheckpoints):
     """The layer over a trainer whose model is to be sharded."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        with _identified():
-            super().__init__(*args, **kwargs)
+    hybrid: ClassVar[bool] = False
 
     def create_accelerator_and_postprocess(self) -> None:
         """Have accelerate leave the model as it is, but for autocast."""
@@ -107,31 +105,14 @@ class Sharded(ShardedCheckpoints):
         accelerator.prepare_model = functools.partial(accelerator.prepare_model, evaluation_mode=True)
 
     def _move_model_to_device(self, model: Any, device: torch.device) -> None:
-        sharding.shard(model, device, autocast=self.args.bf16)
+        if not sharding.is_sharded(model):
+            sharding.shard(model, device, self.args.bf16, self.hybrid)
 
-    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
-        norm = super()._get_grad_norm(*args, **kwargs)
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    def _clip_grad_norm(self, model: Any) -> torch.Tensor:
+        return sharding.clip_gradients(self._optimised().parameters(), self.args.max_grad_norm)
 
 
-@contextmanager
-def _identified() -> Iterator[None]:
-    """Have TRL name a model by what this process holds of it.
+class Hybrid(Sharded):
+    """The layer over a trainer whose model is to be sharded within each node."""
 
-    It hashes all weights to name the file of the reference's log-probabilities, takes the main process's hash, and
-    cannot hash shards. The file lies in the run's own folder, for this model alone.
-    """
-    from trl.trainer import dpo_trainer, kto_trainer
-
-    def hash_module(module: torch.nn.Module) -> str:
-        parts = torch.nn.Module()
-        for place, weight in enumerate(module.parameters()):
-            parts.register_buffer(str(place), sharding.part(weight))
-        return str(original(parts))
-
-    original = dpo_trainer.hash_module
-    try:
-        dpo_trainer.hash_module = kto_trainer.hash_module = hash_module
-        yield
-    finally:
-        dpo_trainer.hash_module = kto_trainer.hash_module = original
+    hybrid = True
