@@ -121,7 +121,7 @@ def _held_out(cleaner: Cleaner, rows: list[Kept], limit: int | None, validation:
     measured = {row.digest for row in tested}  # rows may repeat where they are not deduplicated
     watched, given_up = [row for row in rows[len(tested) :] if row.digest not in measured][:validation], 0
     if len(watched) < validation:
-        given_up = max(0, min(min(validation, len(rows) // 2) - len(watched), len(tested) - 1))
+        given_up = max(0, min(min(validation, (len(tested) + len(watched)) // 2) - len(watched), len(tested) - 1))
         tested, watched = tested[: len(tested) - given_up], tested[len(tested) - given_up :] + watched
         measured = {row.digest for row in tested}
     watched = [row for row in watched if row.digest not in measured]

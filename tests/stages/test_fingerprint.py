@@ -26,7 +26,7 @@ CHANGES = {
         chat_template attention gradient_checkpointing heads hidden_size intermediate_size kv_heads layers""",
     "dataset": """
         name hub subset revision columns system train_split test_split test_fraction train_limit deduplicate sample_size
-        form instruction parts prompt numbers guesses task options tasks sizes entries""",
+        form instruction parts prompt wording numbers guesses task options tasks sizes entries""",
     "method": """
         name learning_rate epochs max_steps batch_size max_length schedule warmup weight_decay max_grad_norm extra
         micro_batch_size micro_batch_tokens overlong group_by_length packing padding_free train_on curriculum

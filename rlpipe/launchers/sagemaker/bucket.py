@@ -12,7 +12,7 @@ from typing import Any
 from rlpipe.config.launchers import SageMakerConfig
 from rlpipe.core.files import explained, move, sha256
 from rlpipe.launchers.base import Refused
-from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
+from rlpipe.launchers.sagemaker.cloud import AT, Cloud, RefusedByAWS
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.head_bucket(Bucket=self.name)
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code == "404":
                 fix = f"make it: aws s3 mb s3://{self.name} --region {self.cloud.region}; or name another"
                 raise Refused(error.where, f"there is no bucket {self.name}", fix) from error
@@ -109,7 +109,7 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.download_file(self.name, stored.key, str(new))
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code == "404":  # its job has deleted or renamed it since
                 return False
             raise
@@ -121,7 +121,7 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 return words in self._client.get_object(Bucket=self.name, Key=stored.key)["Body"].read()
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code == "NoSuchKey":
                 return False
             raise
@@ -132,7 +132,7 @@ class Bucket:
         try:
             with self.cloud.answers(f"{AT}.bucket"):
                 self._client.head_object(Bucket=self.name, Key=self.key("content", digest))
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code != "404":
                 raise
             return False

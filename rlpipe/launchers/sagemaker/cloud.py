@@ -57,13 +57,11 @@ _REFUSALS = (  # code, a pattern of its words, the field, what to do
 )
 
 
-class Answer(Refused):
+class RefusedByAWS(Refused):
     """AWS itself said no."""
 
-    def __init__(self, code: str, where: str, what: str, fix: str):
-        """Take its own code for that beside its words."""
-        super().__init__(where, what, fix)
-        self.code = code
+    code = ""
+    """Its own word for why."""
 
 
 class Cloud:
@@ -131,12 +129,16 @@ def refusal(response: dict[str, Any], where: str, operation: str) -> LaunchError
     words = f"{message or 'refused'} ({operation}: {code})"
     if code in _SILENT:
         return NoAnswer(where, words, _AGAIN)
+    fix = "fix what it names"
     if code in _UNKNOWN:
-        return Answer(code, "AWS", words, _CREDENTIALS)
-    for known, pattern, field, fix in _REFUSALS:
+        where, fix = "AWS", _CREDENTIALS
+    for known, pattern, field, advice in _REFUSALS:
         if code == known and re.search(pattern, message):
-            return Answer(code, f"{AT}.{field}" if field else where, words, fix)
-    return Answer(code, where, words, "fix what it names")
+            where, fix = f"{AT}.{field}" if field else where, advice
+            break
+    refused = RefusedByAWS(where, words, fix)
+    refused.code = code
+    return refused
 
 
 def _own(error: Exception, where: str) -> LaunchError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlpipe.launchers.base import Phase
-from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
+from rlpipe.launchers.sagemaker.cloud import AT, Cloud, RefusedByAWS
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 """Where CloudWatch keeps what training jobs print."""
@@ -90,7 +90,7 @@ class Jobs:
         try:
             with self.cloud.answers(AT):
                 self.cloud.client("sagemaker").create_training_job(**request)
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code == "ResourceInUse":
                 return False
             raise
@@ -101,7 +101,7 @@ class Jobs:
         try:
             with self.cloud.answers():
                 self.cloud.client("sagemaker").stop_training_job(TrainingJobName=name)
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code != "ValidationException":  # that is how it says that the job has ended meanwhile
                 raise
 
@@ -128,7 +128,7 @@ class Jobs:
             with self.cloud.answers():
                 found = pages.paginate(logGroupName=GROUP, logStreamNamePrefix=f"{name}/")
                 return [one["logStreamName"] for page in found for one in page["logStreams"]]
-        except Answer as error:
+        except RefusedByAWS as error:
             if error.code == "ResourceNotFoundException":  # nothing has ever been printed in this account
                 return []
             raise

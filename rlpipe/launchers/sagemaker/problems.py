@@ -11,7 +11,7 @@ from rlpipe.config.ranges import out_of_range
 from rlpipe.core.errors import LaunchError, Problem
 from rlpipe.launchers.base import Refused
 from rlpipe.launchers.sagemaker.bucket import Bucket
-from rlpipe.launchers.sagemaker.cloud import AT, Answer, Cloud
+from rlpipe.launchers.sagemaker.cloud import AT, Cloud, RefusedByAWS
 from rlpipe.launchers.sagemaker.queue import LONGEST
 from rlpipe.launchers.units import seconds
 from rlpipe.records.sweep import Sweep
@@ -107,7 +107,7 @@ def _image(config: SageMakerConfig, cloud: Cloud) -> None:
     try:
         with cloud.answers(f"{AT}.image"):
             cloud.client("ecr").describe_images(registryId=account, repositoryName=name, imageIds=[which])
-    except Answer as error:
+    except RefusedByAWS as error:
         if "NotFound" in error.code:
             shows = f"aws ecr list-images --repository-name {name} shows what is there"
             fix = f"push it: docker push {config.image}; {shows}"
@@ -124,7 +124,7 @@ def _role(config: SageMakerConfig, cloud: Cloud) -> None:
     try:
         with cloud.answers(f"{AT}.role"):
             role = cloud.client("iam").get_role(RoleName=name)["Role"]
-    except Answer as error:
+    except RefusedByAWS as error:
         if error.code == "NoSuchEntity":
             raise Refused(error.where, f"there is no role {name}", make) from error
         raise
@@ -154,4 +154,4 @@ def _quota(config: SageMakerConfig, cloud: Cloud) -> Iterator[Problem]:
 
 def _may_not_look(error: LaunchError) -> bool:
     """Whether all that is wrong is that whoever submits may not see what the role of the jobs may well use."""
-    return isinstance(error, Answer) and error.code.startswith("AccessDenied") and error.where != f"{AT}.bucket"
+    return isinstance(error, RefusedByAWS) and error.code.startswith("AccessDenied") and error.where != f"{AT}.bucket"
