@@ -142,6 +142,7 @@ def test_the_room_of_a_run_can_be_called_whatever_was_imported_first(first):
     assert fresh(program).startswith("True <module 'rlpipe.run'")
 
 
+@pytest.mark.slow
 def test_the_room_of_a_run_called_runs():
     fresh("import rlpipe; rlpipe.run(rlpipe.compose('model=blank', 'until=check'))")
 

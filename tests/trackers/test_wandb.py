@@ -19,6 +19,8 @@ from tests.trackers import wandb_files
 
 HYPERPARAMETERS = {"method": {"name": "dpo", "learning_rate": 1e-5}, "seed": 0}
 
+pytestmark = pytest.mark.slow  # the client itself takes seconds to import and to start
+
 
 def tracker(**settings):
     return Wandb(WandbConfig(mode=Mode.offline, project="bench", **settings))
@@ -124,7 +126,6 @@ def test_the_command_line_is_not_sent(two_attempts):
         assert "environment" not in kinds
 
 
-@pytest.mark.slow
 def test_a_kill_loses_at_most_the_last_second(tmp_path):
     code = (
         "import os, sys; sys.path.insert(0, '.'); from pathlib import Path\n"
@@ -195,7 +196,6 @@ def test_the_summary_holds_words_and_numbers_that_are_none(tmp_path):
     assert ended.items() <= found.items()
 
 
-@pytest.mark.slow
 def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_path):
     """Killed on its way and gone on with: the same id, no step twice, no key missing that result.json has."""
     folder = tmp_path / "night" / "7"
@@ -235,7 +235,6 @@ def test_a_run_and_its_resumption_are_one_run_with_all_that_the_record_says(tmp_
     assert wandb_files.config(second)["method"] == manifest["config"]["method"]
 
 
-@pytest.mark.slow
 def test_a_sigterm_to_all_processes_of_a_job_loses_no_step(tmp_path):
     """SLURM sends it to the client's own process too, and the run goes on logging until it has saved."""
     folder = tmp_path / "run"
