@@ -92,10 +92,10 @@ class LoraConfig:
     """Train the length of each output's weights apart from their direction, which the adapter turns (DoRA,
     arXiv:2402.09353): a little closer to training all weights, a step takes longer."""
     learning_rate_scale: float = setting(
-        10.0, Changes.indirect, above=0, at_most=10**6, usual=(0.1, 100), unused_if="rank=0"
+        10.0, Changes.nothing, above=0, at_most=10**6, usual=(0.1, 100), unused_if="rank=0"
     )
     """Multiplies a method's own default rate where adapters train: they take about ten times larger steps than all
-    weights. A `method.learning_rate` that is given counts as it is."""
+    weights. The rate that follows is what counts; a `method.learning_rate` that is given counts as it is."""
     dropout: float = setting(0.0, at_least=0, below=1, usual=(None, 0.5), unused_if="rank=0")
     """Share of the adapters' inputs that is dropped in training."""
     target_modules: list[str] = setting(lambda: ["all-linear"], unused_if="rank=0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -16,6 +17,7 @@ MODULE = '''
 
 import os
 import signal
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -91,7 +93,7 @@ TINY = (
 @pytest.mark.slow
 def test_it_runs_a_sweep(site):  # noqa: F811
     distribution(site, "chain", ENTRY, chain=MODULE)
-    assert "chain  Runs jobs one after the other." in rlpipe(site, "--help")
+    assert re.search(r"chain +Runs jobs one after the other\.", rlpipe(site, "--help"))
     told = rlpipe(site, "hydra/launcher=chain", "--help")
     assert "hydra.launcher.pause: float = 0.0\n      Seconds between two jobs" in told
     refused = python(site, "rlpipe", "-m", *TINY, "hydra/launcher=chain", "hydra.launcher.pause=-1", "seed=0,1")

@@ -21,7 +21,7 @@ PLACES = {
     "rlpipe.run.build.data": "preparing its stages and its data",
     "rlpipe.run.build.model": "loading the model",
     "rlpipe.models.tokens._chats": "preparing the trainer",
-    "rlpipe.training.offline.build.materialise": "preparing the trainer",
+    "rlpipe.training.offline.build.laid_out": "preparing the trainer",
     "rlpipe.evaluations.portions._shared": "measuring",
     "rlpipe.training.offline.trainer.OfflineTrainer.compute_loss": "stopped after step 1 of 2, everything is saved",
     "rlpipe.models.export.save": "saving the model",
