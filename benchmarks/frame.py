@@ -98,6 +98,10 @@ def cases() -> dict[str, Case]:
     return {case.name: case for case in found}
 
 
+SIDE = "import sys; from benchmarks.frame import main; main(sys.argv[1])"
+"""What a side's process runs. By `-m` this file would be there twice, and what a turn took of a class unknown to it."""
+
+
 class Side:
     """A side's process, which works when it is asked."""
 
@@ -107,7 +111,7 @@ class Side:
         given = json.dumps([case, side, str(folder), asdict(machine)])
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.frame", given],
+                [sys.executable, "-c", SIDE, given],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -191,7 +195,3 @@ def main(given: str) -> None:
         took.peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         took.peak /= 2**10
         print(json.dumps(asdict(took)), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -107,3 +107,10 @@ def test_no_case_hides_another() -> None:
 
     named = [case.name for family in frame.FAMILIES for case in importlib.import_module(f"benchmarks.{family}").CASES]
     assert len(named) == len(set(named))
+
+
+def test_a_side_knows_the_frame_that_cases_know() -> None:
+    names: dict[str, object] = {}
+    exec(frame.SIDE.rpartition(";")[0], names)
+    assert names["main"] is frame.main
+    assert "__main__" not in Path(frame.__file__).read_text(), "run as a program it would be a second module"
