@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterator
-from enum import Enum
 from typing import Any
 
 from rlpipe.config.relevance import settings
-from rlpipe.config.settings import Range, statement
+from rlpipe.config.settings import Range, statement, written
 from rlpipe.core.errors import Problem
 
 
@@ -47,15 +46,6 @@ def _at(node: Any, path: str) -> Any:
     for part in path.split("."):
         node = node[part] if isinstance(node, dict) else getattr(node, part)
     return node
-
-
-def written(value: Any) -> str:
-    """Return a value as the command line writes it: `null`, `true`, an enumeration's name, `0.1`, `0`."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Enum):
-        return value.name
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _example(cls: type, name: str, known: Range) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -11,7 +12,7 @@ from typing import Any
 
 from rlpipe.config import plugins
 from rlpipe.config.schema import RunConfig
-from rlpipe.config.settings import Changes, Statement, statement
+from rlpipe.config.settings import Changes, Statement, statement, written
 from rlpipe.core.files import Row
 
 STAGE = (Changes.result, Changes.seed)
@@ -85,7 +86,21 @@ def differing(old: Row, new: Row) -> list[str]:
     absent = object()
     changed = [key for key in sorted(before | after) if before.get(key, absent) != after.get(key, absent)]
     young = {key for key in changed if key not in before and after[key] == _default(key, new)}
-    return [key for key in changed if key not in young and changes(key, new) is not Changes.nothing]
+    return [
+        key
+        for key in changed
+        if key not in young and changes(key, new) is not Changes.nothing and not (_idle(key, old) and _idle(key, new))
+    ]
+
+
+def _idle(key: str, config: Row) -> bool:
+    """Return whether a field has no effect, by what it says of another of the same class."""
+    reason = _last(_statements(key, config)).unused_if
+    if not reason:
+        return False
+    other, sign, idle = re.split("(!?=)", reason)
+    value = flat(config).get(f"{key.rpartition('.')[0]}.{other}")
+    return (written(value) == idle) is (sign == "=")
 
 
 def _default(key: str, config: Row) -> Any:

@@ -126,7 +126,7 @@ class WatchConfig:
     """Optimiser steps between two measurements; also before the first step and after the last. Null: not at all."""
     evaluations: list[str] | None = None
     """Which of the run's evaluations are watched. Null: all that draw no completions, and accuracy on-policy."""
-    limit: int = setting(128, at_least=1)
+    limit: int = setting(48, at_least=1, unused_if="every=null")
     """Held-out rows that are watched: rows beyond `dataset.test_limit` first; where there are too few, the final
     evaluation gives some up. The weights are the same whether a run is watched or not."""
     metric: str | None = None

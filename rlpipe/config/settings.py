@@ -184,3 +184,12 @@ def statement(cls: type, name: str) -> Statement:
         if first:  # the class that brings the field speaks for it
             return Statement(changes or default, known, unused_if, timed, bool(rounding))
     return Statement(changes, known, unused_if, timed, bool(rounding))
+
+
+def written(value: Any) -> str:
+    """Return a value as the command line writes it: `null`, `true`, an enumeration's name, `0.1`, `0`."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Enum):
+        return value.name
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from rlpipe.config.kinds import MethodConfig
 from rlpipe.config.launchers import RungsConfig
-from rlpipe.config.ranges import out_of_range, written
+from rlpipe.config.ranges import out_of_range
 from rlpipe.config.schema import Better, RunConfig, Until, usual
-from rlpipe.config.settings import Changes, statement
+from rlpipe.config.settings import Changes, statement, written
 from rlpipe.core.errors import Problem, RlpipeError
 from rlpipe.methods.offline import OfflineConfig
 from rlpipe.methods.online import OnlineConfig

@@ -10,9 +10,9 @@ import pytest
 
 from rlpipe.config import plugins
 from rlpipe.config.kinds import LoraConfig
-from rlpipe.config.ranges import out_of_range, without_effect, written
+from rlpipe.config.ranges import out_of_range, without_effect
 from rlpipe.config.schema import RunConfig
-from rlpipe.config.settings import Range, statement
+from rlpipe.config.settings import Range, statement, written
 
 
 def classes(cls):

@@ -110,6 +110,16 @@ def test_attempts_may_differ_in_what_changes_nothing():
     assert differing(old, to_plain(compose("model=blank", "method=sft", "hardware.threads=3"))) == ["hardware.threads"]
 
 
+def test_attempts_may_differ_in_what_has_no_effect_in_either():
+    def config(*overrides):
+        return to_plain(compose("model=blank", "method=sft", *overrides))
+
+    assert differing(config("watch.limit=128", "model.lora.alpha=8"), config()) == []
+    watched = config("watch.limit=128", "watch.every=5")
+    assert differing(watched, config("watch.every=5")) == ["watch.limit"]
+    assert differing(watched, config()) == ["watch.every", "watch.limit"]
+
+
 def test_what_changes_a_steps_time_is_read_from_the_fields():
     plain = to_plain(compose("model=blank", "method=grpo", "dataset=gsm8k", "reward=gsm8k"))
     keys = timed(plain).keys()
